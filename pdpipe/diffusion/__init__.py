@@ -1,0 +1,52 @@
+"""The diffusion process and its distillation, as small pure functions of tensors.
+
+Conventions, everywhere in pdpipe:
+
+- `x` is data in [-1, 1], `eps` standard normal noise, `z_t = alpha_t x + sigma_t eps` with
+  `alpha_t**2 + sigma_t**2 = 1`. Time runs from 0 (data) to 1 (noise); t > s.
+- `phi_t = atan2(sigma_t, alpha_t)` is the angle of time t. In it the process is a rotation:
+  `z_t = cos(phi_t) x + sin(phi_t) eps`, `v = dz/dphi = alpha_t eps - sigma_t x`.
+- A denoiser is any callable `(z_t, t) -> v_hat`. v is the prediction that is well conditioned at
+  both ends; `x_hat` and `eps_hat` follow from it (`parameterization`). Callers bind label and w.
+- Times are float64 tensors that broadcast against z: shape (B, 1, 1, 1), or () for a whole batch.
+  Grids are indexed by integers: t = i / N, i = 1 … N.
+- The guidance weight w is 0 for no guidance: `x_hat_w = (1 + w) x_hat_c - w x_hat_u`.
+
+Sources: PD = Salimans & Ho 2022 (progressive distillation); GD = Meng et al. 2022 (distillation of
+guided models); DDIM = Song et al. 2021; CFG = Ho & Salimans 2022.
+"""
+
+from pdpipe.diffusion.guidance import guided
+from pdpipe.diffusion.losses import LOSS_WEIGHTS, v_loss_weight, weighted_loss
+from pdpipe.diffusion.parameterization import (
+    eps_from_v,
+    v_from_eps,
+    v_from_x,
+    v_target,
+    x_from_v,
+)
+from pdpipe.diffusion.samplers import Denoiser, ddim_states, sample_ddim
+from pdpipe.diffusion.schedule import CosineSchedule, Schedule
+from pdpipe.diffusion.steps import clipped_ddim_step, ddim_step, diffuse
+from pdpipe.diffusion.targets import multi_step_target
+
+__all__ = [
+    "LOSS_WEIGHTS",
+    "CosineSchedule",
+    "Denoiser",
+    "Schedule",
+    "clipped_ddim_step",
+    "ddim_states",
+    "ddim_step",
+    "diffuse",
+    "eps_from_v",
+    "guided",
+    "multi_step_target",
+    "sample_ddim",
+    "v_from_eps",
+    "v_from_x",
+    "v_loss_weight",
+    "v_target",
+    "weighted_loss",
+    "x_from_v",
+]

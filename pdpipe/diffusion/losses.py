@@ -1,0 +1,43 @@
+"""Loss weights omega(log_snr) on the squared error of x (PD, section 4 and figure 2).
+
+No x error is ever multiplied by exp(20): an error of v by D is an error of x by sigma_t D, so each
+weight is given on the v error, where all are bounded by 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pdpipe.diffusion.parameterization import scale
+
+# name: weight on ||v - v_hat||², from (alpha_t, sigma_t); in brackets the weight on ||x - x_hat||²
+LOSS_WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "constant": lambda alpha, sigma: sigma**2,  # (1): the MSE in x
+    "snr": lambda alpha, sigma: alpha**2,  # (alpha²/sigma²): the MSE in eps
+    "snr_truncated": lambda alpha, sigma: torch.maximum(alpha, sigma) ** 2,  # (max(SNR, 1))
+    "snr_plus_one": lambda alpha, sigma: torch.ones_like(alpha),  # (SNR + 1): the MSE in v
+}
+
+
+def v_loss_weight(name: str, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The weight on the squared v error at times with these coefficients; in (0, 1], float64.
+
+    Args:
+        name: a key of `LOSS_WEIGHTS`.
+        alpha, sigma: float64 coefficients of the times, any shape.
+    """
+    return LOSS_WEIGHTS[name](alpha, sigma)
+
+
+def weighted_loss(v_hat: Tensor, v_target: Tensor, weight: Tensor) -> Tensor:
+    """The scalar loss: squared errors averaged over the pixels, weighted, averaged over the batch.
+
+    Args:
+        v_hat, v_target: (B, C, H, W).
+        weight: per sample, (B, 1, 1, 1).
+    """
+    squared = (v_hat.float() - v_target.float()).square().mean(dim=(1, 2, 3))
+    return (scale(weight, squared).reshape(-1) * squared).mean()

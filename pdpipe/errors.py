@@ -1,0 +1,42 @@
+"""The errors a user can cause: each message says what is wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PdpipeError(Exception):
+    """Base of every error a user can cause; the CLI prints it as one sentence and exits with 2."""
+
+
+class ParamsError(PdpipeError):
+    """params.yaml, or a command's option, does not say something that can be run."""
+
+
+class DataError(PdpipeError):
+    """A source, a shard or an image cannot be read."""
+
+
+class ModelError(PdpipeError):
+    """A model file is missing, damaged, or asked for something it was not trained for."""
+
+
+class TrainingError(PdpipeError):
+    """A training run cannot start, resume or go on."""
+
+
+class EvaluationError(PdpipeError):
+    """A measurement cannot be made from what there is."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or the list of known names when none is close.
+
+    Args:
+        name: what the user wrote.
+        known: every accepted name, in the order in which to list them.
+    """
+    names = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(names)}"

@@ -1,0 +1,20 @@
+"""Trained models: what a file holds, how it is stored, and how it makes images."""
+
+from pdpipe.models.checkpoint import load_classifier, load_model, save_classifier, save_model
+from pdpipe.models.denoisers import guided_denoiser, network_denoiser
+from pdpipe.models.info import ClassifierInfo, ModelInfo, build_schedule
+from pdpipe.models.model import DiffusionModel, sample_noise
+
+__all__ = [
+    "ClassifierInfo",
+    "DiffusionModel",
+    "ModelInfo",
+    "build_schedule",
+    "guided_denoiser",
+    "load_classifier",
+    "load_model",
+    "network_denoiser",
+    "sample_noise",
+    "save_classifier",
+    "save_model",
+]

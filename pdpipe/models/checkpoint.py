@@ -1,0 +1,106 @@
+"""Model files: safetensors, with all metadata as one JSON text. Loading runs no code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pdpipe.errors import ModelError
+from pdpipe.files import digest_file, replacing
+from pdpipe.models.info import ClassifierInfo, ModelInfo
+from pdpipe.models.model import DiffusionModel
+from pdpipe.networks import Classifier, ClassifierConfig, UNet, UNetConfig
+from pdpipe.runtime import resolve_device
+
+Info = TypeVar("Info", bound=BaseModel)
+_METADATA_KEY = "pdpipe"
+
+
+def save_model(path: Path, network: UNet, info: ModelInfo) -> None:
+    """Write a diffusion model, atomically; equal models have equal bytes."""
+    _save(path, network.state_dict(), info)
+
+
+def save_classifier(path: Path, network: Classifier, info: ClassifierInfo) -> None:
+    """Write the extractor's classifier, atomically; equal ones have equal bytes."""
+    _save(path, network.state_dict(), info)
+
+
+def load_model(path: str | Path, device: str = "auto") -> DiffusionModel:
+    """The diffusion model stored at `path`, in evaluation mode on `device`.
+
+    Raises:
+        ModelError: the file is missing, damaged, or not a diffusion model of pdpipe.
+    """
+    path = Path(path)
+    tensors, info = _load(path, ModelInfo)
+    network = UNet(UNetConfig(**info.network))
+    _fill(network, tensors, path)
+    target = resolve_device(device)
+    network.to(target).eval().requires_grad_(False)
+    return DiffusionModel(network, info, target, digest_file(path))
+
+
+def load_classifier(path: str | Path, device: str = "auto") -> tuple[Classifier, ClassifierInfo]:
+    """The extractor stored at `path`, in evaluation mode on `device`; raises ModelError."""
+    path = Path(path)
+    tensors, info = _load(path, ClassifierInfo)
+    network = Classifier(ClassifierConfig(**info.network))
+    _fill(network, tensors, path)
+    network.to(resolve_device(device)).eval().requires_grad_(False)
+    return network, info
+
+
+def network_config(network: UNet | Classifier) -> dict[str, object]:
+    """The plain values from which the network can be rebuilt."""
+    return asdict(network.config)
+
+
+def _save(path: Path, tensors: dict[str, Tensor], info: BaseModel) -> None:
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(on_cpu, temporary, metadata={_METADATA_KEY: info.model_dump_json()})
+
+
+def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
+    if not path.is_file():
+        raise ModelError(
+            f"there is no model at {path}: run `dvc repro` to train it, or `dvc pull` to fetch it"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            info = kind.model_validate(json.loads(metadata[_METADATA_KEY]))
+            return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118
+    except KeyError:
+        raise ModelError(f"{path} was not written by pdpipe: it has no pdpipe metadata") from None
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ModelError(
+            f"{path} is not what is needed here ({where}: {problem['msg']}): give a "
+            f"{'teacher or student' if kind is ModelInfo else 'extractor'} made by this version"
+        ) from None
+    except (SafetensorError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ModelError(
+            f"{path} is damaged and cannot be read ({reason}): delete it and run `dvc repro`"
+        ) from None
+
+
+def _fill(network: UNet | Classifier, tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"the weights in {path} do not fit the network that the file describes ({reason}): "
+            "delete it and run `dvc repro`"
+        ) from None

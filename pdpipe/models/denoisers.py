@@ -1,0 +1,60 @@
+"""From a network to a denoiser: labels and w bound, whatever the network predicts turned into v."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pdpipe.diffusion import Denoiser, Schedule, guided
+from pdpipe.diffusion.parameterization import V_FROM
+from pdpipe.networks import UNet
+
+
+def network_denoiser(
+    network: UNet,
+    schedule: Schedule,
+    parameterization: str,
+    labels: Tensor,
+    w: Tensor | None = None,
+) -> Denoiser:
+    """(z_t, t) -> v_hat with one evaluation of the network.
+
+    Args:
+        network: the U-Net.
+        schedule: gives the log-SNR that the network is conditioned on.
+        parameterization: what the network predicts: v, x or eps.
+        labels: class indices, `network.null_label` for none, (B,).
+        w: guidance weights of a w-conditioned network, (B,); None for a network without.
+    """
+    to_v = V_FROM[parameterization]
+
+    def denoise(z_t: Tensor, t: Tensor) -> Tensor:
+        log_snr = schedule.log_snr(t).float().reshape(-1).to(z_t.device).expand(len(z_t))
+        prediction = network(z_t, log_snr, labels, w).to(z_t.dtype)
+        return to_v(prediction, z_t, *schedule.alpha_sigma(t))
+
+    return denoise
+
+
+def guided_denoiser(
+    network: UNet, schedule: Schedule, parameterization: str, labels: Tensor, w: Tensor
+) -> Denoiser:
+    """(z_t, t) -> guided v_hat: conditional and unconditional evaluated as one batch of 2B.
+
+    Args:
+        network: a class-conditional U-Net trained with label dropout.
+        schedule, parameterization: as in `network_denoiser`.
+        labels: class indices, (B,).
+        w: guidance weights, (B,).
+
+    Source: CFG, section 3.2; two network evaluations a call.
+    """
+    both = torch.cat([labels, torch.full_like(labels, network.null_label)])
+    denoise_both = network_denoiser(network, schedule, parameterization, both)
+
+    def denoise(z_t: Tensor, t: Tensor) -> Tensor:
+        t_both = t if t.dim() == 0 else torch.cat([t, t])
+        conditional, unconditional = denoise_both(torch.cat([z_t, z_t]), t_both).chunk(2)
+        return guided(conditional, unconditional, w.view(-1, 1, 1, 1).to(z_t.dtype))
+
+    return denoise

@@ -1,0 +1,159 @@
+"""A trained model in use: the teacher with guidance, or a student of few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from pdpipe.diffusion import Denoiser, sample_ddim
+from pdpipe.errors import ModelError
+from pdpipe.models.denoisers import guided_denoiser, network_denoiser
+from pdpipe.models.info import ModelInfo, build_schedule
+from pdpipe.networks import UNet
+from pdpipe.seeds import derive_seed
+
+DEFAULT_TEACHER_STEPS = 64
+
+
+def sample_noise(
+    image_shape: Sequence[int], seed: int, first: int, count: int
+) -> Tensor:
+    """z_1 of samples `first` … `first + count - 1`: standard normal, (count, C, H, W), on the CPU.
+
+    Every sample has a seed of its own, derived from (seed, its index): its noise is the same bits
+    in any batch, on any device.
+    """
+    noise = torch.empty(count, *image_shape)
+    generator = torch.Generator()
+    for row, index in enumerate(range(first, first + count)):
+        generator.manual_seed(derive_seed(seed, "z_1", index))
+        noise[row] = torch.randn(tuple(image_shape), generator=generator)
+    return noise
+
+
+class DiffusionModel:
+    """A teacher or student with its schedule; `sample` makes images from labels, w and a seed."""
+
+    def __init__(self, network: UNet, info: ModelInfo, device: torch.device, sha256: str) -> None:
+        self.network = network
+        self.info = info
+        self.device = device
+        self.sha256 = sha256
+        self.schedule = build_schedule(info.schedule)
+        self.autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def __repr__(self) -> str:
+        steps = "any" if self.info.steps is None else self.info.steps
+        return f"<pdpipe {self.info.name}: {steps} steps, {self.parameters:,} parameters>"
+
+    @property
+    def parameters(self) -> int:
+        """The number of trained parameters."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def takes_w(self) -> bool:
+        """Whether w is an input of the network (a student), not a mixture of two evaluations."""
+        return self.network.embed_w is not None
+
+    def evaluations_per_step(self, w: float) -> int:
+        """Network evaluations of one sampling step: 2 for a guided teacher, else 1."""
+        return 1 if self.takes_w or w == 0 else 2
+
+    def denoiser(self, labels: Tensor, w: float) -> Denoiser:
+        """(z_t, t) -> v_hat for these labels (B,) at guidance weight w.
+
+        Raises:
+            ModelError: w is outside the range the model was trained for.
+        """
+        self.check_w(w)
+        labels = labels.to(self.device)
+        weights = torch.full((len(labels),), w, device=self.device)
+        arguments = (self.network, self.schedule, self.info.parameterization, labels)
+        if self.takes_w:
+            return network_denoiser(*arguments, weights)
+        return network_denoiser(*arguments) if w == 0 else guided_denoiser(*arguments, weights)
+
+    def check_w(self, w: float) -> None:
+        """Raise ModelError unless the model may be used at guidance weight w."""
+        low, high = self.info.w_min, self.info.w_max
+        if not low <= w <= (float("inf") if high is None else high):
+            upper = "" if high is None else f" to {high:g}"
+            raise ModelError(
+                f"{self.info.name} was trained for guidance weights w from {low:g}{upper}, not "
+                f"{w:g}: choose w in that range (w = 0 is no guidance)"
+            )
+        if w > 0 and not self.network.config.num_classes:
+            raise ModelError(f"{self.info.name} is unconditional: only w = 0 can be used")
+
+    def resolve_steps(self, steps: int | None) -> int:
+        """The number of sampling steps: as asked, else the student's own, else 64."""
+        chosen = steps if steps is not None else (self.info.steps or DEFAULT_TEACHER_STEPS)
+        if chosen < 1:
+            raise ModelError(f"the number of steps is {chosen}: use 1 or more")
+        return chosen
+
+    def check_labels(self, labels: Sequence[int] | Tensor) -> Tensor:
+        """The labels as int64 (n,); raises ModelError for one that is not a class index."""
+        chosen = torch.as_tensor(labels, dtype=torch.int64).reshape(-1)
+        classes = len(self.info.classes)
+        bad = chosen[(chosen < 0) | (chosen >= classes)]
+        if len(bad):
+            raise ModelError(
+                f"label {int(bad[0])} is not a class of {self.info.name}: it has "
+                f"{classes}, numbered 0 to {classes - 1}"
+            )
+        return chosen
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        labels: Sequence[int] | Tensor,
+        *,
+        w: float = 0.0,
+        steps: int | None = None,
+        seed: int = 0,
+        clip: bool = True,
+        batch_size: int = 256,
+        first: int = 0,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """Images x in [-1, 1], (n, C, H, W) on the CPU, one for each label, by DDIM.
+
+        Sample k starts from noise seeded by (seed, first + k), whatever the batch size; images of
+        different batch sizes agree to 1e-4.
+
+        Args:
+            labels: class indices; an unconditional model takes zeros, for their number.
+            w: guidance weight, 0 for none.
+            steps: sampling steps; by default the student's own count, 64 for a teacher.
+            seed: of the noise.
+            clip: clip x_hat to [-1, 1] at every step.
+            batch_size: images at a time.
+            first: index of the first sample, to go on where another call ended.
+            on_batch: called with the number of images of each finished batch.
+
+        Raises:
+            ModelError: a label, w or step count that the model cannot take.
+        """
+        chosen, num_steps = self.check_labels(labels), self.resolve_steps(steps)
+        self.check_w(w)
+        done = []
+        for start in range(0, len(chosen), batch_size):
+            part = chosen[start : start + batch_size]
+            noise = sample_noise(self.info.image_shape, seed, first + start, len(part))
+            with self.autocast():
+                x = sample_ddim(
+                    self.denoiser(part, w),
+                    noise.to(self.device),
+                    num_steps,
+                    self.schedule,
+                    clip=clip,
+                )
+            done.append(x.float().cpu())
+            if on_batch is not None:
+                on_batch(len(part))
+        return torch.cat(done) if done else torch.empty(0, *self.info.image_shape)

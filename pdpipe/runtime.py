@@ -1,0 +1,87 @@
+"""Where and how it runs: device, threads, precision. No result may depend on this module."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from typing import TYPE_CHECKING, Any
+
+from pdpipe import __version__
+from pdpipe.errors import ParamsError
+from pdpipe.params import RuntimeParams
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device of a name; `auto` is cuda, then mps, then cpu.
+
+    Raises:
+        ParamsError: the name is not a device, or this machine has none of that kind.
+    """
+    import torch
+
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ParamsError(
+            f"runtime.device (or PDPIPE_DEVICE, --device) is {name!r}, which cannot be used here "
+            f"({reason}): choose auto, cpu, cuda or mps"
+        ) from None
+    return device
+
+
+def configure(runtime: RuntimeParams) -> torch.device:
+    """Apply threads and matrix precision to this process; returns the device to use."""
+    import torch
+
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    device = resolve_device(runtime.device)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    return device
+
+
+def autocast(
+    device: torch.device, runtime: RuntimeParams
+) -> contextlib.AbstractContextManager[object]:
+    """The context in which networks run: bfloat16 autocast, or nothing for float32."""
+    import torch
+
+    if runtime.precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What a cost figure depends on: device and its name, threads, versions, platform."""
+    import torch
+
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = _processor_name()
+    return {
+        "device": str(device),
+        "name": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "pdpipe": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+    }
+
+
+def _processor_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

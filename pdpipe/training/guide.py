@@ -1,0 +1,106 @@
+"""Stage `guide`, the first of the distillation: one student for every guidance weight w."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdpipe.data import ImageSet
+from pdpipe.diffusion import Schedule, diffuse, v_loss_weight, weighted_loss
+from pdpipe.models import DiffusionModel, ModelInfo, guided_denoiser, network_denoiser
+from pdpipe.networks import UNet
+from pdpipe.params import GuideParams
+from pdpipe.seeds import derive_seed
+from pdpipe.training.job import Batch, Job, Objective, TrainingCost
+from pdpipe.training.loop import train
+from pdpipe.training.optimization import optimization
+
+
+def draw_w(batch: Batch, w_min: float, w_max: float) -> Tensor:
+    """w ~ U[w_min, w_max] for each image: (B,), float32, on the images' device."""
+    w = w_min + (w_max - w_min) * batch.uniform().reshape(-1)
+    return w.float().to(batch.x.device)
+
+
+def guide_objective(
+    teacher: UNet,
+    schedule: Schedule,
+    parameterization: str,
+    loss_weight: str,
+    w_range: tuple[float, float],
+) -> Objective:
+    """(student, batch) -> loss against the guided teacher, at a random t and a random w.
+
+    Source: GD, Algorithm 1.
+    """
+
+    def objective(student: UNet, batch: Batch) -> Tensor:
+        t, eps, w = batch.uniform(), batch.noise(), draw_w(batch, *w_range)
+        alpha, sigma = schedule.alpha_sigma(t)
+        z_t = diffuse(batch.x, eps, alpha, sigma)
+        with torch.no_grad():
+            if teacher.config.num_classes:
+                denoise = guided_denoiser(teacher, schedule, parameterization, batch.labels, w)
+            else:
+                denoise = network_denoiser(teacher, schedule, parameterization, batch.labels)
+            v_w = denoise(z_t, t)
+        v_hat = network_denoiser(student, schedule, parameterization, batch.labels, w)(z_t, t)
+        return weighted_loss(v_hat, v_w, v_loss_weight(loss_weight, alpha, sigma))
+
+    return objective
+
+
+def student_of(teacher: UNet, w_frequencies: int, w_max: float) -> UNet:
+    """The teacher's network with an embedding of w added, its weights the teacher's.
+
+    The embedding's last layer is zero: the student is the conditional teacher at every w.
+    """
+    config = replace(teacher.config, w_frequencies=w_frequencies, w_max=w_max, dropout=0.0)
+    student = UNet(config)
+    missing, unexpected = student.load_state_dict(teacher.state_dict(), strict=False)
+    assert not unexpected
+    assert all(name.startswith("embed_w.") for name in missing)
+    return student
+
+
+def train_guide(
+    job: Job,
+    images: ImageSet,
+    teacher: DiffusionModel,
+    guide: GuideParams,
+    provenance: dict[str, Any],
+) -> tuple[UNet, ModelInfo, TrainingCost]:
+    """The stage-one student's averaged network, its metadata and its cost."""
+    torch.manual_seed(derive_seed(job.seed, "guide network"))
+    student = student_of(teacher.network, guide.w_frequencies, guide.w_max)
+    objective = guide_objective(
+        teacher.network,
+        teacher.schedule,
+        teacher.info.parameterization,
+        guide.loss_weight,
+        (guide.w_min, guide.w_max),
+    )
+    settings = optimization(guide, guide.updates, guide.learning_rate)
+    trained, seconds = train(job, student, objective, images, settings)
+    info = teacher.info.model_copy(
+        update={
+            "kind": "student",
+            "name": f"student-{guide.steps}",
+            "network": vars(student.config).copy(),
+            "steps": guide.steps,
+            "w_min": guide.w_min,
+            "w_max": guide.w_max,
+            "provenance": provenance,
+        }
+    )
+    forwards = 3 if teacher.network.config.num_classes else 2
+    cost = TrainingCost(
+        updates=settings.updates,
+        batch_size=settings.batch_size,
+        network_evaluations=forwards * settings.updates * settings.batch_size,
+        seconds=seconds,
+    )
+    return trained, info, cost
