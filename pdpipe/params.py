@@ -35,7 +35,7 @@ class DataParams(Section):
     """Stage `prepare`: the source and its shards."""
 
     source: str
-    path: str | None
+    path: str
     image_size: Count
     channels: Literal[1, 3]
     heldout_fraction: Annotated[float, Field(gt=0.0, le=0.5)]

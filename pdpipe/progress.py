@@ -48,11 +48,18 @@ class Progress:
         self.done += count
         self.note = note or self.note
         if self.bar is not None:
-            if note:
-                self.bar.set_postfix_str(note, refresh=False)
+            if self.note:
+                self.bar.set_postfix_str(self.note, refresh=False)
             self.bar.update(count)
         elif time.monotonic() - self.shown >= PLAIN_SECONDS:
             self._line("ETA " + _clock((self.total - self.done) / max(self.rate, 1e-9)))
+
+    def skip(self, count: int) -> None:
+        """Record `count` units as done before: they do not enter the rate."""
+        self.done, self.first = self.done + count, self.first + count
+        if self.bar is not None:
+            self.bar.initial += count
+            self.bar.update(count)
 
     @property
     def rate(self) -> float:

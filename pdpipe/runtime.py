@@ -64,10 +64,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     """What a cost figure depends on: device and its name, threads, versions, platform."""
     import torch
 
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        name = _processor_name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor_name()
     return {
         "device": str(device),
         "name": name,

@@ -50,7 +50,5 @@ def sample_ddim(
     denoiser: Denoiser, z_1: Tensor, num_steps: int, schedule: Schedule, *, clip: bool
 ) -> Tensor:
     """x, the last of `ddim_states`: N evaluations from noise z_1 to images, (B, C, H, W)."""
-    x = z_1
-    for x in ddim_states(denoiser, z_1, num_steps, schedule, clip=clip):
-        pass
+    *_, x = ddim_states(denoiser, z_1, num_steps, schedule, clip=clip)
     return x

@@ -18,9 +18,7 @@ from pdpipe.seeds import derive_seed
 DEFAULT_TEACHER_STEPS = 64
 
 
-def sample_noise(
-    image_shape: Sequence[int], seed: int, first: int, count: int
-) -> Tensor:
+def sample_noise(image_shape: Sequence[int], seed: int, first: int, count: int) -> Tensor:
     """z_1 of samples `first` … `first + count - 1`: standard normal, (count, C, H, W), on the CPU.
 
     Every sample has a seed of its own, derived from (seed, its index): its noise is the same bits

@@ -49,7 +49,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(config.features, config.num_classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(features (B, features), logits (B, num_classes)) of images x in [-1, 1], (B, C, H, W)."""
+        """(features (B, D), logits (B, num_classes)) of images x in [-1, 1], (B, C, H, W)."""
         features: Tensor = self.body(x)
         logits: Tensor = self.head(self.dropout(features))
         return features, logits

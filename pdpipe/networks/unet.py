@@ -52,9 +52,7 @@ class UNet(nn.Module):
         self.config = config
         width, emb = config.base_channels, config.embedding_channels
         self.embed_time = TimeEmbedding(width, emb)
-        self.embed_label = (
-            nn.Embedding(config.num_classes + 1, emb) if config.num_classes else None
-        )
+        self.embed_label = nn.Embedding(config.num_classes + 1, emb) if config.num_classes else None
         self.embed_w = (
             GuidanceEmbedding(config.w_frequencies, emb, config.w_max)
             if config.w_frequencies
@@ -156,10 +154,16 @@ class UNet(nn.Module):
             skips.append(h)
         h = _apply(self.middle, h, emb)
         for layers in self.up:
-            resampling = layers[0].direction == "up"
-            h = _apply(layers, h if resampling else torch.cat([h, skips.pop()], dim=1), emb)
+            if not _is_upsampling(layers):
+                h = torch.cat([h, skips.pop()], dim=1)
+            h = _apply(layers, h, emb)
         out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
         return out
+
+
+def _is_upsampling(layers: nn.Module) -> bool:
+    first = next(layers.children())
+    return isinstance(first, ResBlock | Resample) and first.direction == "up"
 
 
 def _apply(layers: nn.Module, h: Tensor, emb: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def train_extractor(
     info = ClassifierInfo(
         name=name,
         network=vars(config).copy(),
-        classes=images.classes,
+        classes=list(images.classes),
         heldout_accuracy=round(right, 6),
         provenance=provenance,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdpipe.params import RuntimeParams
 
@@ -16,7 +16,7 @@ from pdpipe.params import RuntimeParams
 class Log(Protocol):
     """Where the loop reports its metrics; `pdpipe.tracking` has the one that reaches MLflow."""
 
-    def log(self, step: int, metrics: dict[str, float]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Keep the metrics of an update until the next `publish`."""
 
     def publish(self) -> None:
@@ -26,7 +26,7 @@ class Log(Protocol):
         """Plain values to store in the snapshot."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from the state of a snapshot."""
 
 
@@ -113,8 +113,3 @@ class TrainingCost:
     def images_seen(self) -> int:
         """Training images drawn, with repetition."""
         return self.updates * self.batch_size
-
-
-def count_parameters(network: nn.Module) -> int:
-    """The number of trained parameters of a network."""
-    return sum(p.numel() for p in network.parameters())

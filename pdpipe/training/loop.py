@@ -38,9 +38,8 @@ class TrainState(Generic[Network]):
         compile_network: bool = False,
     ) -> None:
         self.network = network.to(device).train()
-        self.ema = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(optimization.ema_decay)
-        )
+        average = get_ema_multi_avg_fn(optimization.ema_decay)  # type: ignore[no-untyped-call]
+        self.ema = AveragedModel(self.network, multi_avg_fn=average)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=optimization.learning_rate,
@@ -102,8 +101,8 @@ def train(
             last_snapshot = last_update = time.monotonic()
             losses: list[torch.Tensor] = []
             while state.step < optimization.updates:
-                batch = _batch(job, images, optimization.batch_size, state.step, flip)
-                losses.append(_update(job, state, objective, batch, optimization))
+                batch = make_batch(job, images, optimization.batch_size, state.step, flip)
+                losses.append(update(job, state, objective, batch, optimization))
                 now = time.monotonic()
                 state.seconds, last_update = state.seconds + now - last_update, now
                 if len(losses) == LOG_EVERY or state.step == optimization.updates:
@@ -122,7 +121,7 @@ def train(
         return state.averaged(), state.seconds
 
 
-def _batch(job: Job, images: ImageSet, size: int, step: int, flip: bool) -> Batch:
+def make_batch(job: Job, images: ImageSet, size: int, step: int, flip: bool) -> Batch:
     """The data and generators of update `step`: a function of (seed, stage, step) alone."""
     chosen = batch_indices(
         step, count=len(images.labels), batch_size=size, seed=derive_seed(job.seed, "data")
@@ -139,7 +138,7 @@ def _batch(job: Job, images: ImageSet, size: int, step: int, flip: bool) -> Batc
     return Batch(x.to(job.device), labels.to(job.device), generator, scalars)
 
 
-def _update(
+def update(
     job: Job,
     state: TrainState[Any],
     objective: Objective,
@@ -150,7 +149,7 @@ def _update(
     with job.autocast():
         loss = objective(state.network, batch)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.network.parameters(), optimization.grad_clip)
     for group in state.optimizer.param_groups:
         group["lr"] = optimization.rate(state.step)

@@ -7,7 +7,7 @@ from pdpipe.training.job import Optimization
 
 
 def optimization(section: OptimizerParams, updates: int, learning_rate: float) -> Optimization:
-    """The optimiser settings of a stage; updates and rate are given apart, as a rung has its own."""
+    """The optimiser settings of a stage; a rung has updates and learning rate of its own."""
     return Optimization(
         updates=updates,
         batch_size=section.batch_size,

@@ -74,7 +74,7 @@ def train_teacher(
         steps=None,
         w_min=0.0,
         w_max=None if network.conditional else 0.0,
-        classes=images.classes,
+        classes=list(images.classes),
         provenance=provenance,
     )
     objective = teacher_objective(

@@ -1,0 +1,157 @@
+"""The `pdpipe` command. Heavy imports wait inside the commands, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pdpipe.errors import PdpipeError
+
+app = typer.Typer(
+    name="pdpipe",
+    help="Progressive and guided distillation of diffusion models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+STAGES, TOOLS = "Stages of the pipeline (run by `dvc repro`)", "Tools"
+Steps = Annotated[int, typer.Option(help="The student's sampling steps: a key of the ladder.")]
+
+
+@app.command(rich_help_panel=STAGES)
+def prepare() -> None:
+    """Turn the data source into webdataset shards, train and held-out, with a manifest."""
+    from pdpipe.cli import stages
+
+    stages.prepare()
+
+
+@app.command(rich_help_panel=STAGES)
+def extractor() -> None:
+    """Train the small classifier whose features stand behind FID and IS."""
+    from pdpipe.cli import stages
+
+    stages.extractor()
+
+
+@app.command(rich_help_panel=STAGES)
+def reference() -> None:
+    """Measure the real images once: reference statistics and the floor."""
+    from pdpipe.cli import stages
+
+    stages.reference()
+
+
+@app.command(rich_help_panel=STAGES)
+def teacher() -> None:
+    """Train the teacher: class-conditional, ready for classifier-free guidance."""
+    from pdpipe.cli import stages
+
+    stages.teacher()
+
+
+@app.command(rich_help_panel=STAGES)
+def guide() -> None:
+    """Stage one: distil the guided teacher, at every w, into one student."""
+    from pdpipe.cli import stages
+
+    stages.guide()
+
+
+@app.command(rich_help_panel=STAGES)
+def halve(steps: Steps) -> None:
+    """Stage two: distil the student above this rung into one of fewer steps."""
+    from pdpipe.cli import stages
+
+    stages.halve(steps)
+
+
+@app.command(rich_help_panel=STAGES)
+def evaluate_teacher() -> None:
+    """Measure the teacher by guided DDIM at every step count of the settings."""
+    from pdpipe.cli import stages
+
+    stages.evaluate_teacher()
+
+
+@app.command(rich_help_panel=STAGES)
+def evaluate(steps: Steps) -> None:
+    """Measure one student at every guidance weight of the settings."""
+    from pdpipe.cli import stages
+
+    stages.evaluate_student(steps)
+
+
+@app.command(rich_help_panel=STAGES)
+def report() -> None:
+    """Write reports/: tables, curves, sample grids, one HTML page."""
+    from pdpipe.cli import stages
+
+    stages.report()
+
+
+@app.command(rich_help_panel=TOOLS)
+def check() -> None:
+    """Check params.yaml, and say what the chain will do, without running anything."""
+    from pdpipe.cli import tools
+
+    tools.check()
+
+
+@app.command(rich_help_panel=TOOLS)
+def preset(
+    name: Annotated[str, typer.Argument(help="digits, cifar10, imagenet64 or lsun-church128.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("params.yaml"),
+    force: Annotated[bool, typer.Option(help="Overwrite a file with edits of its own.")] = False,
+) -> None:
+    """Write a complete params file."""
+    from pdpipe.cli import tools
+
+    tools.preset(name, out, force)
+
+
+@app.command(rich_help_panel=TOOLS)
+def sample(
+    model: Annotated[Path, typer.Option(help="A model file, models/….safetensors.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
+    labels: Annotated[str, typer.Option(help="Class numbers, such as 0-9 or 3,3,8.")] = "0-9",
+    steps: Annotated[
+        int | None, typer.Option(help="Sampling steps [default: the student's own].")
+    ] = None,
+    w: Annotated[float, typer.Option(help="Guidance weight; 0 is no guidance.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    rows: Annotated[int, typer.Option(help="Images of each label.", min=1)] = 1,
+    clip: Annotated[bool, typer.Option(help="Clip x_hat to [-1, 1] at each step.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Make images with a student or the teacher, and write them as one picture."""
+    from pdpipe.cli import tools
+
+    tools.sample(model, out, labels, steps, w, seed, rows, clip, device)
+
+
+@app.command(rich_help_panel=TOOLS)
+def bench(
+    repeats: Annotated[int, typer.Option(help="Paired measurements.", min=3)] = 30,
+) -> None:
+    """Measure what a distillation update costs against its network evaluations alone."""
+    from pdpipe.cli import tools
+
+    tools.bench(repeats)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence and exit code 2."""
+    try:
+        app()
+    except PdpipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,155 @@
+"""What every stage has around its work: params, device, identity, tracking, cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pdpipe
+from pdpipe import layout
+from pdpipe.files import digest, digest_file, digest_paths, write_json
+from pdpipe.params import Params, chain_id, read_params
+from pdpipe.runtime import autocast, configure, machine
+
+if TYPE_CHECKING:
+    import torch
+
+    from pdpipe.models import DiffusionModel
+    from pdpipe.tracking import StageTracker
+    from pdpipe.training import Job, TrainingCost
+
+PACKAGE = Path(pdpipe.__file__).parent
+DATA_CODE = ["data"]
+TRAINING_CODE = ["data", "diffusion", "models", "networks", "training", "seeds.py"]
+EVALUATION_CODE = ["data", "diffusion", "evaluation", "models", "networks", "seeds.py"]
+
+
+@dataclass
+class StageRun:
+    """One run of a stage: what it was given, and where its outputs are recorded."""
+
+    name: str
+    params: Params
+    device: torch.device
+    key: str  # digest of everything that determines the result
+    used: dict[str, Any]  # the settings that the stage uses
+    inputs: dict[str, str]  # {path: sha256}
+    tracker: StageTracker
+    started: float = field(default_factory=time.monotonic)
+    outputs: dict[str, Path] = field(default_factory=dict)  # the main one first
+    final: dict[str, float] = field(default_factory=dict)
+    artifacts: list[Path] = field(default_factory=list)
+
+    @property
+    def work(self) -> Path:
+        """A folder for unfinished work, of this very run."""
+        return layout.WORK / "unfinished" / self.name / self.key[:32]
+
+    def job(self) -> Job:
+        """What the training loop needs of the run."""
+        from pdpipe.training import Job
+
+        return Job(
+            stage=self.name,
+            seed=self.params.seed,
+            key=self.key,
+            snapshots_dir=layout.WORK / "snapshots",
+            runtime=self.params.runtime,
+            device=self.device,
+            log=self.tracker,
+            autocast=partial(autocast, self.device, self.params.runtime),
+        )
+
+    def load(self, path: Path) -> DiffusionModel:
+        """A model on the run's device, in the run's precision."""
+        from pdpipe.models import load_model
+
+        model = load_model(path, device=str(self.device))
+        model.autocast = partial(autocast, self.device, self.params.runtime)
+        if self.params.runtime.compile:
+            model.network.compile()
+        return model
+
+    def provenance(self) -> dict[str, Any]:
+        """Where a model comes from; nothing in it changes from run to run."""
+        import torch
+
+        return {
+            "seed": self.params.seed,
+            "params": self.used,
+            "inputs": self.inputs,
+            "pdpipe": pdpipe.__version__,
+            "torch": torch.__version__,
+        }
+
+    def write_training_cost(self, cost: TrainingCost) -> None:
+        """Write the stage's cost file."""
+        record = {
+            "stage": self.name,
+            "updates": cost.updates,
+            "batch_size": cost.batch_size,
+            "images_seen": cost.images_seen,
+            "network_evaluations": cost.network_evaluations,
+            "seconds": round(cost.seconds, 3),
+            "machine": machine(self.device),
+        }
+        write_json(layout.cost(self.name), record)
+        self.final["seconds"] = cost.seconds
+
+
+@contextmanager
+def stage_run(
+    stage: str,
+    name: str,
+    params: Params,
+    used: dict[str, Any],
+    inputs: list[Path],
+    code: list[str],
+) -> Iterator[StageRun]:
+    """The run of a stage; on success it is tracked with its outputs, else as failed or killed.
+
+    Args:
+        stage: as DVC calls it, e.g. halve@4.
+        name: of what it makes, e.g. student-4.
+        params: the validated params.yaml.
+        used: the settings that determine the result.
+        inputs: the files that do; the shards by their manifest, which has their checksums.
+        code: parts of the package that do.
+    """
+    from pdpipe.tracking import open_tracker
+
+    device = configure(params.runtime)
+    found = {path.as_posix(): digest_input(path) for path in inputs}
+    code_digest = digest(sorted(digest_paths(PACKAGE / part for part in code).values()))
+    key = digest({"stage": name, "used": used, "inputs": found, "code": code_digest})
+    about = machine(device)
+    tags = {"pdpipe.device": about["device"], "pdpipe.machine": about["name"], "pdpipe.key": key}
+    prepared = (layout.SHARDS / "manifest.json").is_file()
+    chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
+    with open_tracker(stage, used, tags, chain=chain) as tracker:
+        run = StageRun(name, params, device, key, used, found, tracker)
+        yield run
+        tracker.finish(
+            outputs={p.as_posix(): digest_input(p) for p in run.outputs.values()},
+            metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
+            artifacts=run.artifacts,
+        )
+
+
+def read_stage_params() -> Params:
+    """The project's params; the first thing that every stage does."""
+    return read_params(layout.PARAMS)
+
+
+def digest_input(path: Path) -> str:
+    """sha256 of a file's bytes, of shards that of their manifest's contents; "" if not there."""
+    if path == layout.SHARDS:
+        from pdpipe.data import read_manifest
+
+        return read_manifest(path).digest
+    return digest_file(path) if path.is_file() else ""

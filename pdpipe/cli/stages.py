@@ -1,0 +1,256 @@
+"""The stages of the pipeline: read, call, write. What they compute lives in the packages."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from pdpipe import layout
+from pdpipe.cli.run import (
+    DATA_CODE,
+    EVALUATION_CODE,
+    TRAINING_CODE,
+    StageRun,
+    digest_input,
+    read_stage_params,
+    stage_run,
+)
+from pdpipe.errors import ParamsError, did_you_mean
+from pdpipe.params import Params, chain_id, chain_params
+from pdpipe.runtime import machine
+
+
+def prepare() -> None:
+    """Stage `prepare`."""
+    params = read_stage_params()
+    from pdpipe.data import open_source, write_shards
+
+    source = open_source(params.data)  # a wrong source is refused before anything starts
+    used = {"seed": params.seed, "data": params.data.model_dump()}
+    with stage_run("prepare", "data", params, used, [], DATA_CODE) as run:
+        manifest = write_shards(source, params.data, params.seed, layout.SHARDS)
+        run.outputs["shards"] = layout.SHARDS
+        run.final |= {f"{name}_images": float(s.count) for name, s in manifest.splits.items()}
+
+
+def extractor() -> None:
+    """Stage `extractor`."""
+    params = read_stage_params()
+    from pdpipe.data import load_split
+    from pdpipe.models import save_classifier
+    from pdpipe.training import train_extractor
+
+    train, heldout = (
+        load_split(layout.SHARDS, split, workers=params.runtime.workers)
+        for split in ("train", "heldout")
+    )
+    used = {"seed": params.seed, "extractor": params.extractor.model_dump()}
+    with stage_run("extractor", "extractor", params, used, [layout.SHARDS], TRAINING_CODE) as run:
+        network, info, cost = train_extractor(
+            run.job(), train, heldout, params.extractor, _extractor_name(), run.provenance()
+        )
+        save_classifier(layout.EXTRACTOR, network, info)
+        run.write_training_cost(cost)
+        run.outputs["extractor"] = layout.EXTRACTOR
+        run.final["heldout_accuracy"] = info.heldout_accuracy
+
+
+def teacher() -> None:
+    """Stage `teacher`."""
+    params = read_stage_params()
+    from pdpipe.data import load_split
+    from pdpipe.models import save_model
+    from pdpipe.training import train_teacher
+
+    train = load_split(layout.SHARDS, "train", workers=params.runtime.workers)
+    used = {
+        "seed": params.seed,
+        "teacher": params.teacher.model_dump(),
+        "network": params.network.model_dump(),
+        "schedule": params.schedule.model_dump(),
+    }
+    with stage_run("teacher", "teacher", params, used, [layout.SHARDS], TRAINING_CODE) as run:
+        network, info, cost = train_teacher(
+            run.job(), train, params.teacher, params.network, params.schedule, run.provenance()
+        )
+        save_model(layout.TEACHER, network, info)
+        run.write_training_cost(cost)
+        run.outputs["model"] = layout.TEACHER
+
+
+def guide() -> None:
+    """Stage `guide`."""
+    params = read_stage_params()
+    from pdpipe.data import load_split
+    from pdpipe.models import save_model
+    from pdpipe.training import train_guide
+
+    train = load_split(layout.SHARDS, "train", workers=params.runtime.workers)
+    used = {"seed": params.seed, "guide": params.guide.model_dump()}
+    name, out = f"student-{params.guide.steps}", layout.student(params.guide.steps)
+    inputs = [layout.SHARDS, layout.TEACHER]
+    with stage_run("guide", name, params, used, inputs, TRAINING_CODE) as run:
+        model = run.load(layout.TEACHER)
+        network, info, cost = train_guide(run.job(), train, model, params.guide, run.provenance())
+        save_model(out, network, info)
+        run.write_training_cost(cost)
+        run.outputs["model"] = out
+
+
+def halve(steps: int) -> None:
+    """Stage `halve`: one rung of the ladder."""
+    params = read_stage_params()
+    _check_rung(params, steps)
+    from pdpipe.data import load_split
+    from pdpipe.models import save_model
+    from pdpipe.training import train_halving
+
+    train = load_split(layout.SHARDS, "train", workers=params.runtime.workers)
+    rung = params.ladder[str(steps)]
+    used = {
+        "seed": params.seed,
+        "halve": params.halve.model_dump(),
+        "rung": {"steps": steps, **rung.model_dump(by_alias=True)},
+    }
+    above, out = layout.student(rung.from_), layout.student(steps)
+    inputs = [layout.SHARDS, above]
+    with stage_run(
+        f"halve@{steps}", f"student-{steps}", params, used, inputs, TRAINING_CODE
+    ) as run:
+        model = run.load(above)
+        network, info, cost = train_halving(
+            run.job(), train, model, steps, rung, params.halve, run.provenance()
+        )
+        save_model(out, network, info)
+        run.write_training_cost(cost)
+        run.outputs["model"] = out
+
+
+def reference() -> None:
+    """Stage `reference`."""
+    params = read_stage_params()
+    from pdpipe.data import load_split
+    from pdpipe.evaluation.records import write_metrics
+    from pdpipe.evaluation.reference import build_reference, floor_record, save_reference
+    from pdpipe.files import digest_file
+    from pdpipe.models import load_classifier
+
+    train, heldout = (load_split(layout.SHARDS, split) for split in ("train", "heldout"))
+    inputs = [layout.SHARDS, layout.EXTRACTOR]
+    with stage_run("reference", "reference", params, {}, inputs, EVALUATION_CODE) as run:
+        classifier, info = load_classifier(layout.EXTRACTOR, device=str(run.device))
+        measured = build_reference(
+            train,
+            heldout,
+            classifier,
+            extractor_name=info.name,
+            extractor_sha256=digest_file(layout.EXTRACTOR),
+            device=run.device,
+        )
+        save_reference(layout.REFERENCE, measured)
+        record = floor_record(measured)
+        write_metrics(layout.metrics("floor"), record)
+        run.outputs |= {"metrics": layout.metrics("floor"), "reference": layout.REFERENCE}
+        run.final["floor_fid"] = record.floor.fid
+
+
+def evaluate_teacher() -> None:
+    """Stage `evaluate-teacher`."""
+    params = read_stage_params()
+    counts = sorted(params.evaluation.teacher_steps, reverse=True)
+    used = {"evaluation": params.evaluation.model_dump()}
+    inputs = [layout.TEACHER, layout.EXTRACTOR, layout.REFERENCE]
+    with stage_run("evaluate-teacher", "teacher", params, used, inputs, EVALUATION_CODE) as run:
+        _evaluate(run, layout.TEACHER, "teacher", counts)
+
+
+def evaluate_student(steps: int) -> None:
+    """Stage `evaluate`: one student."""
+    params = read_stage_params()
+    _check_rung(params, steps)
+    name = f"student-{steps}"
+    used = {"evaluation": params.evaluation.model_dump(), "steps": steps}
+    inputs = [layout.student(steps), layout.EXTRACTOR, layout.REFERENCE, layout.samples("teacher")]
+    with stage_run(f"evaluate@{steps}", name, params, used, inputs, EVALUATION_CODE) as run:
+        _evaluate(run, layout.student(steps), name, [steps])
+
+
+def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> None:
+    from pdpipe.evaluation.cells import CellStore, load_paired, save_samples
+    from pdpipe.evaluation.evaluate import evaluate_model
+    from pdpipe.evaluation.records import CostRecord, Machine, write_cost, write_metrics
+    from pdpipe.evaluation.reference import load_reference
+    from pdpipe.files import digest_file
+    from pdpipe.models import load_classifier
+
+    settings, student = run.params.evaluation, name != "teacher"
+    model = run.load(model_path)
+    classifier, _ = load_classifier(layout.EXTRACTOR, device=str(run.device))
+    measured_with = load_reference(layout.REFERENCE, extractor_sha256=digest_file(layout.EXTRACTOR))
+    paired = load_paired(layout.samples("teacher"), settings.w) if student else None
+    found = evaluate_model(
+        model, classifier, measured_with, settings, counts, CellStore(run.work), paired
+    )
+    full = None if student else found.at(max(counts))
+    save_samples(layout.samples(name), found.cells, found.classes, full)
+    write_metrics(layout.metrics(name), found.metrics)
+    cost = CostRecord(
+        stage=f"evaluate-{name}",
+        seconds=time.monotonic() - run.started,
+        machine=Machine.model_validate(machine(run.device)),
+        cells=found.costs,
+    )
+    write_cost(layout.cost(f"evaluate-{name}"), cost)
+    shutil.rmtree(run.work, ignore_errors=True)
+    run.outputs |= {"metrics": layout.metrics(name), "samples": layout.samples(name)}
+    for cell in found.metrics.cells:
+        run.final[f"fid/steps_{cell.steps}/w_{cell.w:g}"] = cell.fid
+
+
+def report() -> None:
+    """Stage `report`; the chain's run over the stages' runs is made here."""
+    params = read_stage_params()
+    from pdpipe.reporting import write_report
+    from pdpipe.tracking import publish_chain
+
+    found = write_report(params, layout.RESULTS, layout.REPORTS)
+    print(found.sentence)
+    publish_chain(
+        chain_id(params, digest_input(layout.SHARDS)),
+        chain_params(params),
+        {stage: digest_input(path) for stage, path in main_outputs(params).items()},
+        found.metrics,
+        [layout.REPORTS],
+        table=found.markdown,
+    )
+
+
+def main_outputs(params: Params) -> dict[str, Path]:
+    """{stage: its main output}, by whose digest the run that made it is found."""
+    rungs = params.rungs()
+    return {
+        "prepare": layout.SHARDS,
+        "extractor": layout.EXTRACTOR,
+        "reference": layout.metrics("floor"),
+        "teacher": layout.TEACHER,
+        "guide": layout.student(params.guide.steps),
+        **{f"halve@{n}": layout.student(n) for n in rungs},
+        "evaluate-teacher": layout.metrics("teacher"),
+        **{f"evaluate@{n}": layout.metrics(f"student-{n}") for n in rungs},
+    }
+
+
+def _check_rung(params: Params, steps: int) -> None:
+    if str(steps) not in params.ladder:
+        known = ", ".join(map(str, params.rungs())) or "none"
+        raise ParamsError(
+            f"--steps {steps} is not a rung of the ladder in {layout.PARAMS} (rungs: {known}): "
+            f"{did_you_mean(str(steps), params.ladder)}"
+        )
+
+
+def _extractor_name() -> str:
+    from pdpipe.data import read_manifest
+
+    return f"{read_manifest(layout.SHARDS).source}-cnn"

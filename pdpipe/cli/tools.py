@@ -1,0 +1,127 @@
+"""The commands beside the stages: check, preset, sample, bench."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from pdpipe import layout
+from pdpipe.errors import ModelError, ParamsError, did_you_mean
+from pdpipe.files import write_text
+from pdpipe.params import parse_params, read_params
+
+
+def check() -> None:
+    """Validate params.yaml and print the chain."""
+    params = read_params(layout.PARAMS)
+    rungs = " -> ".join(str(n) for n in params.student_steps())
+    print(f"{layout.PARAMS} is valid: {params.data.source}, ladder {rungs}")
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    folder = resources.files("pdpipe") / "presets"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if "yaml" in entry.name)
+
+
+def preset_text(name: str) -> str:
+    """A preset's params file; raises ParamsError for a name that is none."""
+    if name not in preset_names():
+        raise ParamsError(f"there is no preset {name!r}: {did_you_mean(name, preset_names())}")
+    return (resources.files("pdpipe") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def preset(name: str, out: Path, force: bool) -> None:
+    """Write a preset to `out`; a file with edits of its own is kept unless forced.
+
+    Raises:
+        ParamsError: no such preset, or `out` has contents that no preset has.
+    """
+    text = preset_text(name)
+    if out.exists() and not force:
+        present = out.read_text(encoding="utf-8")
+        if present not in [preset_text(known) for known in preset_names()]:
+            raise ParamsError(f"{out} has edits that this would lose: add --force, or give --out")
+    write_text(out, text)
+    params = parse_params(yaml.safe_load(text), out)
+    print(f"wrote {out}: the {name} preset")
+    if params.data.source not in ("digits", "folder"):
+        print(
+            f"note: source {params.data.source} arrives in a later release; until then put its "
+            f"images in {params.data.path}/<class>/ and set data.source to folder",
+            file=sys.stderr,
+        )
+
+
+def parse_labels(text: str) -> list[int]:
+    """The class numbers of a text such as `0-9` or `3,3,8`; raises ModelError."""
+    labels: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
+            raise ModelError(
+                f"--labels {text!r} has {part.strip()!r}: give class numbers and ranges, such as "
+                "0-9 or 3,3,8"
+            )
+        labels += range(int(first), int(last or first) + 1)
+    return labels
+
+
+def sample(
+    model_path: Path,
+    out: Path,
+    labels: str,
+    steps: int | None,
+    w: float,
+    seed: int,
+    rows: int,
+    clip: bool,
+    device: str,
+) -> None:
+    """Make images and write them as one PNG: a column for each label, `rows` images of each."""
+    columns = parse_labels(labels)
+    from PIL import Image
+
+    from pdpipe.data import to_uint8
+    from pdpipe.models import load_model
+
+    model = load_model(model_path, device=device)
+    trained = model.info.steps
+    num_steps = model.resolve_steps(steps)
+    if trained is not None and num_steps != trained:
+        print(
+            f"note: {model.info.name} was distilled for {trained} steps; with {num_steps} its "
+            "images will be worse",
+            file=sys.stderr,
+        )
+    x = model.sample(columns * rows, w=w, steps=num_steps, seed=seed, clip=clip)
+    images = to_uint8(x).view(rows, len(columns), *model.info.image_shape)
+    # rows x columns tiles of (C, H, W) -> one (rows H, columns W, C)
+    picture = images.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
+    scale = max(1, 64 // model.info.image_shape[-1])
+    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    if not out.parent.is_dir():
+        raise ModelError(f"the folder {out.parent} for --out does not exist: make it first")
+    image.save(out, format="PNG")
+    nfe = num_steps * model.evaluations_per_step(w)
+    print(
+        f"wrote {out}: {len(x)} images by {model.info.name}, {num_steps} steps, w = {w:g}, "
+        f"{nfe} network evaluations each"
+    )
+
+
+def bench(repeats: int) -> None:
+    """Print the cost of an update as a ratio to its network evaluations."""
+    params = read_params(layout.PARAMS)
+    from pdpipe.runtime import configure, machine
+    from pdpipe.training.bench import bench_updates
+
+    device = configure(params.runtime)
+    about = machine(device)
+    print(f"on {about['name']} ({about['device']}, {about['threads']} threads)")
+    for result in bench_updates(params, device, repeats):
+        print(result)

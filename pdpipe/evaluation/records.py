@@ -1,0 +1,209 @@
+"""The files that evaluation leaves: metrics, which reproduce bit for bit, and costs, which do not.
+
+Every record is validated when it is built and when it is read: unknown or missing fields, wrong
+types, ranges and NaN raise `EvaluationError`, one sentence. Floats are kept to 6 significant
+digits, so that a result is the same text when only its rounding errors differ.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import ConfigDict, Field, model_validator
+
+from pdpipe.errors import EvaluationError
+from pdpipe.evaluation._record import Record
+from pdpipe.files import write_json
+
+BALANCED_LABELS = "equal counts per class"
+STRATIFIED_SPLIT = "stratified split"
+ROUNDED = "uint8, rounded"
+GUIDANCE = "x_hat_w = (1 + w) x_hat_c - w x_hat_u"
+
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Extractor(Record):
+    """The feature network behind FID and the inception score."""
+
+    name: str
+    sha256: Sha256  # of its file
+    features: Count  # a sample
+    heldout_accuracy: Share
+
+
+class ModelInfo(Record):
+    """The model that was measured."""
+
+    name: str
+    kind: Literal["teacher", "student"]
+    sha256: Sha256  # of its file
+    weights: str  # ema or raw
+    parameters: Count
+
+
+class Protocol(Record):
+    """How the numbers of a model were made: figures compare only where this is equal."""
+
+    extractor: Extractor
+    sampler: str
+    clip: bool
+    seed: Annotated[int, Field(ge=0)]
+    num_fake: Count
+    num_real: Count
+    real_split: str = "train"
+    balance: str = BALANCED_LABELS
+    quantization: str = ROUNDED
+    paired_with: str
+    paired_samples: Count
+    guidance: str = GUIDANCE
+
+
+class Cell(Record):
+    """What was measured at one step count and guidance weight."""
+
+    steps: Count
+    w: NotNegative
+    nfe: Count  # network evaluations a sample
+    fid: NotNegative
+    is_: NotNegative = Field(alias="is")
+    accuracy: Share | None  # None: the model takes no labels
+    paired_mse: NotNegative
+    nearest_median: NotNegative
+    nearest_close: Share
+
+
+class MetricsRecord(Record):
+    """results/metrics/{teacher,student-N}.json."""
+
+    model: ModelInfo
+    protocol: Protocol
+    cells: Annotated[list[Cell], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        _check_once(self.model.name, self.cells)
+        return self
+
+
+class FloorProtocol(Record):
+    """How the floor was made."""
+
+    extractor: Extractor
+    num_heldout: Count
+    num_train: Count
+    balance: str = STRATIFIED_SPLIT
+
+
+class Floor(Record):
+    """Held-out real images, measured against the training images as a model's are."""
+
+    fid: NotNegative
+    is_train: NotNegative
+    is_heldout: NotNegative
+    accuracy_heldout: Share
+    nearest_median: NotNegative
+    nearest_close: Share
+    nearest_threshold: NotNegative  # what counts as close, for the models too
+
+
+class FloorRecord(Record):
+    """results/metrics/floor.json."""
+
+    protocol: FloorProtocol
+    floor: Floor
+
+
+class Machine(Record):
+    """Where a cost was measured; whatever else is known of it is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    device: str
+    name: str
+    threads: Count
+    torch: str
+    pdpipe: str
+    platform: str
+
+
+class CellCost(Record):
+    """What making the images of one cell cost."""
+
+    steps: Count
+    w: NotNegative
+    nfe: Count
+    seconds: NotNegative
+    seconds_per_image: NotNegative
+
+
+class CostRecord(Record):
+    """results/cost/evaluate-{teacher,student-N}.json."""
+
+    stage: str
+    seconds: NotNegative
+    machine: Machine
+    cells: Annotated[list[CellCost], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        _check_once(self.stage, self.cells)
+        return self
+
+
+class TrainingCostRecord(Record):
+    """results/cost/{extractor,teacher,student-N}.json, as the training stages write it."""
+
+    stage: str
+    updates: Count
+    batch_size: Count
+    images_seen: Count
+    network_evaluations: Count
+    seconds: NotNegative
+    machine: Machine
+
+
+AnyRecord = TypeVar("AnyRecord", MetricsRecord, FloorRecord, CostRecord, TrainingCostRecord)
+
+
+def write_metrics(path: Path, record: MetricsRecord | FloorRecord) -> None:
+    """Write a metrics file, atomically; equal records give equal bytes."""
+    write_json(path, record.plain())
+
+
+def write_cost(path: Path, record: CostRecord) -> None:
+    """Write an evaluation's cost file, atomically."""
+    write_json(path, record.plain())
+
+
+def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    """The record in a metrics or cost file.
+
+    Raises:
+        EvaluationError: the file is missing, damaged, or holds another kind of record.
+    """
+    try:
+        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise EvaluationError(f"{path} does not exist: run `dvc repro`, which makes it") from None
+    except (ValueError, EvaluationError) as error:
+        detail = " ".join(str(error).split())
+        raise EvaluationError(
+            f"{path} is damaged ({detail}): delete it and run `dvc repro`"
+        ) from None
+
+
+def _check_once(name: str, cells: list[Cell] | list[CellCost]) -> None:
+    seen: set[tuple[int, float]] = set()
+    for cell in cells:
+        if (cell.steps, cell.w) in seen:
+            raise EvaluationError(
+                f"{name} has two cells at {cell.steps} steps, w = {cell.w}: remove the double "
+                "value from evaluation.w or evaluation.teacher_steps in params.yaml"
+            )
+        seen.add((cell.steps, cell.w))

@@ -1,0 +1,34 @@
+"""Where the pipeline keeps its files, from the project's folder on; `dvc.yaml` says the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+SHARDS = Path("data/shards")
+EXTRACTOR = Path("models/extractor.safetensors")
+TEACHER = Path("models/teacher.safetensors")
+RESULTS = Path("results")
+REFERENCE = RESULTS / "reference.safetensors"
+REPORTS = Path("reports")
+WORK = Path(".pdpipe")  # snapshots, unfinished evaluations, local copies of what is tracked
+
+
+def student(steps: int | str) -> Path:
+    """The model file of the student of `steps` steps."""
+    return Path(f"models/student-{steps}.safetensors")
+
+
+def metrics(name: str) -> Path:
+    """The metrics file of `teacher`, `student-4` or `floor`."""
+    return RESULTS / "metrics" / f"{name}.json"
+
+
+def cost(name: str) -> Path:
+    """The cost file of a training stage, or of an evaluation (`evaluate-student-4`)."""
+    return RESULTS / "cost" / f"{name}.json"
+
+
+def samples(name: str) -> Path:
+    """The sample sheets of `teacher` or `student-4`."""
+    return RESULTS / "samples" / f"{name}.safetensors"

@@ -1,0 +1,219 @@
+"""The report's curves, drawn without matplotlib's global state; equal data give equal bytes."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from pdpipe.reporting import formats
+from pdpipe.reporting.grids import Grid
+from pdpipe.reporting.measurements import Measurements
+
+# Okabe and Ito's palette: told apart by colour-blind readers, and legible on white and on black.
+STUDENT, TEACHER = "#0072b2", "#d55e00"
+INK, FAINT = "#24292f", "#8c959f"
+# Few steps to many: hues that stay apart for colour-blind readers, of about equal lightness.
+_STEPS_MAP = LinearSegmentedColormap.from_list("steps", ["#cc79a7", "#e69f00", "#009e73", STUDENT])
+_MARKERS = "osD^vPX"
+GRID_DPI = 72  # at which a pixel is a point, so that SVG and PNG hold the same pixels
+
+_STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "pdpipe",  # the ids inside an SVG follow from its contents
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The report's look, for drawing and for saving; whatever was set before comes back."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
+
+
+def fid_against_steps(m: Measurements) -> Figure:
+    """FID against steps, both logarithmic: a panel for each w, student, teacher and floor."""
+    guidance = m.guidance
+    across = min(3, len(guidance))
+    down = math.ceil(len(guidance) / across)
+    figure = Figure(figsize=(3.3 * across + 0.6, 2.7 * down + 1.0))
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axes, w in zip(panels.flat, guidance, strict=False):
+        _steps_panel(axes, m, w)
+    for axes in panels.flat[len(guidance) :]:
+        axes.remove()
+    for axes in panels.flat[max(0, len(guidance) - across) : len(guidance)]:
+        axes.tick_params(labelbottom=True)
+    _log_axis(panels[0, 0], "y", m.frame["fid"])
+    figure.supxlabel("sampling steps", fontsize=10, color=INK)
+    figure.supylabel(f"{m.named('FID')}, lower is better", fontsize=10, color=INK)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+def _steps_panel(axes: Axes, m: Measurements, w: float) -> None:
+    student, teacher = m.select("student", w=w), m.select("teacher", w=w)
+    floor = m.heldout
+    axes.axhline(
+        floor["fid"], color=FAINT, linestyle=":", label=f"floor, {m.named('FID', floor)}", zorder=1
+    )
+    axes.plot(
+        *_points(teacher, "steps", "fid"),
+        color=TEACHER,
+        linestyle="--",
+        marker="s",
+        label="teacher, DDIM",
+    )
+    if not student.empty:
+        axes.plot(*_points(student, "steps", "fid"), color=STUDENT, marker="o", label="student")
+    axes.set_title(formats.weight(w))
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(_thinned({*teacher["steps"], *student["steps"]})))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _thinned(steps: set[int], most: int = 7) -> list[int]:
+    """The step counts to write on an axis: all, or every second, third … from 1 step on."""
+    ordered = sorted(steps)
+    return ordered[:: math.ceil(len(ordered) / most)]
+
+
+def fid_against_is(m: Measurements) -> Figure:
+    """The trade-off: IS against FID along w, a curve for each N, students beside the teacher."""
+    panels = {"student": m.student_steps[::-1], "teacher": m.student_steps[::-1]}
+    if not m.student_steps:
+        panels = {"teacher": []}
+    figure = Figure(figsize=(5.2 * len(panels), 5.2))
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (kind, steps) in zip(row, panels.items(), strict=True):
+        curves = [(n, m.select(kind)[m.select(kind)["steps"] == n]) for n in steps]
+        for k, (n, rows) in enumerate(curves):
+            colour = to_hex(_STEPS_MAP(k / max(1, len(curves) - 1)))
+            marker = _MARKERS[k % len(_MARKERS)]
+            _tradeoff_curve(axes, rows, color=colour, marker=marker, label=formats.steps(n))
+        full = m.select("teacher")[m.select("teacher")["steps"] == m.full_steps]
+        name = f"teacher, {formats.steps(m.full_steps)}"
+        _tradeoff_curve(axes, full, color=INK, marker="x", linestyle="--", label=name)
+        if kind == "student" or not curves:
+            _label_weights(axes, full, offset=(-7, 5), align="right")
+        if curves:
+            _label_weights(axes, curves[0][1], offset=(7, -11), align="left")
+        axes.set_title("students" if kind == "student" else "teacher by DDIM")
+        axes.margins(x=0.12)
+        _log_axis(axes, "x", pd.concat([full, *(rows for _, rows in curves)])["fid"])
+    figure.supxlabel(f"{m.named('FID')}, lower is better", fontsize=10, color=INK)
+    figure.supylabel(f"{m.named('IS')}, higher is better", fontsize=10, color=INK)
+    handles, labels = row[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
+    return figure
+
+
+def _tradeoff_curve(axes: Axes, rows: pd.DataFrame, **look: Any) -> None:
+    axes.plot(*_points(rows, "fid", "is"), **look)
+
+
+def _label_weights(
+    axes: Axes, rows: pd.DataFrame, *, offset: tuple[int, int], align: Literal["left", "right"]
+) -> None:
+    for fid, score, w in zip(*_points(rows, "fid", "is"), rows["w"], strict=True):
+        axes.annotate(
+            formats.weight(w),
+            (fid, score),
+            xytext=offset,
+            textcoords="offset points",
+            ha=align,
+            fontsize=8,
+            color=INK,
+        )
+
+
+def _points(rows: pd.DataFrame, x: str, y: str) -> tuple[Any, Any]:
+    return rows[x].to_numpy(dtype=float), rows[y].to_numpy(dtype=float)
+
+
+def _log_axis(axes: Axes, which: str, values: pd.Series[Any]) -> None:
+    """A logarithmic axis with plain numbers; linear where a value is not positive."""
+    if (values.dropna() <= 0).any():
+        return
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    decades = np.log10(values.max() / values.min())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 1 else (1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def grid_figure(grid: Grid) -> Figure:
+    """A sample grid with its labels; every pixel of the blocks is a pixel of the PNG."""
+    tall, wide = grid.blocks[0][0].shape[:2]
+    left, top, gap = 18 + 7 * max(map(len, grid.rows)), 34, 8
+    tops = [
+        top + r * (tall + gap) + 2 * gap * sum(start <= r for start in grid.breaks)
+        for r in range(len(grid.rows))
+    ]
+    width, height = left + len(grid.columns) * (wide + gap), tops[-1] + tall + gap
+    figure = Figure(figsize=(width / GRID_DPI, height / GRID_DPI), dpi=GRID_DPI)
+    figure.set_layout_engine("none")
+    for c, label in enumerate(grid.columns):
+        short = textwrap.shorten(label, max(3, wide // 7), placeholder="…")
+        x = left + c * (wide + gap) + wide / 2
+        _write(figure, x, height - top + 8, short, ha="center", va="bottom")
+    for y, label, row in zip(tops, grid.rows, grid.blocks, strict=True):
+        _write(figure, left - 10, height - y - tall / 2, label, ha="right", va="center")
+        for c, block in enumerate(row):
+            figure.figimage(block, left + c * (wide + gap), height - y - tall, origin="upper")
+    return figure
+
+
+def _write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
+    """Text at pixels from the figure's lower left corner."""
+    width, height = figure.get_size_inches() * GRID_DPI
+    figure.text(x / width, y / height, text, **{"size": 11.0, **look})
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """The figure as SVG, text as outlines, without date or version."""
+    return _saved(figure, "svg", {"Date": None, "Creator": None})
+
+
+def png_bytes(figure: Figure, dpi: float = 150) -> bytes:
+    """The figure as PNG, without the version that drew it."""
+    return _saved(figure, "png", {"Software": None}, dpi=dpi)
+
+
+def _saved(figure: Figure, kind: str, metadata: dict[str, None], **options: Any) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format=kind, metadata=metadata, facecolor="white", **options)
+    return buffer.getvalue()

@@ -1,0 +1,145 @@
+"""Every measurement of a chain as one tidy table, and the selections that a report is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pdpipe.evaluation.records import CostRecord, MetricsRecord
+from pdpipe.reporting.results import Results
+
+# The columns of reports/table.csv. Rows of kind `real` are real images measured as if generated:
+# their `num_fake` counts those, `num_real` the training images they are compared with.
+COLUMNS: dict[str, str] = {
+    "model": "string",
+    "kind": "string",  # teacher, student or real
+    "steps": "Int64",
+    "w": "float64",  # guidance weight; 0 is unguided
+    "nfe": "Int64",  # network evaluations a sample
+    "fid": "float64",
+    "is": "float64",
+    "accuracy": "float64",  # label accuracy by the extractor's classifier
+    "paired_mse": "float64",  # to the teacher's full-count image from the same noise
+    "nearest_median": "float64",  # distance to the nearest training image, median
+    "nearest_close": "float64",  # share of samples nearer than the held-out 1st percentile
+    "seconds_per_image": "float64",
+    "extractor": "string",
+    "num_fake": "Int64",
+    "num_real": "Int64",
+    "seed": "Int64",
+    "clip": "boolean",
+    "weights": "string",
+}
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The tidy table, one row a measurement, columns `COLUMNS`: the source of all else."""
+
+    frame: pd.DataFrame
+
+    @property
+    def student_steps(self) -> list[int]:
+        """The students' step counts, most first."""
+        return self._values("student", "steps")
+
+    @property
+    def full_steps(self) -> int:
+        """The teacher's full step count: what the students stand for."""
+        return int(max(self._values("teacher", "steps")))
+
+    @property
+    def guidance(self) -> list[float]:
+        """The guidance weights, smallest first."""
+        return self._values("teacher", "w")[::-1]
+
+    @property
+    def heldout(self) -> pd.Series[Any]:
+        """The held-out images' row: its `fid` is the floor."""
+        return self.frame[self.frame["model"] == "heldout"].iloc[0]
+
+    @property
+    def train(self) -> pd.Series[Any]:
+        """The training images' row (no FID: they are what FID compares with)."""
+        return self.frame[self.frame["model"] == "train"].iloc[0]
+
+    def select(self, kind: str, *, w: float | None = None) -> pd.DataFrame:
+        """The rows of a kind (at one guidance weight), in the table's order."""
+        rows = self.frame[self.frame["kind"] == kind]
+        return rows if w is None else rows[rows["w"] == w]
+
+    def cell(self, kind: str, steps: int, w: float) -> pd.Series[Any]:
+        """The row of one model at one step count and guidance weight."""
+        rows = self.select(kind, w=w)
+        return rows[rows["steps"] == steps].iloc[0]
+
+    def full(self, w: float) -> pd.Series[Any]:
+        """The teacher's row at its full step count."""
+        return self.cell("teacher", self.full_steps, w)
+
+    def named(self, metric: str, row: pd.Series[Any] | None = None) -> str:
+        """`metric` by its extractor and count, `FID-1500[digits-cnn]`; of generated images if bare.
+
+        A figure without these is not comparable with anything, so nothing is called plain FID.
+        """
+        measured = self.select("teacher").iloc[0] if row is None else row
+        return f"{metric}-{int(measured['num_fake'])}[{measured['extractor']}]"
+
+    def _values(self, kind: str, column: str) -> list[Any]:
+        return sorted(set(self.select(kind)[column].tolist()), reverse=True)
+
+
+def measurements(results: Results) -> Measurements:
+    """The tidy table of `results`: real images, then teacher and students, most steps first."""
+    rows = _real_rows(results)
+    for model, cost in zip(results.models, results.evaluation, strict=True):
+        rows += _model_rows(model, cost)
+    return Measurements(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))
+
+
+def _real_rows(results: Results) -> list[dict[str, Any]]:
+    protocol, floor = results.floor.protocol, results.floor.floor
+    heldout = {
+        "model": "heldout",
+        "kind": "real",
+        "fid": floor.fid,
+        "is": floor.is_heldout,
+        "accuracy": floor.accuracy_heldout,
+        "nearest_median": floor.nearest_median,
+        "nearest_close": floor.nearest_close,
+        "extractor": protocol.extractor.name,
+        "num_fake": protocol.num_heldout,
+        "num_real": protocol.num_train,
+    }
+    train = {
+        "model": "train",
+        "kind": "real",
+        "is": floor.is_train,
+        "extractor": protocol.extractor.name,
+        "num_fake": protocol.num_train,
+    }
+    return [heldout, train]
+
+
+def _model_rows(metrics: MetricsRecord, cost: CostRecord) -> list[dict[str, Any]]:
+    seconds = {(cell.steps, cell.w): cell.seconds_per_image for cell in cost.cells}
+    protocol = metrics.protocol
+    shared = {
+        "model": metrics.model.name,
+        "kind": metrics.model.kind,
+        "extractor": protocol.extractor.name,
+        "num_fake": protocol.num_fake,
+        "num_real": protocol.num_real,
+        "seed": protocol.seed,
+        "clip": protocol.clip,
+        "weights": metrics.model.weights,
+    }
+    cells = sorted(metrics.cells, key=lambda cell: (-cell.steps, cell.w))
+    return [
+        shared
+        | cell.model_dump(by_alias=True)
+        | {"seconds_per_image": seconds.get((cell.steps, cell.w))}
+        for cell in cells
+    ]

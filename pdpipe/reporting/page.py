@@ -1,0 +1,135 @@
+"""reports/index.html: the whole report in one file that asks nothing of a network."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from pdpipe.reporting import figures, formats, provenance, tables
+from pdpipe.reporting.grids import Grid, png
+from pdpipe.reporting.headline import Headline
+from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.results import Results
+from pdpipe.reporting.sheets import Images
+
+TEMPLATE = "page.html.jinja"
+
+# The figures' colours, by the page's own, which turn with the reader's light or dark scheme.
+_PAGE_COLOURS = {
+    figures.INK: "currentColor",
+    figures.FAINT: "var(--faint)",
+    figures.STUDENT: "var(--student)",
+    figures.TEACHER: "var(--teacher)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A figure as it stands on the page."""
+
+    svg: Markup
+    caption: str
+
+
+def page(
+    results: Results,
+    m: Measurements,
+    headline: Headline,
+    *,
+    curves: dict[str, bytes],
+    by_steps: Grid,
+    by_class: Grid,
+) -> str:
+    """The page's HTML.
+
+    Args:
+        results: for the protocol and the costs.
+        m: the measurements behind every table.
+        headline: its sentence is the page's title.
+        curves: the SVG of `fid_by_steps` and of `fid_is`.
+        by_steps: the sample grid over steps and w.
+        by_class: the sample grid over steps and classes.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    return environment.get_template(TEMPLATE).render(
+        headline=headline,
+        fid=m.named("FID"),
+        students=m.student_steps,
+        near=tables.near_table(m),
+        steps_tables=[(w == headline.w, tables.steps_table(m, w)) for w in m.guidance],
+        matrices=tables.matrices(m),
+        nearest=tables.memorization_table(m),
+        fid_by_steps=_fid_picture(m, curves["fid_by_steps"]),
+        fid_is=_tradeoff_picture(m, curves["fid_is"]),
+        by_steps=by_steps,
+        by_class=by_class,
+        costs=[
+            provenance.training_table(results),
+            provenance.evaluation_table(results),
+            provenance.machines_table(results),
+        ],
+        protocol=[provenance.protocol_table(results, m), provenance.models_table(results)],
+        extractor=results.teacher.protocol.extractor,
+        accuracy=formats.percent(results.teacher.protocol.extractor.heldout_accuracy),
+        floor=m.named("FID", m.heldout),
+        num_heldout=results.floor.protocol.num_heldout,
+    )
+
+
+def data_uri(image: Images) -> str:
+    """An RGBA image as a PNG inside an address."""
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+
+
+def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
+    """A matplotlib SVG as an element of the page: it scales, is named, and follows its colours.
+
+    Args:
+        svg: the file.
+        prefix: put before its ids, which would otherwise meet those of other figures.
+        label: what a reader who cannot see it is told.
+    """
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    for dropped in ("metadata", "style"):
+        text = re.sub(rf"\s*<{dropped}\b.*?</{dropped}>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
+    text = text.replace("fill: #ffffff", "fill: none")
+    for colour, replacement in _PAGE_COLOURS.items():
+        text = text.replace(colour, replacement)
+    view = re.search(r'viewBox="[^"]*"', text)
+    assert view, "matplotlib wrote an SVG without a viewBox"
+    start = f'<svg {view[0]} role="img" aria-label="{escape(label)}">'
+    return Markup(re.sub(r"^<svg[^>]*>", lambda _: start, text))
+
+
+def _fid_picture(m: Measurements, svg: bytes) -> Picture:
+    caption = (
+        f"{m.named('FID')} against sampling steps, both axes logarithmic, for each guidance "
+        "weight: the students (solid), the teacher by DDIM at the same steps (dashed), and the "
+        "floor (dotted)."
+    )
+    return Picture(svg=inline_svg(svg, "fid", caption), caption=caption)
+
+
+def _tradeoff_picture(m: Measurements, svg: bytes) -> Picture:
+    caption = (
+        f"{m.named('IS')} against {m.named('FID')} (logarithmic): each curve joins the guidance "
+        f"weights of one step count, from {formats.weight(m.guidance[0])} to "
+        f"{formats.weight(m.guidance[-1])}. The teacher at {formats.steps(m.full_steps)} (dashed) "
+        "is in both panels."
+    )
+    return Picture(svg=inline_svg(svg, "tradeoff", caption), caption=caption)

@@ -1,0 +1,160 @@
+"""How the numbers were made and what they cost, as tables."""
+
+from __future__ import annotations
+
+from pdpipe.evaluation.records import CostRecord, Machine, TrainingCostRecord
+from pdpipe.reporting import formats
+from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.results import Results
+from pdpipe.reporting.tables import Table
+
+
+def protocol_table(results: Results, m: Measurements) -> Table:
+    """Everything that a figure depends on beside the model."""
+    protocol, floor = results.teacher.protocol, results.floor.protocol
+    samplers = dict.fromkeys(metrics.protocol.sampler for metrics in results.models)
+    weights = dict.fromkeys(
+        f"{metrics.model.kind}: {metrics.model.weights}" for metrics in results.models
+    )
+    extractor = protocol.extractor
+    rows = [
+        ["figures are called", f"{m.named('FID')}, {m.named('IS')}: metric-count[extractor]"],
+        ["extractor", f"{extractor.name}, {extractor.features} features"],
+        ["extractor's held-out accuracy", formats.percent(extractor.heldout_accuracy)],
+        ["extractor's sha256", extractor.sha256],
+        ["generated images a cell", f"{formats.count(protocol.num_fake)}, {protocol.balance}"],
+        ["real images", f"{formats.count(protocol.num_real)} of the split {protocol.real_split}"],
+        [
+            "floor",
+            f"{formats.count(floor.num_heldout)} held-out against "
+            f"{formats.count(floor.num_train)} training images, {floor.balance}",
+        ],
+        ["sampler", ", ".join(samplers)],
+        ["x_hat clipped to [-1, 1]", "yes" if protocol.clip else "no"],
+        ["seed", f"{protocol.seed}; sample k starts from the same noise in every cell"],
+        ["images", protocol.quantization],
+        ["weights", ", ".join(weights)],
+        ["guidance", f"{protocol.guidance}; w = 0 is unguided"],
+        [
+            "NFE, network evaluations a sample",
+            "student: one a step at every w; teacher: one a step at w = 0, two at w > 0",
+        ],
+        [
+            "paired error",
+            f"mean squared error (pixels in [-1, 1]) to {protocol.paired_with}, same noise, "
+            f"{formats.count(protocol.paired_samples)} samples",
+        ],
+    ]
+    return Table(title="Protocol", columns=["", "value"], rows=rows)
+
+
+def models_table(results: Results) -> Table:
+    """The models that were measured, by their files' digests."""
+    rows = [
+        [metrics.model.name, formats.count(metrics.model.parameters), metrics.model.sha256]
+        for metrics in results.models
+    ]
+    return Table(title="Models", columns=["model", "parameters", "sha256"], rows=rows)
+
+
+def training_table(results: Results) -> Table:
+    """What each training stage spent, and distillation beside the teacher's training."""
+    machines = _machines(results)
+    rows = [
+        [
+            cost.stage,
+            formats.count(cost.updates),
+            formats.count(cost.images_seen),
+            formats.count(cost.network_evaluations),
+            f"{cost.seconds:.1f}",
+            machines[cost.machine],
+        ]
+        for cost in results.training
+    ]
+    return Table(
+        title="Training",
+        columns=["stage", "updates", "images seen", "network evaluations", "seconds", "machine"],
+        rows=[*rows, _total(results.training)],
+        note=_distillation_note(results),
+        references=1,
+    )
+
+
+def _total(costs: list[TrainingCostRecord]) -> list[str]:
+    return [
+        "all",
+        formats.count(sum(cost.updates for cost in costs)),
+        formats.count(sum(cost.images_seen for cost in costs)),
+        formats.count(sum(cost.network_evaluations for cost in costs)),
+        f"{sum(cost.seconds for cost in costs):.1f}",
+        "",
+    ]
+
+
+def _distillation_note(results: Results) -> str:
+    _, teacher, *students = results.training
+    updates = sum(cost.updates for cost in students)
+    seconds = sum(cost.seconds for cost in students)
+    share = sum(cost.network_evaluations for cost in students) / teacher.network_evaluations
+    return (
+        f"The students took {formats.count(updates)} updates and {seconds:.1f} s, the teacher "
+        f"{formats.count(teacher.updates)} and {teacher.seconds:.1f} s; in network evaluations, "
+        f"{formats.figure(share)} × the teacher's training."
+    )
+
+
+def evaluation_table(results: Results) -> Table:
+    """What measuring each model took."""
+    machines = _machines(results)
+    rows = [
+        [cost.stage, str(len(cost.cells)), f"{cost.seconds:.1f}", machines[cost.machine]]
+        for cost in results.evaluation
+    ]
+    seconds = sum(cost.seconds for cost in results.evaluation)
+    cells = sum(len(cost.cells) for cost in results.evaluation)
+    return Table(
+        title="Evaluation",
+        columns=["stage", "cells", "seconds", "machine"],
+        rows=[*rows, ["all", str(cells), f"{seconds:.1f}", ""]],
+        references=1,
+    )
+
+
+def machines_sentence(results: Results) -> str:
+    """Where the times per image were taken."""
+    machines = dict.fromkeys(cost.machine for cost in results.evaluation)
+    names = [
+        f"{machine.name} ({machine.device}, {machine.threads} threads, torch {machine.torch})"
+        for machine in machines
+    ]
+    return f"Times per image: {'; '.join(names)}."
+
+
+def machines_table(results: Results) -> Table:
+    """The machines behind the times, by the letters that the cost tables use."""
+    rows = [
+        [
+            letter,
+            machine.name,
+            f"{machine.device}, {machine.threads} threads",
+            f"torch {machine.torch}, pdpipe {machine.pdpipe}",
+            machine.platform,
+        ]
+        for machine, letter in _machines(results).items()
+    ]
+    return Table(
+        title="Machines", columns=["", "machine", "device", "software", "platform"], rows=rows
+    )
+
+
+def _machines(results: Results) -> dict[Machine, str]:
+    """Each distinct machine's letter, in the order in which the stages used them."""
+    costs: list[TrainingCostRecord | CostRecord] = [*results.training, *results.evaluation]
+    distinct = dict.fromkeys(cost.machine for cost in costs)
+    return {machine: _letter(index) for index, machine in enumerate(distinct)}
+
+
+def _letter(index: int) -> str:
+    """The letter of an index: A to Z, then AA, AB and so on."""
+    head, last = divmod(index, 26)
+    return (_letter(head - 1) if head else "") + chr(ord("A") + last)

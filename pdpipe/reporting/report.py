@@ -1,0 +1,71 @@
+"""Stage `report`: everything in `reports/`, from the results of the ladder in params.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from pdpipe.files import replacing, write_json, write_text
+from pdpipe.params import Params
+from pdpipe.reporting import figures, grids, tables
+from pdpipe.reporting.headline import Headline, headline, metrics_summary
+from pdpipe.reporting.measurements import measurements
+from pdpipe.reporting.page import page
+from pdpipe.reporting.provenance import machines_sentence
+from pdpipe.reporting.results import read_results
+from pdpipe.reporting.sheets import read_sheets
+
+
+def write_report(params: Params, results_dir: Path, reports_dir: Path) -> Headline:
+    """The headline of the report that it writes to `reports_dir`.
+
+    The same results give the same bytes. Files: table.csv (every measurement), table.md,
+    metrics.json and fid_by_steps.csv (for DVC), the figures fid_by_steps, fid_is,
+    samples_by_steps and samples_by_class as SVG and PNG, and index.html.
+
+    Args:
+        params: its ladder and evaluation section say which results belong to the report.
+        results_dir: holds metrics/, cost/ and samples/.
+        reports_dir: made if it does not exist.
+
+    Raises:
+        EvaluationError: a file is missing or damaged, lacks what params asks for, or was measured
+            in another way than the rest.
+    """
+    results = read_results(params, results_dir)
+    sheets = read_sheets(params, results_dir)
+    m = measurements(results)
+    found = headline(m)
+    by_steps = grids.steps_by_w(sheets)
+    by_class = grids.classes_by_steps(sheets, found.w)
+    write_text(reports_dir / "table.csv", m.frame.to_csv(index=False, lineterminator="\n"))
+    points = tables.fid_by_steps(m)
+    write_text(reports_dir / "fid_by_steps.csv", points.to_csv(index=False, lineterminator="\n"))
+    markdown = tables.report_markdown(m, found.sentence, machines_sentence(results))
+    write_text(reports_dir / "table.md", markdown)
+    write_json(reports_dir / "metrics.json", metrics_summary(m))
+    with figures.style():
+        curves = {
+            "fid_by_steps": figures.fid_against_steps(m),
+            "fid_is": figures.fid_against_is(m),
+        }
+        svg = {name: _write_figure(figure, reports_dir / name) for name, figure in curves.items()}
+        for name, grid in {"samples_by_steps": by_steps, "samples_by_class": by_class}.items():
+            _write_figure(figures.grid_figure(grid), reports_dir / name, dpi=figures.GRID_DPI)
+    html = page(results, m, found, curves=svg, by_steps=by_steps, by_class=by_class)
+    write_text(reports_dir / "index.html", html)
+    return found
+
+
+def _write_figure(figure: Figure, stem: Path, dpi: float = 150) -> bytes:
+    """The SVG of a figure, which is written beside a PNG."""
+    svg = figures.svg_bytes(figure)
+    _write_bytes(stem.with_suffix(".svg"), svg)
+    _write_bytes(stem.with_suffix(".png"), figures.png_bytes(figure, dpi=dpi))
+    return svg
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

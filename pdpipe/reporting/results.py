@@ -1,0 +1,131 @@
+"""What the chain in params.yaml measured and spent, read from its own files and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pdpipe.errors import EvaluationError
+from pdpipe.evaluation.records import (
+    CostRecord,
+    Extractor,
+    FloorRecord,
+    MetricsRecord,
+    Protocol,
+    TrainingCostRecord,
+    read_record,
+)
+from pdpipe.params import Params
+
+# What has to be equal for two figures to compare; the sampler may differ, and is a column.
+_COMPARABLE = (
+    "extractor",
+    "num_fake",
+    "num_real",
+    "real_split",
+    "balance",
+    "quantization",
+    "seed",
+    "clip",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The records of one chain: exactly the cells that params.yaml asks for.
+
+    `students` goes by step count, most first; `training` and `evaluation` are in chain order.
+    """
+
+    floor: FloorRecord
+    teacher: MetricsRecord
+    students: dict[int, MetricsRecord]
+    training: list[TrainingCostRecord]
+    evaluation: list[CostRecord]
+
+    @property
+    def models(self) -> list[MetricsRecord]:
+        """The teacher, then the students, most steps first."""
+        return [self.teacher, *self.students.values()]
+
+
+def student_name(steps: int) -> str:
+    """The name of the student of `steps` steps, in files and tables."""
+    return f"student-{steps}"
+
+
+def read_results(params: Params, results_dir: Path) -> Results:
+    """The results of the ladder in `params`; files of other rungs are never looked at.
+
+    Raises:
+        EvaluationError: a file is missing, damaged, lacks a cell that params asks for, or was
+            measured in another way than the rest.
+    """
+    metrics_dir, cost_dir = results_dir / "metrics", results_dir / "cost"
+    floor_path = metrics_dir / "floor.json"
+    floor = read_record(floor_path, FloorRecord)
+    teacher_path = metrics_dir / "teacher.json"
+    teacher = _read_model(teacher_path, params.evaluation.teacher_steps, params)
+    _check_extractor(floor_path, floor, teacher)
+    students = {}
+    for steps in params.rungs():
+        path = metrics_dir / f"{student_name(steps)}.json"
+        students[steps] = _read_model(path, [steps], params)
+        _check_comparable(path, students[steps].protocol, teacher_path, teacher.protocol)
+    trained = ["extractor", "teacher", *map(student_name, params.student_steps())]
+    evaluated = ["teacher", *map(student_name, params.rungs())]
+    return Results(
+        floor=floor,
+        teacher=teacher,
+        students=students,
+        training=[read_record(cost_dir / f"{name}.json", TrainingCostRecord) for name in trained],
+        evaluation=[
+            read_record(cost_dir / f"evaluate-{name}.json", CostRecord) for name in evaluated
+        ],
+    )
+
+
+def _read_model(path: Path, steps: Sequence[int], params: Params) -> MetricsRecord:
+    """The metrics in `path`, cut to the cells `steps` x evaluation.w, all of which are there."""
+    metrics = read_record(path, MetricsRecord)
+    if metrics.model.name != path.stem:
+        raise EvaluationError(
+            f"{path} holds the figures of {metrics.model.name}, not of {path.stem}: "
+            "run `dvc repro`, which measures it again"
+        )
+    wanted = {(n, w) for n in steps for w in params.evaluation.w}
+    for n, w in sorted(wanted - {(cell.steps, cell.w) for cell in metrics.cells}):
+        raise EvaluationError(
+            f"{path} has no cell for {n} steps at w = {w:g}, which params.yaml asks for: "
+            "run `dvc repro`, which measures it"
+        )
+    cells = [cell for cell in metrics.cells if (cell.steps, cell.w) in wanted]
+    return metrics.model_copy(update={"cells": cells})
+
+
+def _check_extractor(path: Path, floor: FloorRecord, teacher: MetricsRecord) -> None:
+    ours, other = floor.protocol.extractor, teacher.protocol.extractor
+    if ours != other:
+        raise EvaluationError(
+            f"{path} was measured with the extractor {_short(ours)}, the teacher with "
+            f"{_short(other)}: run `dvc repro`, which measures both alike"
+        )
+
+
+def _check_comparable(path: Path, ours: Protocol, teacher_path: Path, other: Protocol) -> None:
+    """Raise `EvaluationError` if the figures of the two files do not compare."""
+    for key in _COMPARABLE:
+        mine, theirs = getattr(ours, key), getattr(other, key)
+        if mine != theirs:
+            raise EvaluationError(
+                f"{path} has protocol.{key} {_short(mine)} where {teacher_path} has "
+                f"{_short(theirs)}, so their figures do not compare: run `dvc repro`, which "
+                "measures both alike"
+            )
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Extractor):
+        return f"{value.name} ({value.sha256[:8]})"
+    return repr(value)

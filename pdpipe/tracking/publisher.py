@@ -1,0 +1,98 @@
+"""Brings the server up to the local record from a background thread: nobody waits for MLflow."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from pdpipe.tracking.local import Point
+from pdpipe.tracking.server import Connection, ServerAddress, connect, say_away
+from pdpipe.tracking.server_run import Ending, RunDescription, ServerRun, open_run
+
+# How long a stage waits at its end, in seconds:
+_PATIENCE = {"FINISHED": 60.0, "FAILED": 10.0, "KILLED": 10.0}  # for a server that works
+_PATIENCE_AWAY = 4.0  # for one that has not answered
+
+
+class MlflowPublisher:
+    """Sends one run's points to the server, in the order in which they were handed over.
+
+    The connection is made ahead of need, the run with the first points: a process killed before it
+    published anything leaves nothing on the server. A server that does not answer is announced
+    once; what could not be sent is kept, and tried again whenever there is more to send.
+    """
+
+    def __init__(self, address: ServerAddress, record: str, say: Callable[[str], None]) -> None:
+        """Start the thread; `record` says where the points are if the server is away."""
+        self.complete = False  # the server has the whole run, its ending included
+        self.run_id: str | None = None
+        self._address = address
+        self._record = record
+        self._say = say
+        self._changed = threading.Condition()
+        self._outbox: list[Point] = []
+        self._description: RunDescription | None = None
+        self._ending: Ending | None = None
+        self._unsent: list[Point] = []  # this and the next two belong to the thread
+        self._connection: Connection | None = None
+        self._run: ServerRun | None = None
+        self._away = False
+        self._thread = threading.Thread(target=self._work, name="pdpipe-mlflow", daemon=True)
+        self._thread.start()
+
+    def send(self, run: RunDescription, points: Sequence[Point]) -> None:
+        """Hand over points of `run`; comes back at once."""
+        with self._changed:
+            self._description = run
+            self._outbox.extend(points)
+            self._changed.notify()
+
+    def finish(self, ending: Ending) -> None:
+        """Close the run, waiting a bounded time for what is still to be sent."""
+        with self._changed:
+            self._ending = ending
+            self._changed.notify()
+        patience, asked = _PATIENCE[ending.status], time.monotonic()
+        while self._thread.is_alive():
+            if time.monotonic() - asked > (_PATIENCE_AWAY if self._away else patience):
+                break
+            self._thread.join(0.05)
+        if self._thread.is_alive():
+            self._announce(f"no answer within {patience:.0f} s")
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._unsent += self._outbox
+                self._outbox = []
+                ending = self._ending
+            try:
+                self._deliver(ending)
+                self._away = False
+            except Exception as error:  # whatever it is, the stage goes on
+                self._connection = self._run = None
+                self._away = True
+                self._announce(error)
+            if ending is not None:
+                return
+            with self._changed:
+                self._changed.wait_for(lambda: self._outbox or self._ending is not None)
+
+    def _deliver(self, ending: Ending | None) -> None:
+        """Send what waits; after a failure the run is opened anew, to see what arrived."""
+        if self._connection is None:
+            self._connection = connect(self._address)
+        if self._description is None or not (self._unsent or ending):
+            return
+        if self._run is None:
+            self._run = open_run(self._connection, self._description)
+            self.run_id = self._run.run_id
+        self._run.add(self._unsent)
+        self._unsent = []
+        if ending is not None:
+            self._run.finish(ending)
+            self.complete = True
+
+    def _announce(self, reason: Exception | str) -> None:
+        say_away(self._address, reason, f"this run's metrics are in {self._record}", self._say)

@@ -1,0 +1,173 @@
+"""The connection to an MLflow tracking server or database, and the only import of mlflow.
+
+Everything here blocks, for seconds at first use (importing mlflow, creating a database), and may
+raise anything: it belongs on a background thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from filelock import FileLock
+
+from pdpipe.tracking.names import legal_folder, without_password
+
+DEFAULT_EXPERIMENT = "pdpipe"
+_PROBE_SECONDS = 3
+_REASON_LENGTH = 300
+_DEFAULT_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # mlflow's 7 block for minutes on a dead server
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing here reaches out by itself
+}
+_CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3")
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Which server, and which experiment on it."""
+
+    uri: str
+    experiment: str
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An `MlflowClient` that has answered, and the id of the experiment."""
+
+    client: Any
+    experiment_id: str
+
+
+def server_address(directory: Path) -> ServerAddress:
+    """The address the environment names, else `mlflow.db` in the project's root.
+
+    The root is DVC_ROOT (which DVC sets to the real project even for an experiment that runs in a
+    temporary copy), else `directory`.
+    """
+    root = Path(os.environ.get("DVC_ROOT") or directory).absolute()
+    return ServerAddress(
+        uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}",
+        experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT,
+    )
+
+
+def set_environment() -> None:
+    """Set how mlflow asks, where the user has not; call it before other threads run."""
+    for name, value in _DEFAULT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def connect(address: ServerAddress) -> Connection:
+    """A connection to the server, its database and experiment made where missing.
+
+    Raises:
+        Exception: whatever mlflow or the network raises when the server cannot be used.
+    """
+    _check_listening(address.uri)
+    warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic)\b")
+    from mlflow import MlflowClient
+
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    database = _sqlite_path(address.uri)
+    artifacts = None
+    if database is not None:
+        artifacts = database.parent / "mlruns" / legal_folder(address.experiment)
+        _create_database(database, artifacts)
+    client = MlflowClient(tracking_uri=address.uri)
+    location = None if artifacts is None else artifacts.as_uri()
+    return Connection(client, _experiment_id(client, address.experiment, location))
+
+
+def _experiment_id(client: Any, name: str, artifact_location: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifact_location))
+        except MlflowException:  # another process was faster
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _check_listening(uri: str) -> None:
+    """Raise OSError, in seconds and before the slow import, when nothing listens at `uri`."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.hostname is None:
+        return
+    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
+        return  # only the proxy can tell
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    socket.create_connection((parts.hostname, port), timeout=_PROBE_SECONDS).close()
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    if not uri.startswith("sqlite:///"):
+        return None
+    name = uri.removeprefix("sqlite:///").partition("?")[0]
+    return Path(name).absolute() if name and name != ":memory:" else None
+
+
+def _create_database(path: Path, artifacts: Path) -> None:
+    """Make the sqlite database if there is none, whole or not at all.
+
+    mlflow's own creation is many steps: two processes that start it at once, or a kill in the
+    middle, leave a database that never works again. So one process makes it under another name,
+    which also spares it the wait for the disk after each step (seconds on a busy one).
+    """
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import Engine, event
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        for left_by_a_kill in path.parent.glob(f"{path.name}.*.new"):
+            left_by_a_kill.unlink()
+        if path.exists():
+            return
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+        event.listen(Engine, "connect", _without_syncing)
+        try:
+            store = SqlAlchemyStore(f"sqlite:///{fresh}", artifacts.as_uri())
+            store.engine.dispose()
+        finally:
+            event.remove(Engine, "connect", _without_syncing)
+        with fresh.open("rb") as handle:
+            os.fsync(handle.fileno())
+        fresh.replace(path)
+
+
+def _without_syncing(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
+
+
+_announced: set[str] = set()
+
+
+def say_away(
+    address: ServerAddress, reason: Exception | str, consequence: str, say: Callable[[str], None]
+) -> None:
+    """Say that the server cannot be used: one sentence, once for each server and process."""
+    if address.uri in _announced:
+        return
+    _announced.add(address.uri)
+    first_line = str(reason).strip().partition("\n")[0][:_REASON_LENGTH]
+    cause = without_password(first_line or type(reason).__name__)
+    where = without_password(address.uri)
+    say(f"tracking: MLflow at {where} cannot be used ({cause}); {consequence}")

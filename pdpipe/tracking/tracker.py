@@ -1,0 +1,195 @@
+"""A stage's run as its code sees it: log, publish with each snapshot, finish."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from pdpipe.tracking.local import LocalLog, Point
+from pdpipe.tracking.names import flatten, to_json_number
+from pdpipe.tracking.publisher import MlflowPublisher
+from pdpipe.tracking.server_run import ERROR_TAG, Ending, RunDescription, Status, now_ms
+
+OUTPUT_TAG = "pdpipe.output_sha256"
+_RESERVED = {"step", "time"}
+
+
+class Tracker(Protocol):
+    """What a training loop needs of a tracker."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record the values of metrics after `step` updates."""
+
+    def publish(self) -> None:
+        """Let the points logged so far be seen by others; call it right after a snapshot."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a snapshot has to hold for the run to go on; plain JSON values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the run of a snapshot, as it was then."""
+
+
+class StageTracker:
+    """One run of a stage: a local record, and a publisher that mirrors it to MLflow.
+
+    As a context manager it finishes the run: FINISHED, FAILED after an exception, KILLED after
+    Ctrl-C.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        local: LocalLog,
+        publisher: MlflowPublisher | None,
+    ) -> None:
+        self.stage = stage
+        self._params = flatten(params)
+        self._tags = dict(tags)
+        self._final_tags: dict[str, str] = {}
+        self._local = local
+        self._publisher = publisher
+        self._attempt = uuid.uuid4().hex
+        self._started = now_ms()
+        self._step: int | None = None
+        self._buffer: list[Point] = []
+        self._run: RunDescription | None = None
+        self._finished = False
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record the values of metrics after `step` updates; `step` and `time` are no names."""
+        assert not _RESERVED & set(metrics), f"a metric cannot be called {_RESERVED}"
+        self._begin()
+        values = {name: float(value) for name, value in metrics.items()}
+        point = Point(int(step), now_ms(), values)
+        self._local.append(point)
+        self._buffer.append(point)
+        self._step = point.step if self._step is None else max(self._step, point.step)
+
+    def publish(self) -> None:
+        """Hand what was logged to the background thread; call it right after a snapshot.
+
+        Points newer than the last snapshot would be computed, and logged, again after a kill.
+        """
+        run = self._begin()
+        if self._publisher is not None:
+            self._publisher.send(run, self._buffer)
+        self._buffer = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a snapshot has to hold: which run this is, and the last step it logged.
+
+        The points themselves are in the local record, flushed to the disk here.
+        """
+        self._local.sync()
+        return {"attempt": self._attempt, "started": self._started, "step": self._step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the run of a snapshot; call it before anything is logged.
+
+        The local record is cut back to the snapshot; the server is sent the points that it lacks.
+        """
+        assert self._run is None, "load the tracker's state before logging"
+        self._attempt, self._started = state["attempt"], state["started"]
+        self._step = state["step"]
+        self._tags["pdpipe.resumed_after_step"] = str(self._step)
+        self._buffer = self._local.resume(self._attempt, self._step)
+        self._run = self._describe()
+        self.publish()
+
+    def finish(
+        self,
+        status: Status = "FINISHED",
+        outputs: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        artifacts: Iterable[Path] = (),
+    ) -> None:
+        """Close the run; waits up to a minute for a slow server, seconds for one that is away.
+
+        Args:
+            status: how the stage ended.
+            outputs: {path: sha256} of what it made, the main output first; the digests are how a
+                later process finds the run that made given bytes.
+            metrics: final figures.
+            artifacts: small files to upload; those that do not exist are passed over.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        self.publish()
+        self._final_tags.update(_output_tags(outputs or {}))
+        values = {name: float(value) for name, value in (metrics or {}).items()}
+        outcome = {
+            "status": status,
+            "ended": now_ms(),
+            "outputs": dict(outputs or {}),
+            "metrics": {name: to_json_number(value) for name, value in values.items()},
+        }
+        self._write_run(outcome)
+        if self._publisher is not None:
+            final = Point(self._step or 0, now_ms(), values)
+            self._publisher.finish(Ending(status, self._final_tags, final, list(artifacts)))
+            self._write_run({**outcome, "run_id": self._publisher.run_id})
+
+    def __enter__(self) -> StageTracker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._final_tags[ERROR_TAG] = f"{type(error).__name__}: {error}"
+        self.finish(_status(error))
+
+    def _begin(self) -> RunDescription:
+        """The run's description; the first call starts a new local record."""
+        if self._run is None:
+            self._local.start(self._attempt)
+            self._run = self._describe()
+        return self._run
+
+    def _describe(self) -> RunDescription:
+        self._write_run({"status": "RUNNING"})
+        return RunDescription(
+            self.stage, self._attempt, self._started, dict(self._params), dict(self._tags)
+        )
+
+    def _write_run(self, outcome: Mapping[str, Any]) -> None:
+        published = self._publisher is not None and self._publisher.complete
+        self._local.describe(
+            {
+                "stage": self.stage,
+                "attempt": self._attempt,
+                "started": self._started,
+                "published": published,
+                **outcome,
+                "params": self._params,
+                "tags": {**self._tags, **self._final_tags},
+            }
+        )
+
+
+def _output_tags(outputs: Mapping[str, str]) -> dict[str, str]:
+    """`pdpipe.output_sha256` of the main (first) output, and `pdpipe.output.<path>` of each."""
+    tags = {f"pdpipe.output.{path}": sha256 for path, sha256 in outputs.items()}
+    main = next(iter(outputs.values()), None)
+    return tags if main is None else {OUTPUT_TAG: main, **tags}
+
+
+def _status(error: BaseException | None) -> Status:
+    """How a stage ended that left its block with `error`; 130 and 143 are exits by a signal."""
+    if isinstance(error, SystemExit):
+        if error.code in (130, 143):
+            return "KILLED"
+        return "FINISHED" if error.code in (0, None) else "FAILED"
+    if isinstance(error, KeyboardInterrupt):
+        return "KILLED"
+    return "FAILED" if error is not None else "FINISHED"

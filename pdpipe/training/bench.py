@@ -1,0 +1,164 @@
+"""What an update costs beyond its network evaluations, measured as a ratio in one run."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pdpipe.data import ImageSet
+from pdpipe.models import build_schedule
+from pdpipe.networks import UNet, UNetConfig
+from pdpipe.params import OptimizerParams, Params
+from pdpipe.training.guide import guide_objective, student_of
+from pdpipe.training.halve import halving_objective
+from pdpipe.training.job import Job, Objective
+from pdpipe.training.loop import TrainState, make_batch, update
+from pdpipe.training.optimization import optimization
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Median seconds of an update and of its network evaluations alone, measured in turns."""
+
+    name: str
+    update: float
+    evaluations: float
+    ratio: float  # median of the paired ratios
+    low: float  # first quartile of them
+    high: float  # third quartile
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: update {self.update * 1e3:.1f} ms, its teacher forwards and student "
+            f"forward + backward alone {self.evaluations * 1e3:.1f} ms, ratio {self.ratio:.3f} "
+            f"(quartiles {self.low:.3f} to {self.high:.3f})"
+        )
+
+
+class _NoLog:
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def publish(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def bench_updates(params: Params, device: torch.device, repeats: int) -> Iterator[BenchResult]:
+    """Time the updates of stage one and of a halving, with untrained networks and random images.
+
+    Each is measured in turns with its bare network evaluations: the teacher's forwards without
+    gradient (stage one: one of the doubled batch; a halving: two) and the student's forward and
+    backward. What remains is the target, the optimiser, the average and the batch.
+    """
+    images = _random_images(params)
+    config = UNetConfig(
+        image_size=params.data.image_size,
+        channels=params.data.channels,
+        num_classes=len(images.classes) if params.network.conditional else 0,
+        **params.network.model_dump(exclude={"conditional"}),
+    )
+    teacher = UNet(config).to(device).eval().requires_grad_(False)
+    student = student_of(teacher, params.guide.w_frequencies, params.guide.w_max).to(device)
+    guided_teacher = student_of(teacher, params.guide.w_frequencies, params.guide.w_max)
+    guided_teacher = guided_teacher.to(device).eval().requires_grad_(False)
+    schedule = build_schedule(params.schedule.model_dump())
+    w_range = (params.guide.w_min, params.guide.w_max)
+    kind = params.teacher.parameterization
+    stage_one = guide_objective(teacher, schedule, kind, params.guide.loss_weight, w_range)
+    halving = halving_objective(
+        guided_teacher, schedule, kind, params.halve.loss_weight, w_range, 4, 2
+    )
+    both = 2 if params.network.conditional else 1
+    yield _measure(
+        "stage one", params, device, images, student, stage_one, params.guide,
+        lambda: _forward(teacher, images, params.guide.batch_size * both, device), repeats,
+    )  # fmt: skip
+    yield _measure(
+        "halving", params, device, images, student, halving, params.halve,
+        lambda: [_forward(guided_teacher, images, params.halve.batch_size, device)
+                 for _ in range(2)], repeats,
+    )  # fmt: skip
+
+
+def _random_images(params: Params) -> ImageSet:
+    size = (1024, params.data.channels, params.data.image_size, params.data.image_size)
+    return ImageSet(
+        images=torch.randint(0, 256, size, dtype=torch.uint8),
+        labels=torch.arange(1024) % 10,
+        classes=tuple(str(k) for k in range(10)),
+        digest="",
+    )
+
+
+def _inputs(
+    network: UNet, images: ImageSet, size: int, device: torch.device
+) -> tuple[torch.Tensor, ...]:
+    z = torch.randn(size, *images.images.shape[1:], device=device)
+    labels = torch.zeros(size, dtype=torch.int64, device=device)
+    return z, torch.zeros(size, device=device), labels, torch.ones(size, device=device)
+
+
+@torch.no_grad()
+def _forward(network: UNet, images: ImageSet, size: int, device: torch.device) -> None:
+    network(*_inputs(network, images, size, device))
+
+
+def _measure(
+    name: str,
+    params: Params,
+    device: torch.device,
+    images: ImageSet,
+    student: UNet,
+    objective: Objective,
+    section: OptimizerParams,
+    teacher_forwards: Callable[[], object],
+    repeats: int,
+) -> BenchResult:
+    settings = optimization(section, repeats + 10, 1e-5)
+    state = TrainState(student, settings, device)
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            stage="bench", seed=0, key="bench", snapshots_dir=Path(folder),
+            runtime=params.runtime, device=device, log=_NoLog(), autocast=contextlib.nullcontext,
+        )  # fmt: skip
+
+        def whole() -> None:
+            batch = make_batch(job, images, settings.batch_size, state.step, False)
+            update(job, state, objective, batch, settings)
+
+        def bare() -> None:
+            teacher_forwards()
+            out = student(*_inputs(student, images, settings.batch_size, device))
+            out.square().mean().backward()
+
+        pairs = [(_seconds(whole, device), _seconds(bare, device)) for _ in range(repeats + 5)][5:]
+    quartiles = statistics.quantiles([a / b for a, b in pairs], n=4)
+    return BenchResult(
+        name,
+        statistics.median(a for a, _ in pairs),
+        statistics.median(b for _, b in pairs),
+        quartiles[1],
+        quartiles[0],
+        quartiles[2],
+    )
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started

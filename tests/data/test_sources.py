@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from pdpipe.data import open_source
+from pdpipe.errors import DataError, ParamsError
+
+
+def save(path: Path, value: int, mode: str = "L", size: tuple[int, int] = (8, 8)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colour = (value,) * len(mode) if mode == "RGB" else value
+    Image.new(mode, size, colour).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes, grey and RGB, of several sizes and formats; brightness tells the images apart.
+
+    The capital letter, and so the bright class, sorts first.
+    """
+    root = tmp_path / "images"
+    save(root / "dog" / "b.png", 20, "L", (8, 8))
+    save(root / "dog" / "a.PNG", 10, "RGB", (16, 16))
+    save(root / "dog" / "c.jpg", 30, "RGB", (8, 24))
+    save(root / "Cat" / "2.webp", 220, "RGB", (9, 9))
+    save(root / "Cat" / "1.png", 210, "L", (33, 20))
+    return root
+
+
+def brightness(source) -> list[tuple[int, int]]:
+    """(mean value rounded to tens, label) of every image, in order."""
+    return [(round(float(image.mean()), -1), label) for image, label in source]
+
+
+def test_digits_are_scikit_learns(data_params):
+    source = open_source(data_params())
+    digits = load_digits()
+    assert (source.name, len(source)) == ("digits", 1797)
+    assert source.classes == [str(number) for number in range(10)]
+    assert np.array_equal(source.labels, digits.target)
+    for (image, label), values, target in zip(source, digits.images, digits.target, strict=True):
+        expected = [[round(v * 255 / 16) for v in row] for row in values.tolist()]
+        assert image.dtype == np.uint8
+        assert image.shape == (8, 8, 1)
+        assert image[:, :, 0].tolist() == expected
+        assert label == target
+
+
+@pytest.mark.parametrize("changes", [{"image_size": 16}, {"channels": 3}])
+def test_digits_have_one_shape(data_params, changes):
+    with pytest.raises(ParamsError, match=r"8x8 and grey: set them to 8 and 1"):
+        open_source(data_params(**changes))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_folder(data_params, folder, channels):
+    source = open_source(data_params(source="folder", path=str(folder), channels=channels))
+    assert source.name == "folder"
+    assert source.classes == ["Cat", "dog"]
+    assert source.labels.tolist() == [0, 0, 1, 1, 1]
+    assert {image.shape for image, _ in source} == {(8, 8, channels)}
+    assert {image.dtype for image, _ in source} == {np.dtype(np.uint8)}
+    assert brightness(source) == [(210, 0), (220, 0), (10, 1), (20, 1), (30, 1)]
+
+
+def test_folder_leaves_out_what_is_no_image(data_params, folder):
+    (folder / "readme.md").write_text("notes")
+    save(folder / "stray.png", 99)
+    save(folder / ".hidden" / "a.png", 99)
+    save(folder / "dog" / ".hidden.png", 99)
+    save(folder / "dog" / "more" / "d.png", 99)
+    (folder / "dog" / "Thumbs.db").write_bytes(b"thumbs")
+    (folder / "dog" / "folder.png").mkdir()
+    os.mkfifo(folder / "dog" / "pipe.png")  # opening it would wait for ever
+    source = open_source(data_params(source="folder", path=str(folder)))
+    assert source.classes == ["Cat", "dog"]
+    assert brightness(source) == [(210, 0), (220, 0), (10, 1), (20, 1), (30, 1)]
+
+
+def test_folder_follows_links(data_params, folder, tmp_path):
+    save(tmp_path / "elsewhere" / "x.png", 150)
+    (folder / "dog" / "d.png").symlink_to(tmp_path / "elsewhere" / "x.png")
+    (folder / "emu").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    source = open_source(data_params(source="folder", path=str(folder)))
+    assert source.classes == ["Cat", "dog", "emu"]
+    assert brightness(source)[-2:] == [(150, 1), (150, 2)]
+
+
+def test_a_link_that_leads_nowhere_is_an_unreadable_image(data_params, folder):
+    (folder / "dog" / "lost.png").symlink_to(folder / "nowhere.png")
+    source = open_source(data_params(source="folder", path=str(folder)))
+    with pytest.raises(DataError, match=r"lost\.png cannot be read"):
+        list(source)
+
+
+def test_folder_names_the_damaged_image(data_params, folder):
+    (folder / "dog" / "b.png").write_bytes((folder / "dog" / "b.png").read_bytes()[:-30])
+    source = open_source(data_params(source="folder", path=str(folder)))
+    with pytest.raises(DataError, match=r"dog/b\.png cannot be read .*: replace or remove it$"):
+        list(source)
+
+
+def test_folder_without_path(data_params):
+    with pytest.raises(ParamsError, match=r"data\.path is empty: data\.source folder needs"):
+        open_source(data_params(source="folder", path=""))
+
+
+def test_folder_that_is_not_there(data_params, tmp_path):
+    with pytest.raises(DataError, match=r"data\.path .*nowhere does not exist: set it to the"):
+        open_source(data_params(source="folder", path=str(tmp_path / "nowhere")))
+
+
+def test_folder_that_is_a_file(data_params, folder):
+    with pytest.raises(DataError, match=r"a\.PNG is not a folder: set it to the folder of"):
+        open_source(data_params(source="folder", path=str(folder / "dog" / "a.PNG")))
+
+
+def test_folder_without_classes(data_params, folder):
+    with pytest.raises(DataError, match=r"dog has no class folders: put the images in .*name\.png"):
+        open_source(data_params(source="folder", path=str(folder / "dog")))
+
+
+def test_folder_with_an_empty_class(data_params, folder):
+    (folder / "yak").mkdir()
+    (folder / "yak" / "notes.txt").write_text("none yet")
+    with pytest.raises(DataError, match=r"class folder .*yak has no images directly in it .*add"):
+        open_source(data_params(source="folder", path=str(folder)))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenet64", "lsun-church", "lsun-bedroom"])
+def test_later_sources_say_what_to_do_meanwhile(data_params, name):
+    message = rf"data\.source {name} arrives in a later release: .*data\.source to folder"
+    with pytest.raises(DataError, match=message):
+        open_source(data_params(source=name))
+
+
+def test_unknown_source(data_params):
+    with pytest.raises(ParamsError, match=r"data\.source is 'digit': did you mean 'digits'\?"):
+        open_source(data_params(source="digit"))
+    with pytest.raises(ParamsError, match=r"choose from digits, folder, cifar10, imagenet64"):
+        open_source(data_params(source="?"))

@@ -1,0 +1,198 @@
+"""Chains whose results are fabricated by formulas, in the schema that evaluation writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from pdpipe.params import Params, parse_params
+from pdpipe.reporting import Headline, write_report
+
+ROOT = Path(__file__).parents[2]
+
+FORMULAS: dict[str, Callable[[bool, int, float], float]] = {
+    "fid": lambda student, n, w: 1.1 + 0.003 * n + 0.11 * w if student else 1.0 + 9 / n + 0.13 * w,
+    "is": lambda student, n, w: 7.0 + 0.01 * n + 0.2 * w + (0.05 if student else 0.0),
+    "accuracy": lambda student, n, w: 0.97 + 0.0001 * n + 0.001 * w + (0.01 if student else 0.0),
+    "paired_mse": lambda student, n, w: (0.01 if student else 0.2) / n + 0.001 * w,
+    "nearest_median": lambda student, n, w: 1.7 + 0.002 * n + 0.02 * w + (0.1 if student else 0.0),
+    "nearest_close": lambda student, n, w: 0.01 + 0.0002 * n + 0.001 * w,
+    "seconds_per_image": lambda student, n, w: 0.001 * n * (1 if student or w == 0 else 2),
+}
+FLOOR = {
+    "fid": 1.4321,
+    "is_train": 8.0123,
+    "is_heldout": 7.5234,
+    "accuracy_heldout": 0.9963,
+    "nearest_median": 2.0612,
+    "nearest_close": 0.0111,
+    "nearest_threshold": 1.02,
+}
+EXTRACTOR = {"name": "digits-cnn", "sha256": "ab" * 32, "features": 128, "heldout_accuracy": 0.9963}
+MACHINE = {
+    "device": "cpu",
+    "name": "Test CPU",
+    "threads": 2,
+    "torch": "2.13.0",
+    "pdpipe": "0.1.0",
+    "platform": "Linux",
+}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Params, and the results that were written for them."""
+
+    params: Params
+    results_dir: Path
+    classes: list[str]
+
+    @property
+    def w(self) -> list[float]:
+        return sorted(self.params.evaluation.w)
+
+    def value(self, metric: str, kind: str, steps: int, w: float) -> float:
+        return round(FORMULAS[metric](kind == "student", steps, w), 6)
+
+    def report(self, reports_dir: Path) -> Headline:
+        return write_report(self.params, self.results_dir, reports_dir)
+
+    def sheet(self, kind: str, steps: int) -> np.ndarray:
+        """The images (num_w, num_classes, per_class, C, H, W) of a sample sheet."""
+        data = self.params.data
+        shape = (len(self.w), len(self.classes), 8, data.channels, data.image_size, data.image_size)
+        rng = np.random.default_rng([steps, kind == "student"])
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+
+    def edit(self, path: str, change: Callable[[Any], None]) -> None:
+        """Change the JSON of one of the results."""
+        file = self.results_dir / path
+        content = json.loads(file.read_text())
+        change(content)
+        file.write_text(json.dumps(content))
+
+
+MakeChain = Callable[..., Chain]
+
+
+@pytest.fixture(scope="session")
+def make_chain(tmp_path_factory: pytest.TempPathFactory) -> MakeChain:
+    """Make a chain: `ladder` from `start` steps, evaluated at `w`, on `classes`."""
+
+    def make(
+        *,
+        start: int = 8,
+        ladder: Sequence[int] = (4, 1),
+        w: Sequence[float] = (0.0, 0.3),
+        teacher_steps: Sequence[int] | None = None,
+        classes: Sequence[str] = ("zero", "one", "two"),
+        channels: int = 1,
+        conditional: bool = True,
+        image_size: int = 8,
+    ) -> Chain:
+        raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+        froms = [start, *ladder]
+        raw["ladder"] = {
+            str(n): {"from": str(froms[k]), "updates": 10, "learning_rate": 1.0e-3}
+            for k, n in enumerate(ladder)
+        }
+        raw["guide"] |= {"steps": start, "w_max": max(w)}
+        raw["evaluation"] |= {
+            "w": list(w),
+            "teacher_steps": list(teacher_steps or sorted({*ladder, start})),
+        }
+        raw["data"] |= {"channels": channels, "image_size": image_size}
+        raw["network"] |= {"conditional": conditional}
+        chain = Chain(parse_params(raw), tmp_path_factory.mktemp("chain"), list(classes))
+        _write_results(chain)
+        return chain
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def full_chain(make_chain: MakeChain) -> Chain:
+    """Six halvings and five guidance weights."""
+    return make_chain(
+        start=64,
+        ladder=(32, 16, 8, 4, 2, 1),
+        w=(0.0, 0.3, 1.0, 2.0, 4.0),
+        classes=[str(k) for k in range(10)],
+    )
+
+
+@pytest.fixture(scope="session")
+def full_report(full_chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reports folder of `full_chain`."""
+    folder = tmp_path_factory.mktemp("reports")
+    full_chain.report(folder)
+    return folder
+
+
+def _write_results(chain: Chain) -> None:
+    e, rungs = chain.params.evaluation, chain.params.rungs()
+    protocol = {"extractor": EXTRACTOR, "num_heldout": 270, "num_train": 1527}
+    protocol["balance"] = "stratified split"
+    _write(chain, "metrics/floor.json", {"protocol": protocol, "floor": FLOOR})
+    _write_model(chain, "teacher", "teacher", e.teacher_steps)
+    for n in rungs:
+        _write_model(chain, f"student-{n}", "student", [n])
+    for k, stage in enumerate(["extractor", "teacher", *(f"student-{n}" for n in [e_start(chain), *rungs])]):
+        cost = {"stage": stage, "updates": 100 + k, "batch_size": 10, "images_seen": 1000 + k}
+        cost |= {"network_evaluations": 4000 + k, "seconds": 1.5 + k, "machine": MACHINE}
+        _write(chain, f"cost/{stage}.json", cost)
+
+
+def e_start(chain: Chain) -> int:
+    return chain.params.guide.steps
+
+
+def _write_model(chain: Chain, name: str, kind: str, steps: Sequence[int]) -> None:
+    keys = [key for key in FORMULAS if key != "seconds_per_image"]
+    places = [
+        {"steps": n, "w": w, "nfe": n if kind == "student" or w == 0 else 2 * n}
+        for n in steps
+        for w in chain.w
+    ]
+    cells = [p | {key: chain.value(key, kind, p["steps"], p["w"]) for key in keys} for p in places]
+    protocol = {
+        "extractor": EXTRACTOR,
+        "sampler": "ddim",
+        "clip": True,
+        "seed": 1,
+        "num_fake": 1500,
+        "num_real": 1527,
+        "real_split": "train",
+        "balance": "equal counts per class",
+        "quantization": "uint8, rounded",
+        "paired_with": f"teacher, {max(chain.params.evaluation.teacher_steps)} steps",
+        "paired_samples": 300,
+        "guidance": "x_hat_w = (1 + w) x_hat_c - w x_hat_u",
+    }
+    model = {"name": name, "kind": kind, "sha256": "cd" * 32, "weights": "ema", "parameters": 601234}
+    _write(chain, f"metrics/{name}.json", {"model": model, "protocol": protocol, "cells": cells})
+    timed = [
+        p | {"seconds": 1.0, "seconds_per_image": chain.value("seconds_per_image", kind, p["steps"], p["w"])}
+        for p in places
+    ]
+    cost = {"stage": f"evaluate-{name}", "seconds": 12.5, "machine": MACHINE, "cells": timed}
+    _write(chain, f"cost/evaluate-{name}.json", cost)
+    info = {"w": chain.w, "classes": chain.classes, "per_class": 8}
+    path = chain.results_dir / f"samples/{name}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    sheets = {f"sheet/{n}": chain.sheet(kind, n) for n in steps}
+    save_file(sheets, path, metadata={"sheet": json.dumps(info)})
+
+
+def _write(chain: Chain, path: str, value: object) -> None:
+    file = chain.results_dir / path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(value))

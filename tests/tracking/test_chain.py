@@ -1,0 +1,104 @@
+"""The chain's parent run: one for a chain, over the stage runs that made its outputs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pdpipe.tracking import open_tracker, publish_chain
+
+if TYPE_CHECKING:
+    from conftest import Store
+
+PARAMS = {"seed": 0, "teacher": {"updates": 10}}
+
+
+def run_stage(stage: str, sha256: str) -> None:
+    with open_tracker(stage, {}) as tracker:
+        tracker.finish(outputs={f"models/{stage}.safetensors": sha256})
+
+
+def test_chains_share_the_stages_they_have_in_common(store: Store, project: Path) -> None:
+    """Both name the teacher's run; it stays below the chain that came first."""
+    run_stage("teacher", "a" * 64)
+    run_stage("halve@4", "b" * 64)
+    run_stage("halve@4", "c" * 64)
+    report = project / "report.html"
+    report.write_text("<html>")
+    for chain, student in (("first", "b" * 64), ("second", "c" * 64)):
+        stages = {"prepare": "d" * 64, "teacher": "a" * 64, "halve@4": student}
+        for _ in range(2):
+            assert publish_chain(chain, PARAMS, stages, {"fid/student-4": 0.8}, [report])
+    (first,), (second,) = store.runs(chain="first"), store.runs(chain="second")
+    (teacher,) = store.runs(stage="teacher")
+    with_b, with_c = store.runs(stage="halve@4")
+    assert teacher.data.tags["mlflow.parentRunId"] == first.info.run_id
+    assert with_b.data.tags["mlflow.parentRunId"] == first.info.run_id
+    assert with_c.data.tags["mlflow.parentRunId"] == second.info.run_id
+    assert second.data.tags["pdpipe.run.teacher"] == teacher.info.run_id
+    assert second.data.tags["pdpipe.run.halve-4"] == with_c.info.run_id
+    assert second.info.status == "FINISHED"
+    assert second.data.params == {"seed": "0", "teacher.updates": "10"}
+    assert store.points(second, "fid/student-4") == [(0, 0.8)]
+    (artifact,) = store.client().list_artifacts(second.info.run_id)
+    assert artifact.path == "report.html"
+    note = second.data.tags["mlflow.note.content"]
+    assert "| fid/student-4 | 0.8 |" in note
+    assert f"[{with_c.info.run_id[:8]}]" in note
+    assert "| prepare | none here" in note
+    assert not any("prepare" in key for key in second.data.tags)
+
+
+def test_the_newest_finished_run_of_the_output_is_taken(store: Store) -> None:
+    run_stage("teacher", "a" * 64)
+    run_stage("teacher", "a" * 64)
+    with pytest.raises(ValueError, match="late"), open_tracker("teacher", {}) as tracker:
+        tracker.finish("FAILED", outputs={"models/teacher.safetensors": "a" * 64})
+        raise ValueError("late")
+    assert publish_chain("chain", {}, {"teacher": "a" * 64}, {})
+    _, newest, failed = store.runs(stage="teacher")
+    assert failed.info.status == "FAILED"
+    (parent,) = store.runs(chain="chain")
+    assert parent.data.tags["pdpipe.run.teacher"] == newest.info.run_id
+
+
+def test_changed_figures_take_the_place_of_old_ones(store: Store) -> None:
+    for value in (0.9, 0.8, 0.8):
+        assert publish_chain("chain", PARAMS, {}, {"fid": value}, table=f"FID is {value}")
+    (parent,) = store.runs(chain="chain")
+    assert parent.data.metrics == {"fid": 0.8}
+    assert store.points(parent, "fid") == [(0, 0.8), (0, 0.9)]
+    assert parent.data.tags["mlflow.note.content"].startswith("FID is 0.8")
+
+
+def test_two_reports_at_once_make_one_parent(store: Store) -> None:
+    results: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(publish_chain("chain", PARAMS, {}, {})))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 4
+    assert len(store.runs(chain="chain")) == 1
+
+
+def test_away_server_costs_one_sentence_and_no_figure(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/chain")
+    said: list[str] = []
+    for _ in range(2):
+        assert not publish_chain("c1", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}, say=said.append)
+    (sentence,) = said
+    assert "cannot be used" in sentence
+    assert "the chain's overview is in .pdpipe/tracking/chains/c1.json" in sentence
+    record = json.loads((project / ".pdpipe/tracking/chains/c1.json").read_text())
+    assert record["metrics"] == {"fid": 0.8}
+    assert record["stages"] == {"teacher": "a" * 64}

@@ -1,0 +1,107 @@
+"""Names that MLflow takes, and the tags that say where a run comes from."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pdpipe.tracking.names import flatten, legal_folder, legal_key, without_password
+from pdpipe.tracking.provenance import git_tags, provenance_tags
+from pdpipe.tracking.server import server_address
+
+
+@given(st.text(max_size=300))
+def test_any_name_becomes_one_that_mlflow_takes(name: str) -> None:
+    from mlflow.utils.validation import (
+        _validate_metric_name,
+        _validate_param_name,
+        _validate_tag_name,
+    )
+
+    key = legal_key(name)
+    _validate_metric_name(key)
+    _validate_param_name(key)
+    _validate_tag_name(key)
+    assert 0 < len(key) <= 250
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "folder"),
+    [
+        ("halve@4", "halve-4", "halve@4"),
+        ("fid/student-4", "fid/student-4", "fid-student-4"),
+        ("studies/x/dvc.yaml:sweep@1", "studies/x/dvc.yaml-sweep-1", "studies-x-dvc.yaml-sweep@1"),
+        ("../escape", "escape", "-escape"),
+    ],
+)
+def test_names_stay_readable(name: str, key: str, folder: str) -> None:
+    assert legal_key(name) == key
+    assert legal_folder(name) == folder
+
+
+def test_flatten_keeps_text_and_writes_the_rest_as_json() -> None:
+    nested = {"a": {"b": None, "c": True, "d": {"e": [1, 2.5]}}, "f": "text", "g": {}}
+    assert flatten(nested) == {
+        "a.b": "null",
+        "a.c": "true",
+        "a.d.e": "[1, 2.5]",
+        "f": "text",
+    }
+
+
+def test_passwords_are_left_out() -> None:
+    text = "https://user:pw@host:5000/x and postgresql://u:p@h/db"
+    assert without_password(text) == "https://host:5000/x and postgresql://h/db"
+
+
+def test_the_address_is_the_environments_or_the_projects(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server_address(project).uri == f"sqlite:///{project}/mlflow.db"
+    assert server_address(project).experiment == "pdpipe"
+    monkeypatch.setenv("DVC_ROOT", "/some/project")
+    assert server_address(project).uri == "sqlite:////some/project/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    assert server_address(project).uri == "http://host"
+    assert server_address(project).experiment == "mine"
+
+
+def test_git_tags_tell_changed_sources_from_changed_results(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(
+            ["git", *identity, *arguments], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    assert git_tags(project) == {}
+    git("init")
+    assert git_tags(project) == {}, "a repository without a commit"
+    for name in ("params.yaml", "dvc.lock"):
+        (project / name).write_text("1")
+    git("add", ".")
+    git("commit", "-m", "first")
+    commit = git("rev-parse", "HEAD")
+    (project / "dvc.lock").write_text("2")
+    (project / "untracked").write_text("2")
+    assert git_tags(project) == {"mlflow.source.git.commit": commit, "pdpipe.git_dirty": "false"}
+    (project / "params.yaml").write_text("2")
+    assert git_tags(project)["pdpipe.git_dirty"] == "true"
+
+
+def test_no_git_and_no_dvc_is_no_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(project))
+    tags = provenance_tags("teacher", project)
+    assert tags["dvc.stage"] == tags["pdpipe.stage"] == "teacher"
+    assert "mlflow.source.git.commit" not in tags

@@ -1,0 +1,116 @@
+"""Killed (SIGKILL) and started again, a run has every point exactly once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conftest import LocalRecord, Store
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def finished(process: subprocess.Popen[str]) -> None:
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def assert_whole(store: Store, local: LocalRecord, updates: int) -> None:
+    """One finished run, each point once on the server and once in the local record."""
+    (run,) = store.runs()
+    steps = range(1, updates + 1)
+    assert run.info.status == "FINISHED"
+    assert store.points(run, "loss") == [(step, 1.0 / step) for step in steps]
+    assert store.points(run, "rate") == [(step, step / 1000) for step in steps]
+    assert store.points(run, "final") == [(updates, 0.25)]
+    assert [(p["step"], p["loss"]) for p in local.points()] == [(s, 1.0 / s) for s in steps]
+    assert local.run()["published"]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_kill_between_snapshot_and_publication_loses_nothing(
+    store: Store, local: LocalRecord, start: Start
+) -> None:
+    killed = start("40", "--die-before-publish", "20")
+    killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert all(step <= 10 for run in store.runs() for step, _ in store.points(run, "loss"))
+    finished(start("40"))
+    assert_whole(store, local, 40)
+
+
+def test_kill_after_publication_doubles_nothing(
+    store: Store, local: LocalRecord, start: Start
+) -> None:
+    process = start("40", "--idle-after", "20")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "idle\n"
+    wait_until(lambda: [len(store.points(run, "loss")) for run in store.runs()] == [20])
+    assert len(local.points()) == 27, "points after the snapshot are in the local record"
+    process.kill()
+    process.communicate()
+    finished(start("40"))
+    assert_whole(store, local, 40)
+
+
+def test_kill_at_any_moment_and_again(store: Store, local: LocalRecord, start: Start) -> None:
+    for seconds in (0.3, 0.9, 1.4):
+        process = start("4000")
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+    finished(start("4000"))
+    assert_whole(store, local, 4000)
+
+
+def test_half_a_line_left_by_a_kill_is_dropped(
+    store: Store, local: LocalRecord, start: Start, project: Path
+) -> None:
+    start("40", "--die-before-publish", "20").communicate(timeout=120)
+    record = project / ".pdpipe/tracking/teacher/metrics.jsonl"
+    record.write_text(record.read_text() + '{"step": 20, "ti')
+    finished(start("30"))
+    assert [point["step"] for point in local.points()] == list(range(1, 31))
+
+
+def test_another_run_in_between_takes_nothing_away(
+    store: Store, local: LocalRecord, start: Start, project: Path
+) -> None:
+    """Changed params start another run; back to the first, its snapshot finds its own points."""
+    start("40", "--die-before-publish", "20").communicate(timeout=120)
+    snapshot = project / "snapshot-teacher.json"
+    kept = snapshot.read_text()
+    snapshot.unlink()
+    start("40", "--die-before-publish", "10").communicate(timeout=120)
+    snapshot.write_text(kept)
+    finished(start("40"))
+    (run,) = store.runs(attempt=json.loads(kept)["tracker"]["attempt"])
+    assert store.points(run, "loss") == [(step, 1.0 / step) for step in range(1, 41)]
+
+
+def test_resume_on_a_server_that_lost_the_run_publishes_all_of_it(
+    store: Store, local: LocalRecord, start: Start
+) -> None:
+    process = start("40", "--idle-after", "20")
+    assert process.stdout is not None
+    process.stdout.readline()
+    wait_until(lambda: len(store.runs()) == 1)
+    process.kill()
+    process.communicate()
+    (run,) = store.runs()
+    store.client().delete_run(run.info.run_id)
+    finished(start("40"))
+    assert_whole(store, local, 40)
