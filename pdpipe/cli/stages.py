@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pdpipe import layout
 from pdpipe.cli.run import (
@@ -18,7 +19,11 @@ from pdpipe.cli.run import (
 )
 from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.params import Params, chain_id, chain_params
+from pdpipe.progress import Progress
 from pdpipe.runtime import machine
+
+if TYPE_CHECKING:
+    from pdpipe.reporting import Headline
 
 
 def prepare() -> None:
@@ -29,7 +34,10 @@ def prepare() -> None:
     source = open_source(params.data)  # a wrong source is refused before anything starts
     used = {"seed": params.seed, "data": params.data.model_dump()}
     with stage_run("prepare", "data", params, used, [], DATA_CODE) as run:
-        manifest = write_shards(source, params.data, params.seed, layout.SHARDS)
+        with Progress("prepare", len(source), "images") as progress:
+            manifest = write_shards(
+                source, params.data, params.seed, layout.SHARDS, lambda _: progress.advance()
+            )
         run.outputs["shards"] = layout.SHARDS
         run.final |= {f"{name}_images": float(s.count) for name, s in manifest.splits.items()}
 
@@ -136,7 +144,10 @@ def reference() -> None:
     from pdpipe.files import digest_file
     from pdpipe.models import load_classifier
 
-    train, heldout = (load_split(layout.SHARDS, split) for split in ("train", "heldout"))
+    train, heldout = (
+        load_split(layout.SHARDS, split, workers=params.runtime.workers)
+        for split in ("train", "heldout")
+    )
     inputs = [layout.SHARDS, layout.EXTRACTOR]
     with stage_run("reference", "reference", params, {}, inputs, EVALUATION_CODE) as run:
         classifier, info = load_classifier(layout.EXTRACTOR, device=str(run.device))
@@ -222,8 +233,18 @@ def report() -> None:
         {stage: digest_input(path) for stage, path in main_outputs(params).items()},
         found.metrics,
         [layout.REPORTS],
-        table=found.markdown,
+        table=_headline_markdown(found),
     )
+
+
+def _headline_markdown(found: Headline) -> str:
+    """The headline and its table, as the chain's run shows them."""
+    columns = list(found.table)
+    rows = zip(*found.table.values(), strict=True)
+    lines = [columns, ["---"] * len(columns)]
+    lines += [["-" if v is None else f"{v:.4g}" for v in row] for row in rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{found.sentence}\n\n{found.figure}\n\n{table}"
 
 
 def main_outputs(params: Params) -> dict[str, Path]:

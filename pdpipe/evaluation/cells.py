@@ -71,6 +71,9 @@ def make_images(
         steps, w: the cell.
         settings: batch size, seed, clipping and the number of paired samples.
         on_evaluations: called with the network evaluations of each finished batch.
+
+    Raises:
+        EvaluationError: the images are not finite.
     """
     nfe = steps * model.evaluations_per_step(w)
     started = time.perf_counter()
@@ -84,6 +87,11 @@ def make_images(
         on_batch=lambda count: on_evaluations(count * nfe),
     )
     seconds = time.perf_counter() - started
+    if not x.isfinite().all():
+        raise EvaluationError(
+            f"{model.info.name} makes images that are not finite at {steps} steps, w = {w:g}: "
+            "train it again, with a lower learning rate"
+        )
     return Images(steps, w, nfe, to_uint8(x), x[: settings.paired_samples].clone(), seconds)
 
 

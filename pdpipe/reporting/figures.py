@@ -66,7 +66,7 @@ def fid_against_steps(m: Measurements) -> Figure:
     guidance = m.guidance
     across = min(3, len(guidance))
     down = math.ceil(len(guidance) / across)
-    figure = Figure(figsize=(3.3 * across + 0.6, 2.7 * down + 1.0))
+    figure = Figure(figsize=(max(6.0, 3.3 * across + 0.6), 2.7 * down + 1.0))
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for axes, w in zip(panels.flat, guidance, strict=False):
         _steps_panel(axes, m, w)
@@ -112,42 +112,48 @@ def _thinned(steps: set[int], most: int = 7) -> list[int]:
 
 def fid_against_is(m: Measurements) -> Figure:
     """The trade-off: IS against FID along w, a curve for each N, students beside the teacher."""
-    panels = {"student": m.student_steps[::-1], "teacher": m.student_steps[::-1]}
-    if not m.student_steps:
-        panels = {"teacher": []}
-    figure = Figure(figsize=(5.2 * len(panels), 5.2))
-    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (kind, steps) in zip(row, panels.items(), strict=True):
-        curves = [(n, m.select(kind)[m.select(kind)["steps"] == n]) for n in steps]
-        for k, (n, rows) in enumerate(curves):
-            colour = to_hex(_STEPS_MAP(k / max(1, len(curves) - 1)))
-            marker = _MARKERS[k % len(_MARKERS)]
-            _tradeoff_curve(axes, rows, color=colour, marker=marker, label=formats.steps(n))
-        full = m.select("teacher")[m.select("teacher")["steps"] == m.full_steps]
-        name = f"teacher, {formats.steps(m.full_steps)}"
-        _tradeoff_curve(axes, full, color=INK, marker="x", linestyle="--", label=name)
-        if kind == "student" or not curves:
-            _label_weights(axes, full, offset=(-7, 5), align="right")
-        if curves:
-            _label_weights(axes, curves[0][1], offset=(7, -11), align="left")
-        axes.set_title("students" if kind == "student" else "teacher by DDIM")
-        axes.margins(x=0.12)
-        _log_axis(axes, "x", pd.concat([full, *(rows for _, rows in curves)])["fid"])
+    kinds = ["student", "teacher"] if m.student_steps else ["teacher"]
+    figure = Figure(figsize=(5.2 * len(kinds), 5.2))
+    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axes, kind in zip(panels, kinds, strict=True):
+        _tradeoff_panel(axes, m, kind)
+    if m.student_steps:
+        panels[0].set_title("students")
+    panels[-1].set_title("teacher by DDIM")
     figure.supxlabel(f"{m.named('FID')}, lower is better", fontsize=10, color=INK)
     figure.supylabel(f"{m.named('IS')}, higher is better", fontsize=10, color=INK)
-    handles, labels = row[0].get_legend_handles_labels()
+    handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
     return figure
 
 
-def _tradeoff_curve(axes: Axes, rows: pd.DataFrame, **look: Any) -> None:
-    axes.plot(*_points(rows, "fid", "is"), **look)
+def _tradeoff_panel(axes: Axes, m: Measurements, kind: str) -> None:
+    """The curves of one kind at the students' step counts, and the full-count teacher's."""
+    curves = [m.select(kind, steps=n) for n in reversed(m.student_steps)]
+    for k, rows in enumerate(curves):
+        axes.plot(
+            *_points(rows, "fid", "is"),
+            color=to_hex(_STEPS_MAP(k / max(1, len(curves) - 1))),
+            marker=_MARKERS[k % len(_MARKERS)],
+            label=formats.steps(m.student_steps[-1 - k]),
+        )
+    full = m.select("teacher", steps=m.full_steps)
+    name = f"teacher, {formats.steps(m.full_steps)}"
+    axes.plot(*_points(full, "fid", "is"), color=INK, linestyle="--", marker="x", label=name)
+    if kind == "student" or not curves:
+        _label_weights(axes, full, offset=(-7, 5), align="right")
+    if curves:
+        _label_weights(axes, curves[0], offset=(7, -11), align="left")
+    axes.margins(x=0.12)
+    _log_axis(axes, "x", pd.concat([full, *curves])["fid"])
 
 
 def _label_weights(
     axes: Axes, rows: pd.DataFrame, *, offset: tuple[int, int], align: Literal["left", "right"]
 ) -> None:
-    for fid, score, w in zip(*_points(rows, "fid", "is"), rows["w"], strict=True):
+    points = [*zip(*_points(rows, "fid", "is"), rows["w"], strict=True)]
+    every = math.ceil(len(points) / 6)
+    for fid, score, w in [*points[:-1:every], points[-1]]:
         axes.annotate(
             formats.weight(w),
             (fid, score),

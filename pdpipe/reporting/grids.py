@@ -66,7 +66,7 @@ def classes_by_steps(sheets: Sheets, w: float) -> Grid:
     rows += [(f"student, {formats.steps(n)}", sheet) for n, sheet in sheets.students.items()]
     per_class = rows[0][1].images.shape[2]
     shown = per_class if len(sheets.classes) == 1 else min(per_class, CLASS_SAMPLES)
-    across = math.ceil(math.sqrt(shown))
+    across = math.ceil(shown / math.isqrt(shown))
     return Grid(
         title=f"Classes at {formats.weight(w)}",
         shows=f"{shown} samples of a class, from the same noise",

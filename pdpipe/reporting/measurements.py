@@ -65,15 +65,18 @@ class Measurements:
         """The training images' row (no FID: they are what FID compares with)."""
         return self.frame[self.frame["model"] == "train"].iloc[0]
 
-    def select(self, kind: str, *, w: float | None = None) -> pd.DataFrame:
-        """The rows of a kind (at one guidance weight), in the table's order."""
+    def select(
+        self, kind: str, *, steps: int | None = None, w: float | None = None
+    ) -> pd.DataFrame:
+        """The rows of a kind (of one step count, at one guidance weight), in the table's order."""
         rows = self.frame[self.frame["kind"] == kind]
-        return rows if w is None else rows[rows["w"] == w]
+        for column, value in (("steps", steps), ("w", w)):
+            rows = rows if value is None else rows[rows[column] == value]
+        return rows
 
     def cell(self, kind: str, steps: int, w: float) -> pd.Series[Any]:
         """The row of one model at one step count and guidance weight."""
-        rows = self.select(kind, w=w)
-        return rows[rows["steps"] == steps].iloc[0]
+        return self.select(kind, steps=steps, w=w).iloc[0]
 
     def full(self, w: float) -> pd.Series[Any]:
         """The teacher's row at its full step count."""

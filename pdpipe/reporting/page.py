@@ -95,7 +95,7 @@ def data_uri(image: Images) -> str:
 
 
 def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
-    """A matplotlib SVG as an element of the page: it scales, is named, and follows its colours.
+    """A matplotlib SVG as an element of the page: named, scaling, in the page's colours.
 
     Args:
         svg: the file.
@@ -110,9 +110,10 @@ def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
     text = text.replace("fill: #ffffff", "fill: none")
     for colour, replacement in _PAGE_COLOURS.items():
         text = text.replace(colour, replacement)
-    view = re.search(r'viewBox="[^"]*"', text)
+    view = re.search(r'viewBox="0 0 ([\d.]+) [\d.]+"', text)
     assert view, "matplotlib wrote an SVG without a viewBox"
-    start = f'<svg {view[0]} role="img" aria-label="{escape(label)}">'
+    native = f"--native: {1.5 * float(view[1]):.0f}px"
+    start = f'<svg {view[0]} style="{native}" role="img" aria-label="{escape(label)}">'
     return Markup(re.sub(r"^<svg[^>]*>", lambda _: start, text))
 
 
@@ -129,7 +130,7 @@ def _tradeoff_picture(m: Measurements, svg: bytes) -> Picture:
     caption = (
         f"{m.named('IS')} against {m.named('FID')} (logarithmic): each curve joins the guidance "
         f"weights of one step count, from {formats.weight(m.guidance[0])} to "
-        f"{formats.weight(m.guidance[-1])}. The teacher at {formats.steps(m.full_steps)} (dashed) "
-        "is in both panels."
+        f"{formats.weight(m.guidance[-1])}. The dashed curve is the teacher at "
+        f"{formats.steps(m.full_steps)}."
     )
     return Picture(svg=inline_svg(svg, "tradeoff", caption), caption=caption)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock
+
 from pdpipe.files import write_json
 from pdpipe.tracking.names import flatten, legal_folder, legal_key, to_json_number
 from pdpipe.tracking.opening import LOCAL_DIR, is_tracking_on, say_on_stderr
@@ -15,6 +17,7 @@ from pdpipe.tracking.provenance import provenance_tags
 from pdpipe.tracking.server import (
     Connection,
     connect,
+    project_root,
     say_away,
     server_address,
     set_environment,
@@ -93,8 +96,9 @@ def publish_chain(
     set_environment()
     address = server_address(directory)
     tags = provenance_tags("chain", directory)
+    lock = FileLock((project_root(directory) / record).with_suffix(".lock"))
     return _in_background(
-        lambda: _publish(connect(address), chain, tags),
+        lambda: _publish(connect(address), chain, tags, lock),
         lambda reason: say_away(
             address, reason, f"the chain's overview is in {record.as_posix()}", say or say_on_stderr
         ),
@@ -121,9 +125,13 @@ def _in_background(work: Callable[[], None], failed: Callable[[Exception | str],
     return not thread.is_alive() and not errors
 
 
-def _publish(connection: Connection, chain: Chain, tags: Mapping[str, str]) -> None:
+def _publish(
+    connection: Connection, chain: Chain, tags: Mapping[str, str], lock: BaseFileLock
+) -> None:
     client = connection.client
-    parent = _parent(connection, chain.chain_id)
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    with lock:  # of two reports at once, one makes the parent
+        parent = _parent(connection, chain.chain_id)
     parent_id = parent.info.run_id
     runs = {stage: _stage_run(connection, stage, sha256) for stage, sha256 in chain.stages.items()}
     for run in filter(None, runs.values()):
@@ -138,19 +146,14 @@ def _publish(connection: Connection, chain: Chain, tags: Mapping[str, str]) -> N
 
 
 def _parent(connection: Connection, chain_id: str) -> Any:
-    """The chain's one run; of two processes that make it at once, the later gives way."""
+    """The chain's run: the oldest with its tag, a new one where there is none."""
     tags = {CHAIN_TAG: chain_id}
     found = find_runs(connection, tags)
-    if not found:
-        made = connection.client.create_run(
-            connection.experiment_id, start_time=now_ms(), tags=tags, run_name=f"chain {chain_id}"
-        )
-        found = find_runs(connection, tags)
-        first = min(found, key=lambda run: (run.info.start_time, run.info.run_id))
-        if first.info.run_id != made.info.run_id:
-            connection.client.delete_run(made.info.run_id)
-        return first
-    return found[-1]
+    if found:
+        return found[-1]
+    return connection.client.create_run(
+        connection.experiment_id, start_time=now_ms(), tags=tags, run_name=f"chain {chain_id}"
+    )
 
 
 def _stage_run(connection: Connection, stage: str, sha256: str) -> Any | None:

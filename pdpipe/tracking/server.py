@@ -28,6 +28,7 @@ _DEFAULT_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # mlflow's 7 block for minutes on a dead server
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing here reaches out by itself
 }
 _CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3")
@@ -52,14 +53,21 @@ class Connection:
 def server_address(directory: Path) -> ServerAddress:
     """The address the environment names, else `mlflow.db` in the project's root.
 
-    The root is DVC_ROOT (which DVC sets to the real project even for an experiment that runs in a
-    temporary copy), else `directory`.
+    MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are respected.
     """
-    root = Path(os.environ.get("DVC_ROOT") or directory).absolute()
+    default = f"sqlite:///{project_root(directory) / 'mlflow.db'}"
     return ServerAddress(
-        uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}",
+        uri=os.environ.get("MLFLOW_TRACKING_URI") or default,
         experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT,
     )
+
+
+def project_root(directory: Path) -> Path:
+    """DVC_ROOT, else `directory`.
+
+    DVC sets it to the user's project also for an experiment that runs in a temporary copy.
+    """
+    return Path(os.environ.get("DVC_ROOT") or directory).absolute()
 
 
 def set_environment() -> None:

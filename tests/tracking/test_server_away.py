@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +20,7 @@ import pytest
 from pdpipe.tracking import open_tracker
 
 if TYPE_CHECKING:
-    from conftest import LocalRecord
+    from conftest import LocalRecord, Store
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -60,3 +67,118 @@ def test_hung_server_does_not_hold_up_the_work(
         assert time.monotonic() - asked < 30
     assert len(said) == 1
     assert len(local.points()) == 1000
+
+
+class Relay:
+    """A door to a server that can be shut, which breaks its connections, and opened again."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._open: list[socket.socket] = []
+        self.door = 0
+        self.open()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.door}"
+
+    def open(self) -> None:
+        listener = socket.create_server(("127.0.0.1", self.door))
+        self.door = listener.getsockname()[1]
+        self._open.append(listener)
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def shut(self) -> None:
+        while self._open:
+            connection = self._open.pop()
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = listener.accept()
+                there = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [here, there]
+                for ends in ((here, there), (there, here)):
+                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def relay(store: Store, tmp_path: Path) -> Iterator[Relay]:
+    """The door to a real tracking server over the store's database."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = [f"--backend-store-uri={store.uri}", f"--artifacts-destination={tmp_path}/artifacts"]
+    address = ["--host=127.0.0.1", f"--port={port}", "--workers=1"]
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *options, *address],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 90
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        assert server.poll() is None, (tmp_path / "server.log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    relay = Relay(port)
+    yield relay
+    relay.shut()
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+@pytest.mark.slow
+def test_server_that_comes_back_gets_what_it_missed(
+    relay: Relay,
+    store: Store,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", relay.address)
+    said: list[str] = []
+
+    def wait_until(true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.1)
+
+    def update(steps: range) -> None:
+        for step in steps:
+            tracker.log(step, {"loss": 1.0 / step, "nan": float("nan")})
+        tracker.publish()
+
+    with open_tracker("teacher", {"a": 1}, say=said.append) as tracker:
+        update(range(1, 11))
+        wait_until(lambda: [len(store.points(r, "loss")) for r in store.runs()] == [10])
+        relay.shut()
+        update(range(11, 21))
+        wait_until(lambda: len(said) == 1)
+        update(range(21, 31))
+        relay.open()
+        update(range(31, 41))
+        (project / "report.html").write_text("<html>")
+        tracker.finish(metrics={"final": 0.5}, artifacts=[project / "report.html"])
+    (run,) = store.runs()
+    assert run.info.status == "FINISHED"
+    assert store.points(run, "loss") == [(step, 1.0 / step) for step in range(1, 41)]
+    assert len(store.points(run, "nan")) == 40
+    assert store.points(run, "final") == [(40, 0.5)]
+    assert len(said) == 1
+    (artifact,) = replace(store, uri=relay.address).client().list_artifacts(run.info.run_id)
+    assert artifact.path == "report.html"
+    assert capfd.readouterr() == ("", "")

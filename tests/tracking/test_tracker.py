@@ -91,15 +91,20 @@ def test_every_kind_of_ending_has_its_status(store: Store, local: LocalRecord) -
 
 def test_a_failed_run_that_goes_on_is_one_finished_run(store: Store) -> None:
     """The points after the snapshot are on the server already; computed again, they stay single."""
-    with open_tracker("teacher", {"a": 1}) as tracker:
-        with pytest.raises(ValueError, match="disk"), tracker:
+    states = []
+
+    def fail_after_the_snapshot() -> None:
+        with open_tracker("teacher", {"a": 1}) as tracker:
             tracker.log(1, {"loss": 1.0})
-            state = tracker.state_dict()
+            states.append(tracker.state_dict())
             tracker.publish()
             tracker.log(2, {"loss": 2.0})
             raise ValueError("disk full")
+
+    with pytest.raises(ValueError, match="disk full"):
+        fail_after_the_snapshot()
     with open_tracker("teacher", {"a": 1}) as tracker:
-        tracker.load_state_dict(state)
+        tracker.load_state_dict(states[0])
         tracker.log(2, {"loss": 2.0})
         tracker.log(3, {"loss": 3.0})
     (run,) = store.runs()

@@ -1,0 +1,105 @@
+"""The headline is computed, and honest when there is nothing to boast of."""
+
+import json
+
+import pytest
+
+from pdpipe.reporting.headline import headline, headline_w, match
+from pdpipe.reporting.measurements import Measurements, measurements
+from pdpipe.reporting.results import read_results
+
+
+def with_fids(chain, fids: dict[tuple[str, int], float], floor: float = 2.0) -> Measurements:
+    """The chain's measurements with these FIDs, by (kind, steps), at every w."""
+    chain.edit("metrics/floor.json", lambda record: record["floor"].update(fid=floor))
+    for path in (chain.results_dir / "metrics").glob("[ts]*.json"):
+        record = json.loads(path.read_text())
+        for cell in record["cells"]:
+            cell["fid"] = fids.get((record["model"]["kind"], cell["steps"]), 100.0)
+        path.write_text(json.dumps(record))
+    return measurements(read_results(chain.params, chain.results_dir))
+
+
+@pytest.fixture
+def chain(make_chain):
+    return make_chain(start=8, ladder=(4, 2, 1), w=(0.0, 0.3, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("one_step", "expected"),
+    [
+        (1.5, 1),  # exactly 0.25 x the floor above the teacher: near
+        (1.5001, 2),
+        (0.5, 1),  # better than the teacher: near
+    ],
+)
+def test_the_fewest_steps_near_the_teacher_win(chain, one_step, expected):
+    fids = {("teacher", 8): 1.0, ("student", 4): 1.0, ("student", 2): 1.2}
+    m = with_fids(chain, fids | {("student", 1): one_step})
+    assert match(m, 0.3).steps == expected
+
+
+def test_a_student_in_between_that_fails_does_not_hide_a_shorter_one(chain):
+    fids = {("teacher", 8): 1.0, ("student", 4): 1.0, ("student", 2): 9.0, ("student", 1): 1.1}
+    assert match(with_fids(chain, fids), 0.3).steps == 1
+
+
+def test_sentence_with_guidance(chain):
+    m = with_fids(chain, {("teacher", 8): 1.0, ("student", 4): 1.25, ("student", 2): 3.0})
+    found = headline(m)
+    assert found.w == 0.3
+    assert found.sentence == (
+        "4 steps: FID-1500[digits-cnn] 1.25 at w = 0.3 against 1.00 of the guided teacher at "
+        "8 × 2 evaluations: 4× fewer network evaluations"
+    )
+    assert found.metrics["fewer_evaluations"] == 4.0
+
+
+def test_sentence_without_guidance_claims_no_double_saving(make_chain):
+    chain = make_chain(start=8, ladder=(4, 1), w=(0.0,))
+    found = headline(with_fids(chain, {("teacher", 8): 1.0, ("student", 1): 1.25}))
+    assert found.sentence == (
+        "1 step: FID-1500[digits-cnn] 1.25 at w = 0 against 1.00 of the teacher at "
+        "8 evaluations: 8× fewer network evaluations"
+    )
+
+
+def test_no_student_near_the_teacher_is_said(chain):
+    m = with_fids(chain, {("teacher", 8): 1.0, ("student", 4): 1.75, ("student", 2): 3.0})
+    found = headline(m)
+    assert found.sentence == (
+        "No student comes within 0.50 of FID-1500[digits-cnn] 1.00 of the guided teacher at "
+        "8 × 2 evaluations at w = 0.3; the nearest takes 4 steps and reaches 1.75"
+    )
+    assert found.metrics["fewer_evaluations"] == 1.0
+
+
+def test_a_student_that_saves_nothing_is_no_finding(make_chain):
+    chain = make_chain(start=8, ladder=(4, 2), w=(0.0,), teacher_steps=(2, 4))
+    m = with_fids(chain, {("teacher", 4): 1.0, ("student", 4): 1.0, ("student", 2): 9.0})
+    assert match(m, 0.0).steps is None
+
+
+def test_an_empty_ladder_is_said(make_chain):
+    chain = make_chain(ladder=(), w=(0.5, 1.0))
+    found = headline(with_fids(chain, {("teacher", 8): 1.0}))
+    assert found.sentence.startswith("No student yet (the ladder is empty): FID-1500[digits-cnn]")
+
+
+@pytest.mark.parametrize(
+    ("w", "expected"), [((4.0, 0.0, 0.3), 0.3), ((0.0,), 0.0), ((2.0, 1.0), 1.0)]
+)
+def test_headline_w_follows_from_the_params(make_chain, w, expected):
+    chain = make_chain(w=w)
+    assert headline_w(measurements(read_results(chain.params, chain.results_dir))) == expected
+
+
+def test_what_a_tracker_gets_is_numbers_and_a_rectangular_table(chain):
+    found = headline(with_fids(chain, {("teacher", 8): 1.0, ("student", 2): 1.25}))
+    assert all(isinstance(value, float) for value in found.metrics.values())
+    assert found.metrics["fid_student_2"] == 1.25
+    assert found.table["w"] == [0.0, 0.3, 2.0]
+    assert found.table["fewest_steps"] == [2, 2, 2]
+    assert found.table["fewer_evaluations"] == [4.0, 8.0, 8.0]
+    assert {len(column) for column in found.table.values()} == {3}
+    json.dumps(found.table)

@@ -1,0 +1,213 @@
+"""The tables say what the results say, and compare like with like."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pdpipe.reporting import provenance, tables
+from pdpipe.reporting.measurements import COLUMNS, measurements
+from pdpipe.reporting.results import read_results
+
+METRICS = [
+    "fid",
+    "is",
+    "accuracy",
+    "paired_mse",
+    "nearest_median",
+    "nearest_close",
+    "seconds_per_image",
+]
+STEPS_COLUMNS = ["student", "teacher, same steps", "teacher, equal NFE"]
+
+
+def read_markdown(text: str) -> dict[str, list[list[str]]]:
+    """Each table of a Markdown text by its heading, header row first."""
+    found: dict[str, list[list[str]]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("|") and not line.startswith("| ---"):
+            found.setdefault(heading, []).append([c.strip() for c in line.strip("|").split("|")])
+    return found
+
+
+@pytest.fixture(scope="module")
+def markdown(full_report: Path) -> str:
+    return (full_report / "table.md").read_text(encoding="utf-8")
+
+
+def table_of(chain, *names):
+    m = measurements(read_results(chain.params, chain.results_dir))
+    return [getattr(tables, name)(m) if isinstance(name, str) else name(m) for name in names]
+
+
+def test_csv_holds_every_measurement_once_and_exactly(full_chain, full_report):
+    frame = pd.read_csv(full_report / "table.csv")
+    assert list(frame.columns) == list(COLUMNS)
+    e = full_chain.params.evaluation
+    places = [("teacher", n, w) for n in e.teacher_steps for w in e.w]
+    places += [("student", n, w) for n in full_chain.params.rungs() for w in e.w]
+    assert len(frame) == len(places) + 2  # held-out and training images
+    for kind, n, w in places:
+        row = frame[(frame.kind == kind) & (frame.steps == n) & (frame.w == w)]
+        assert len(row) == 1
+        for metric in METRICS:
+            assert row[metric].item() == full_chain.value(metric, kind, n, w)
+        assert row["nfe"].item() == (2 * n if kind == "teacher" and w > 0 else n)
+        assert row["model"].item() == ("teacher" if kind == "teacher" else f"student-{n}")
+    assert set(frame[frame.kind != "real"]["num_fake"]) == {1500}
+
+
+def test_csv_has_the_floor(full_report):
+    frame = pd.read_csv(full_report / "table.csv").set_index("model")
+    heldout, train = frame.loc["heldout"], frame.loc["train"]
+    assert (heldout["fid"], heldout["num_fake"], heldout["num_real"]) == (1.4321, 270, 1527)
+    assert (heldout["is"], train["is"]) == (7.5234, 8.0123)
+
+
+@pytest.mark.parametrize("w", [0.0, 0.3, 2.0])
+def test_steps_table_holds_the_inputs(full_chain, markdown, w):
+    header, *rows = read_markdown(markdown)[f"w = {w:g}"]
+    fid = "FID-1500[digits-cnn]: "
+    for cells in rows[:-1]:
+        row = dict(zip(header, cells, strict=True))
+        n = int(row["steps"])
+
+        def of(metric, kind, n=n):
+            return full_chain.value(metric, kind, n, w)
+
+        assert row[fid + "student"] == f"{of('fid', 'student'):.2f}"
+        assert row[fid + "teacher, same steps"] == f"{of('fid', 'teacher'):.2f}"
+        ratio = of("fid", "student") / of("fid", "teacher")
+        assert float(row[fid + "ratio, same steps"]) == pytest.approx(ratio, abs=0.005)
+        assert row["IS-1500[digits-cnn]: student"] == f"{of('is', 'student'):.2f}"
+        assert row["IS-1500[digits-cnn]: teacher, same steps"] == f"{of('is', 'teacher'):.2f}"
+        paired = float(row["paired error: student"])
+        assert paired == pytest.approx(of("paired_mse", "student"), rel=0.05)
+        milliseconds = 1000 * of("seconds_per_image", "student")
+        assert row["ms/image: student"] == f"{milliseconds:.2f}"
+    assert [row[0] for row in rows[:-1]] == ["8", "4", "2", "1"]
+    full = dict(zip(header, rows[-1], strict=True))
+    assert full["steps"] == ("teacher, 16" if w == 0 else "teacher, 16 × 2")
+    expected = full_chain.value("fid", "teacher", 16, w)
+    assert full[fid + "teacher, same steps"] == f"{expected:.2f}"
+
+
+@pytest.mark.parametrize("w", [0.0, 0.3, 2.0])
+def test_equal_nfe_takes_the_teacher_that_evaluates_as_often(full_chain, markdown, w):
+    header, *rows = read_markdown(markdown)[f"w = {w:g}"]
+    column = header.index("FID-1500[digits-cnn]: teacher, equal NFE")
+    for row in rows[:-1]:
+        n = int(row[0])
+        teacher_steps = n if w == 0 else n // 2  # one evaluation a step, or two
+        if teacher_steps == 0:
+            assert row[column] == "–"
+        else:
+            expected = full_chain.value("fid", "teacher", teacher_steps, w)
+            assert row[column] == f"{expected:.2f}"
+
+
+def test_equal_nfe_is_missing_where_the_teacher_was_not_measured(make_chain):
+    chain = make_chain(start=8, ladder=(4,), w=(0.0, 1.0), teacher_steps=(4, 8))
+    (m,) = table_of(chain, lambda m: m)
+    assert tables.by_steps(m, 0.0)["fid_equal_nfe"].notna().all()
+    assert tables.by_steps(m, 1.0)["fid_equal_nfe"].isna().all()
+    header, row = tables.steps_table(m, 1.0).columns, tables.steps_table(m, 1.0).rows[0]
+    assert row[header.index("ratio, equal NFE")] == "–"
+
+
+@pytest.mark.parametrize(
+    ("title", "kind", "metric", "digits"),
+    [
+        ("Students: FID-1500[digits-cnn]", "student", "fid", "{:.2f}"),
+        ("Teacher by DDIM: FID-1500[digits-cnn]", "teacher", "fid", "{:.2f}"),
+        ("Students: IS-1500[digits-cnn]", "student", "is", "{:.2f}"),
+        ("Teacher by DDIM: IS-1500[digits-cnn]", "teacher", "is", "{:.2f}"),
+    ],
+)
+def test_matrices_are_n_by_w(full_chain, markdown, title, kind, metric, digits):
+    header, *rows = read_markdown(markdown)[title]
+    assert header == ["steps", "w = 0", "w = 0.3", "w = 2"]
+    if kind == "student":
+        *rows, full = rows
+        assert full[0] == "teacher, 16"
+        values = [full_chain.value(metric, "teacher", 16, w) for w in full_chain.w]
+        assert full[1:] == [digits.format(value) for value in values]
+    for n, *cells in rows:
+        values = [full_chain.value(metric, kind, int(n), w) for w in full_chain.w]
+        assert cells == [digits.format(value) for value in values]
+
+
+def test_the_floor_stands_beside_every_table_of_fids(markdown):
+    sections = re.split(r"^## ", markdown, flags=re.MULTILINE)[1:]
+    about_fid = [section for section in sections if "FID-1500" in section]
+    assert len(about_fid) == 1 + 3 + 2  # fewest steps, one a w, two matrices
+    for section in about_fid:
+        assert "Floor: FID-270[digits-cnn] 1.43" in section
+
+
+def test_every_fid_and_is_is_named_by_count_and_extractor(markdown):
+    assert re.findall(r"\bFID(?!-\d+\[digits-cnn\])", markdown) == []
+    assert re.findall(r"\bIS(?!-\d+\[digits-cnn\])", markdown) == []
+
+
+def test_memorization_stands_beside_held_out_images(full_chain, markdown):
+    _, *rows = read_markdown(markdown)["Nearest training image"]
+    median = full_chain.value("nearest_median", "student", 4, 0.3)
+    close = full_chain.value("nearest_close", "student", 4, 0.3)
+    by_name = {row[0]: row[1:] for row in rows}
+    assert by_name["4 steps"][1] == f"{median:.2f} · {100 * close:.1f} %"
+    assert by_name["held-out real images"] == ["2.06 · 1.1 %"] * 3
+
+
+def test_accuracy_is_left_out_where_no_labels_are_taken(make_chain):
+    chain = make_chain(w=(0.0,), classes=("all",), conditional=False)
+    (with_labels,) = table_of(chain, "matrices")
+    for name in ("teacher", "student-4", "student-1"):
+        chain.edit(f"metrics/{name}.json", lambda r: [c.update(accuracy=None) for c in r["cells"]])
+    (without,) = table_of(chain, "matrices")
+    assert [t.title for t in with_labels if "accuracy" in t.title] != []
+    assert [t.title for t in without if "accuracy" in t.title] == []
+
+
+def test_curves_for_dvc_are_complete(full_chain, full_report):
+    points = pd.read_csv(full_report / "fid_by_steps.csv")
+    assert not points.isna().any().any()
+    assert len(points) == (4 + 5) * 3
+    row = points[(points.kind == "student") & (points.steps == 4) & (points.w == 0.3)]
+    assert row["fid"].item() == full_chain.value("fid", "student", 4, 0.3)
+    assert set(points["floor"]) == {1.4321}
+    assert set(points["figure"]) == {"FID-1500[digits-cnn]"}
+
+
+def test_metrics_json_is_few_and_flat_enough_for_dvc(full_chain, full_report):
+    summary = json.loads((full_report / "metrics.json").read_text())
+    expected = {f"student_{n}": full_chain.value("fid", "student", n, 0.3) for n in (1, 2, 4, 8)}
+    expected["teacher"] = full_chain.value("fid", "teacher", 16, 0.3)
+    assert summary["fid"] == expected | {"floor": 1.4321}
+    assert (summary["w"], summary["figure"]) == (0.3, "FID-1500[digits-cnn]")
+    keys = [*summary, *summary["fid"]]
+    assert not [key for key in keys if "." in key]
+
+
+def test_costs_add_up_and_name_their_machines(make_chain):
+    chain = make_chain()
+    other = {"device": "cuda", "name": "Test GPU", "threads": 8, "torch": "2.13.0"}
+    chain.edit("cost/student-1.json", lambda cost: cost["machine"].update(other))
+    results = read_results(chain.params, chain.results_dir)
+    training = provenance.training_table(results)
+    stages = [row[0] for row in training.rows]
+    assert stages == ["extractor", "teacher", "student-8", "student-4", "student-1", "all"]
+    updates = [int(row[1].replace(",", "")) for row in training.rows]
+    assert updates[-1] == sum(updates[:-1]) == 100 + 101 + 102 + 103 + 104
+    seconds = [float(row[4]) for row in training.rows]
+    assert seconds[-1] == sum(seconds[:-1])
+    assert [row[5] for row in training.rows] == ["A", "A", "A", "A", "B", ""]
+    machines = provenance.machines_table(results)
+    assert [row[:2] for row in machines.rows] == [["A", "Test CPU"], ["B", "Test GPU"]]
+    evaluation = provenance.evaluation_table(results)
+    assert evaluation.rows[-1][:3] == ["all", "10", "37.5"]
