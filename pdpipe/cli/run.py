@@ -61,7 +61,7 @@ class StageRun:
             snapshots_dir=layout.WORK / "snapshots",
             runtime=self.params.runtime,
             device=self.device,
-            log=self.tracker,
+            tracker=self.tracker,
             autocast=partial(autocast, self.device, self.params.runtime),
         )
 

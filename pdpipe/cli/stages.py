@@ -225,12 +225,18 @@ def report() -> None:
     from pdpipe.reporting import write_report
     from pdpipe.tracking import publish_chain
 
-    found = write_report(params, layout.RESULTS, layout.REPORTS)
-    print(found.sentence)
+    outputs = main_outputs(params)
+    used = {"ladder": chain_params(params)["ladder"], "evaluation": params.evaluation.model_dump()}
+    with stage_run("report", "report", params, used, list(outputs.values()), ["reporting"]) as run:
+        found = write_report(params, layout.RESULTS, layout.REPORTS)
+        print(found.sentence)
+        run.outputs["metrics"] = layout.REPORTS / "metrics.json"
+        run.final |= found.metrics
     publish_chain(
         chain_id(params, digest_input(layout.SHARDS)),
         chain_params(params),
-        {stage: digest_input(path) for stage, path in main_outputs(params).items()},
+        {stage: digest_input(path) for stage, path in outputs.items()}
+        | {"report": digest_input(layout.REPORTS / "metrics.json")},
         found.metrics,
         [layout.REPORTS],
         table=_headline_markdown(found),

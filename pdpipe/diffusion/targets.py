@@ -41,6 +41,7 @@ def multi_step_target(
 
     Source: PD, Algorithm 2, and GD, Algorithm 2 (ratio 2); PD, figure 12 (ratio 4).
     """
+    i = i.to(torch.float64)  # the quotients of integer tensors would be float32
     phi = [schedule.angle((ratio * i - j) / (ratio * num_steps)) for j in range(ratio + 1)]
     whole = phi[0] - phi[ratio]
     z, weighted, c = z_t, torch.zeros_like(z_t), torch.ones_like(whole)

@@ -17,6 +17,7 @@ from pdpipe.evaluation.records import (
     read_record,
 )
 from pdpipe.params import Params
+from pdpipe.reporting import formats
 
 # What has to be equal for two figures to compare; the sampler may differ, and is a column.
 _COMPARABLE = (
@@ -97,8 +98,8 @@ def _read_model(path: Path, steps: Sequence[int], params: Params) -> MetricsReco
     wanted = {(n, w) for n in steps for w in params.evaluation.w}
     for n, w in sorted(wanted - {(cell.steps, cell.w) for cell in metrics.cells}):
         raise EvaluationError(
-            f"{path} has no cell for {n} steps at w = {w:g}, which params.yaml asks for: "
-            "run `dvc repro`, which measures it"
+            f"{path} has no cell for {formats.steps(n)} at {formats.weight(w)}, which params.yaml "
+            "asks for: run `dvc repro`, which measures it"
         )
     cells = [cell for cell in metrics.cells if (cell.steps, cell.w) in wanted]
     return metrics.model_copy(update={"cells": cells})

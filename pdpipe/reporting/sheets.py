@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from pdpipe.errors import EvaluationError
 from pdpipe.params import Params
+from pdpipe.reporting import formats
 from pdpipe.reporting.results import student_name
 
 Images = NDArray[np.uint8]
@@ -107,8 +108,8 @@ def _read(path: Path, steps: Sequence[int], params: Params) -> dict[int, Sheet]:
             missing = [n for n in steps if f"sheet/{n}" not in file.keys()]  # noqa: SIM118
             if missing:
                 raise EvaluationError(
-                    f"{path} has no sheet for {missing[0]} steps, which params.yaml asks for: "
-                    "run `dvc repro`, which makes it"
+                    f"{path} has no sheet for {formats.steps(missing[0])}, which params.yaml asks "
+                    "for: run `dvc repro`, which makes it"
                 )
             return {
                 n: _cut(path, info, file.get_tensor(f"sheet/{n}"), params.evaluation.w)
@@ -135,8 +136,8 @@ def _cut(path: Path, info: _Info, images: Images, wanted: Sequence[float]) -> Sh
     for w in wanted:
         if w not in info.w:
             raise EvaluationError(
-                f"{path} has no samples at w = {w:g}, which evaluation.w asks for: run `dvc repro`,"
-                " which makes them"
+                f"{path} has no samples at {formats.weight(w)}, which evaluation.w asks for: run "
+                "`dvc repro`, which makes them"
             )
     guidance = sorted(wanted)
     rows = [info.w.index(w) for w in guidance]

@@ -43,7 +43,7 @@ class BenchResult:
         )
 
 
-class _NoLog:
+class _NoTracker:
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
     def publish(self) -> None: ...
@@ -129,9 +129,15 @@ def _measure(
     state = TrainState(student, settings, device)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
-            stage="bench", seed=0, key="bench", snapshots_dir=Path(folder),
-            runtime=params.runtime, device=device, log=_NoLog(), autocast=contextlib.nullcontext,
-        )  # fmt: skip
+            stage="bench",
+            seed=0,
+            key="bench",
+            snapshots_dir=Path(folder),
+            runtime=params.runtime,
+            device=device,
+            tracker=_NoTracker(),
+            autocast=contextlib.nullcontext,
+        )
 
         def whole() -> None:
             batch = make_batch(job, images, settings.batch_size, state.step, False)

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pdpipe.params import RuntimeParams
-
-
-class Log(Protocol):
-    """Where the loop reports its metrics; `pdpipe.tracking` has the one that reaches MLflow."""
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep the metrics of an update until the next `publish`."""
-
-    def publish(self) -> None:
-        """Hand over what was logged; called right after a snapshot is written."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values to store in the snapshot."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the state of a snapshot."""
+from pdpipe.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -96,7 +80,7 @@ class Job:
     snapshots_dir: Path
     runtime: RuntimeParams
     device: torch.device
-    log: Log
+    tracker: Tracker
     autocast: Callable[[], Any] = field(repr=False)
 
 

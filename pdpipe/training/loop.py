@@ -108,7 +108,7 @@ def train(
                 if len(losses) == LOG_EVERY or state.step == optimization.updates:
                     loss = _mean_loss(job, losses, state.step)
                     rate = optimization.rate(state.step - 1)
-                    job.log.log(state.step, {"loss": loss, "learning_rate": rate})
+                    job.tracker.log(state.step, {"loss": loss, "learning_rate": rate})
                     progress.advance(len(losses), f"loss {loss:.4f}")
                     losses = []
                 due = now - last_snapshot >= job.runtime.snapshot_seconds
@@ -117,7 +117,7 @@ def train(
                     last_snapshot = time.monotonic()
                 if interrupted.is_set():
                     raise KeyboardInterrupt
-        job.log.publish()
+        job.tracker.publish()
         return state.averaged(), state.seconds
 
 
@@ -182,9 +182,13 @@ def _conditions(job: Job) -> dict[str, str]:
 
 def _snapshot(job: Job, state: TrainState[Any], snapshots: Snapshots) -> None:
     """Write the snapshot, then hand over the metrics logged up to it."""
-    saved = {**state.state_dict(), "log": job.log.state_dict(), "conditions": _conditions(job)}
+    saved = {
+        **state.state_dict(),
+        "tracker": job.tracker.state_dict(),
+        "conditions": _conditions(job),
+    }
     snapshots.save(saved)
-    job.log.publish()
+    job.tracker.publish()
 
 
 def _resume(job: Job, state: TrainState[Any], snapshots: Snapshots) -> None:
@@ -192,7 +196,7 @@ def _resume(job: Job, state: TrainState[Any], snapshots: Snapshots) -> None:
     if saved is None:
         return
     state.load_state_dict(saved)
-    job.log.load_state_dict(saved["log"])
+    job.tracker.load_state_dict(saved["tracker"])
     print(f"{job.stage}: going on from update {state.step}", file=sys.stderr)
     now = _conditions(job)
     changed = [f"{k} {v} -> {now[k]}" for k, v in saved["conditions"].items() if v != now.get(k)]

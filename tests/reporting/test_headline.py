@@ -26,16 +26,18 @@ def chain(make_chain):
 
 
 @pytest.mark.parametrize(
-    ("one_step", "expected"),
+    ("floor", "one_step", "expected"),
     [
-        (1.5, 1),  # exactly 0.25 x the floor above the teacher: near
-        (1.5001, 2),
-        (0.5, 1),  # better than the teacher: near
+        (2.0, 1.5, 1),  # exactly 0.25 x the floor above the teacher: near
+        (2.0, 1.5001, 2),
+        (2.0, 0.5, 1),  # better than the teacher: near
+        (4.0, 2.0, 1),
+        (1.0, 1.26, 2),
     ],
 )
-def test_the_fewest_steps_near_the_teacher_win(chain, one_step, expected):
+def test_the_fewest_steps_near_the_teacher_win(chain, floor, one_step, expected):
     fids = {("teacher", 8): 1.0, ("student", 4): 1.0, ("student", 2): 1.2}
-    m = with_fids(chain, fids | {("student", 1): one_step})
+    m = with_fids(chain, fids | {("student", 1): one_step}, floor)
     assert match(m, 0.3).steps == expected
 
 

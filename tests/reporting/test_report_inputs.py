@@ -70,7 +70,7 @@ def set_extractor(record):
     ("name", "change", "texts"),
     [
         ("metrics/student-4.json", drop_cell, ["no cell for 4 steps at w = 0,"]),
-        ("metrics/teacher.json", drop_cell, ["no cell for 1 steps at w = 0,"]),
+        ("metrics/teacher.json", drop_cell, ["no cell for 1 step at w = 0,"]),
         ("metrics/student-4.json", lambda r: r["cells"][1].pop("fid"), ["damaged", "fid"]),
         ("metrics/student-4.json", lambda r: r["cells"][1].update(fid="1"), ["damaged", "fid"]),
         (

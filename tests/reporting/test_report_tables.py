@@ -49,9 +49,10 @@ def test_csv_holds_every_measurement_once_and_exactly(full_chain, full_report):
     frame = pd.read_csv(full_report / "table.csv")
     assert list(frame.columns) == list(COLUMNS)
     e = full_chain.params.evaluation
-    places = [("teacher", n, w) for n in e.teacher_steps for w in e.w]
-    places += [("student", n, w) for n in full_chain.params.rungs() for w in e.w]
-    assert len(frame) == len(places) + 2  # held-out and training images
+    places = [("teacher", n, w) for n in sorted(e.teacher_steps)[::-1] for w in sorted(e.w)]
+    places += [("student", n, w) for n in full_chain.params.rungs() for w in sorted(e.w)]
+    generated = frame[frame.kind != "real"]
+    assert [*zip(generated.kind, generated.steps, generated.w, strict=True)] == places
     for kind, n, w in places:
         row = frame[(frame.kind == kind) & (frame.steps == n) & (frame.w == w)]
         assert len(row) == 1
