@@ -69,7 +69,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "name": name,
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "pdpipe": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),

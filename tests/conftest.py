@@ -80,9 +80,10 @@ def randomised(network: UNet, seed: int) -> UNet:
     """The network with every weight drawn anew, so that no branch of it is zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in network.parameters():
+        for name, parameter in network.named_parameters():
             fan = parameter[0].numel() if parameter.dim() > 1 else 4
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * fan**-0.5)
+            spread = 1.5 if name.startswith("embed_label") else 1.3 * fan**-0.5
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
     return network
 
 

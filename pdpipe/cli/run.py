@@ -84,7 +84,7 @@ class StageRun:
             "params": self.used,
             "inputs": self.inputs,
             "pdpipe": pdpipe.__version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         }
 
     def write_training_cost(self, cost: TrainingCost) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -20,6 +20,7 @@ from pdpipe.networks import Classifier, ClassifierConfig, UNet, UNetConfig
 from pdpipe.runtime import resolve_device
 
 Info = TypeVar("Info", bound=BaseModel)
+Config = TypeVar("Config", UNetConfig, ClassifierConfig)
 _METADATA_KEY = "pdpipe"
 
 
@@ -41,7 +42,7 @@ def load_model(path: str | Path, device: str = "auto") -> DiffusionModel:
     """
     path = Path(path)
     tensors, info = _load(path, ModelInfo)
-    network = UNet(UNetConfig(**info.network))
+    network = UNet(_config(UNetConfig, info.network, path))
     _fill(network, tensors, path)
     target = resolve_device(device)
     network.to(target).eval().requires_grad_(False)
@@ -52,7 +53,7 @@ def load_classifier(path: str | Path, device: str = "auto") -> tuple[Classifier,
     """The extractor stored at `path`, in evaluation mode on `device`; raises ModelError."""
     path = Path(path)
     tensors, info = _load(path, ClassifierInfo)
-    network = Classifier(ClassifierConfig(**info.network))
+    network = Classifier(_config(ClassifierConfig, info.network, path))
     _fill(network, tensors, path)
     network.to(resolve_device(device)).eval().requires_grad_(False)
     return network, info
@@ -84,14 +85,25 @@ def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
+        wanted = "a teacher or student" if kind is ModelInfo else "an extractor"
         raise ModelError(
-            f"{path} is not what is needed here ({where}: {problem['msg']}): give a "
-            f"{'teacher or student' if kind is ModelInfo else 'extractor'} made by this version"
+            f"{path} is not what is needed here ({where}: {problem['msg']}): give {wanted} made by "
+            "this version"
         ) from None
     except (SafetensorError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ModelError(
             f"{path} is damaged and cannot be read ({reason}): delete it and run `dvc repro`"
+        ) from None
+
+
+def _config(kind: type[Config], fields: dict[str, Any], path: Path) -> Config:
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise ModelError(
+            f"{path} describes a network that this version of pdpipe cannot build ({error}): train "
+            "it again, or use the version that made it"
         ) from None
 
 

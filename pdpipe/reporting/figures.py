@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -33,6 +32,7 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "pdpipe",  # the ids inside an SVG follow from its contents
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10,
+    "text.parse_math": False,  # a class may be called $
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": FAINT,
@@ -193,7 +193,7 @@ def grid_figure(grid: Grid) -> Figure:
     figure = Figure(figsize=(width / GRID_DPI, height / GRID_DPI), dpi=GRID_DPI)
     figure.set_layout_engine("none")
     for c, label in enumerate(grid.columns):
-        short = textwrap.shorten(label, max(3, wide // 7), placeholder="…")
+        short = _shortened(label, max(4, wide // 7))
         x = left + c * (wide + gap) + wide / 2
         _write(figure, x, height - top + 8, short, ha="center", va="bottom")
     for y, label, row in zip(tops, grid.rows, grid.blocks, strict=True):
@@ -201,6 +201,10 @@ def grid_figure(grid: Grid) -> Figure:
         for c, block in enumerate(row):
             figure.figimage(block, left + c * (wide + gap), height - y - tall, origin="upper")
     return figure
+
+
+def _shortened(label: str, most: int) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def _write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:

@@ -124,8 +124,9 @@ def sentence(m: Measurements, found: Match) -> str:
     best = students.sort_values("fid").iloc[0]
     margin = formats.figure(NEAR * m.heldout["fid"])
     return (
-        f"No student comes within {margin} of {name} {teacher} at {at}; the nearest takes "
-        f"{formats.steps(int(best['steps']))} and reaches {formats.figure(best['fid'])}"
+        f"No student of fewer evaluations comes within {margin} of {name} {teacher} at {at}; the "
+        f"best student takes {formats.steps(int(best['steps']))} and reaches "
+        f"{formats.figure(best['fid'])}"
     )
 
 

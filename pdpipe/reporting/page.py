@@ -18,6 +18,7 @@ from pdpipe.reporting.results import Results
 from pdpipe.reporting.sheets import Images
 
 TEMPLATE = "page.html.jinja"
+SVG_SCALE = 1.5  # CSS pixels a point at most: text of 10 points is then 15 pixels high
 
 # The figures' colours, by the page's own, which turn with the reader's light or dark scheme.
 _PAGE_COLOURS = {
@@ -112,8 +113,8 @@ def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
         text = text.replace(colour, replacement)
     view = re.search(r'viewBox="0 0 ([\d.]+) [\d.]+"', text)
     assert view, "matplotlib wrote an SVG without a viewBox"
-    native = f"--native: {1.5 * float(view[1]):.0f}px"
-    start = f'<svg {view[0]} style="{native}" role="img" aria-label="{escape(label)}">'
+    native = round(SVG_SCALE * float(view[1]))
+    start = f'<svg {view[0]} style="--native: {native}px" role="img" aria-label="{escape(label)}">'
     return Markup(re.sub(r"^<svg[^>]*>", lambda _: start, text))
 
 

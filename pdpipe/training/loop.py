@@ -172,7 +172,7 @@ def _mean_loss(job: Job, losses: list[torch.Tensor], step: int) -> float:
 def _conditions(job: Job) -> dict[str, str]:
     """What must be unchanged for a resumed run to have the same bits."""
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "threads": str(torch.get_num_threads()),
         "device": str(job.device),
         "precision": job.runtime.precision,

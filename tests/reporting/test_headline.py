@@ -70,8 +70,9 @@ def test_no_student_near_the_teacher_is_said(chain):
     m = with_fids(chain, {("teacher", 8): 1.0, ("student", 4): 1.75, ("student", 2): 3.0})
     found = headline(m)
     assert found.sentence == (
-        "No student comes within 0.50 of FID-1500[digits-cnn] 1.00 of the guided teacher at "
-        "8 × 2 evaluations at w = 0.3; the nearest takes 4 steps and reaches 1.75"
+        "No student of fewer evaluations comes within 0.50 of FID-1500[digits-cnn] 1.00 of the "
+        "guided teacher at 8 × 2 evaluations at w = 0.3; the best student takes 4 steps and "
+        "reaches 1.75"
     )
     assert found.metrics["fewer_evaluations"] == 1.0
 
@@ -80,6 +81,7 @@ def test_a_student_that_saves_nothing_is_no_finding(make_chain):
     chain = make_chain(start=8, ladder=(4, 2), w=(0.0,), teacher_steps=(2, 4))
     m = with_fids(chain, {("teacher", 4): 1.0, ("student", 4): 1.0, ("student", 2): 9.0})
     assert match(m, 0.0).steps is None
+    assert headline(m).sentence.startswith("No student of fewer evaluations comes within 0.50")
 
 
 def test_an_empty_ladder_is_said(make_chain):

@@ -116,10 +116,10 @@ def test_colours_follow_the_page(html):
 
 
 def test_names_are_escaped(make_chain, tmp_path):
-    chain = make_chain(w=(0.3,), classes=("<b>one", 'tw"o & more'))
+    chain = make_chain(w=(0.3,), classes=("<b>one", 'tw"o & more', "$\\no$"))
     chain.report(tmp_path)
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<b>" not in html
     page = Page(html)
     assert page.open == []
-    assert {"<b>one", 'tw"o & more'} <= set(page.headers)
+    assert {"<b>one", 'tw"o & more', "$\\no$"} <= set(page.headers)

@@ -1,0 +1,232 @@
+"""`DiffusionModel.sample`: seeds, labels, guidance, the count of evaluations, and refusals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from pdpipe.diffusion import sample_ddim
+from pdpipe.errors import ModelError
+from pdpipe.models import DiffusionModel, network_denoiser, sample_noise
+
+MakeModel = Callable[..., DiffusionModel]
+STUDENT = {"w_frequencies": 4, "w_max": 4.0}
+LABELS = [k % 10 for k in range(23)]
+
+
+@pytest.fixture
+def teacher(make_model: MakeModel) -> DiffusionModel:
+    return make_model()
+
+
+@pytest.fixture
+def student(make_model: MakeModel) -> DiffusionModel:
+    return make_model(STUDENT)
+
+
+def watch(network: nn.Module) -> list[Tensor]:
+    """The z_t of every evaluation from now on."""
+    seen: list[Tensor] = []
+    network.register_forward_hook(lambda module, inputs, out: seen.append(inputs[0].clone()))
+    return seen
+
+
+def test_noise_is_standard_normal_and_independent() -> None:
+    noise = sample_noise((1, 8, 8), seed=0, first=0, count=500).flatten(1)
+    deviation = 1 / math.sqrt(noise.numel())
+    assert abs(noise.mean().item()) < 5 * deviation
+    assert abs(noise.var().item() - 1) < 5 * deviation * math.sqrt(2)
+    between = (noise[:-1] * noise[1:]).mean().item()
+    assert abs(between) < 5 * deviation
+    assert len(noise.unique(dim=0)) == 500
+
+
+def test_noise_of_a_sample_depends_on_its_index_and_seed_alone() -> None:
+    whole = sample_noise((1, 8, 8), seed=3, first=0, count=20)
+    for first, count in ((0, 1), (5, 3), (19, 1), (7, 13)):
+        part = sample_noise((1, 8, 8), seed=3, first=first, count=count)
+        assert torch.equal(part, whole[first : first + count])
+    other = sample_noise((1, 8, 8), seed=4, first=0, count=20)
+    assert not (other == whole).any()
+
+
+def test_noise_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    sample_noise((1, 8, 8), seed=0, first=0, count=2)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(("w", "which"), [(0.0, "teacher"), (2.0, "teacher"), (2.0, "student")])
+def test_batch_size_changes_no_noise_and_hardly_an_image(
+    w: float, which: str, request: pytest.FixtureRequest
+) -> None:
+    model: DiffusionModel = request.getfixturevalue(which)
+    images, noises = [], []
+    for size in (1, 7, 256):
+        seen = watch(model.network)
+        images.append(model.sample(LABELS, w=w, steps=1, seed=9, batch_size=size, clip=False))
+        doubled = which == "teacher" and w > 0
+        noises.append(torch.cat([z[: len(z) // 2] if doubled else z for z in seen]))
+    assert torch.equal(noises[0], sample_noise((1, 8, 8), seed=9, first=0, count=len(LABELS)))
+    for noise, image in zip(noises, images, strict=True):
+        assert torch.equal(noise, noises[0])
+        assert_close(image, images[0], rtol=0, atol=1e-4)
+    several = [model.sample(LABELS, w=w, steps=5, seed=9, batch_size=s) for s in (1, 7, 256)]
+    for image in several:
+        assert_close(image, several[0], rtol=0, atol=1e-4)
+
+
+def test_first_goes_on_where_another_call_ended(student: DiffusionModel) -> None:
+    whole = student.sample(LABELS, w=1.0, seed=2)
+    begun = student.sample(LABELS[:9], w=1.0, seed=2)
+    rest = student.sample(LABELS[9:], w=1.0, seed=2, first=9)
+    assert_close(torch.cat([begun, rest]), whole, rtol=0, atol=1e-4)
+    assert (student.sample(LABELS[9:], w=1.0, seed=2) - rest).abs().max() > 0.01
+
+
+def test_each_image_has_its_own_label(teacher: DiffusionModel) -> None:
+    """A changed label changes its own image, and no other."""
+    changed = [*LABELS]
+    changed[4] = (LABELS[4] + 1) % 10
+    first, second = (teacher.sample(x, steps=3, seed=1, clip=False) for x in (LABELS, changed))
+    difference = (first - second).abs().amax(dim=(1, 2, 3))
+    assert difference[4] > 1e-3
+    difference[4] = 0
+    assert difference.max() < 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_evaluations_of_the_network(
+    steps: int, teacher: DiffusionModel, student: DiffusionModel
+) -> None:
+    """An image costs a step one evaluation; with a guided teacher it costs two."""
+    costs = [(teacher, 0.0, 1), (teacher, 0.5, 2), (student, 0.0, 1), (student, 4.0, 1)]
+    for model, w, cost in costs:
+        assert model.evaluations_per_step(w) == cost
+        seen = watch(model.network)
+        model.sample(LABELS, w=w, steps=steps, batch_size=8)
+        assert sum(len(z) for z in seen) == cost * steps * len(LABELS)
+        assert len(seen) == 3 * steps, "a guided step is one doubled batch"
+
+
+def test_guided_teacher_is_two_evaluations_mixed(teacher: DiffusionModel) -> None:
+    """The whole trajectory again, conditional and unconditional called apart."""
+    labels = torch.tensor(LABELS)
+    parts = [
+        network_denoiser(teacher.network, teacher.schedule, "v", chosen)
+        for chosen in (labels, torch.full_like(labels, 10))
+    ]
+
+    def denoiser(z_t: Tensor, t: Tensor) -> Tensor:
+        conditional, unconditional = (part(z_t, t) for part in parts)
+        return (1 + 1.7) * conditional - 1.7 * unconditional
+
+    z_1 = sample_noise((1, 8, 8), seed=5, first=0, count=len(labels))
+    for clip in (True, False):
+        expected = sample_ddim(denoiser, z_1, 4, teacher.schedule, clip=clip)
+        found = teacher.sample(labels, w=1.7, steps=4, seed=5, clip=clip)
+        assert_close(found, expected, rtol=0, atol=1e-4)
+    unguided = teacher.sample(labels, w=0.0, steps=4, seed=5, clip=False)
+    assert (unguided - found).abs().max() > 0.05
+
+
+def test_student_is_given_its_w(student: DiffusionModel) -> None:
+    labels = torch.tensor(LABELS)
+    z_1 = sample_noise((1, 8, 8), seed=0, first=0, count=len(labels))
+    images = []
+    for w in (0.0, 0.3, 4.0):
+        weights = torch.full((len(labels),), w)
+        denoiser = network_denoiser(student.network, student.schedule, "v", labels, weights)
+        images.append(student.sample(LABELS, w=w))
+        expected = sample_ddim(denoiser, z_1, 4, student.schedule, clip=True)
+        assert_close(images[-1], expected, rtol=0, atol=1e-5)
+    assert (images[0] - images[1]).abs().max() > 1e-3
+    assert (images[0] - images[2]).abs().max() > 1e-3
+
+
+def test_steps_by_default(teacher: DiffusionModel, student: DiffusionModel) -> None:
+    assert (teacher.resolve_steps(None), student.resolve_steps(None)) == (64, 4)
+    assert (teacher.resolve_steps(7), student.resolve_steps(7)) == (7, 7)
+    assert torch.equal(student.sample([1, 2]), student.sample([1, 2], steps=4))
+
+
+def test_clipped_by_default(teacher: DiffusionModel) -> None:
+    clipped, free = (teacher.sample(LABELS, w=4.0, steps=3, clip=c) for c in (True, False))
+    assert clipped.abs().max() <= 1 < free.abs().max()
+    assert torch.equal(teacher.sample(LABELS, w=4.0, steps=3), clipped)
+
+
+def test_batches_are_reported(student: DiffusionModel) -> None:
+    counts: list[int] = []
+    student.sample(LABELS, batch_size=10, on_batch=counts.append)
+    assert counts == [10, 10, 3]
+
+
+def test_no_labels_no_images(student: DiffusionModel) -> None:
+    assert student.sample([]).shape == (0, 1, 8, 8)
+
+
+def test_unconditional_models_take_zeros(make_model: MakeModel) -> None:
+    model = make_model({"num_classes": 0})
+    seen = watch(model.network)
+    assert model.sample([0, 0, 0], steps=2).shape == (3, 1, 8, 8)
+    assert sum(len(z) for z in seen) == 6
+    with pytest.raises(ModelError, match=r"teacher is unconditional: only w = 0 can be used"):
+        model.sample([0], w=0.5)
+
+
+@pytest.mark.parametrize("w", [-0.1, 4.1, float("nan"), float("inf")])
+def test_w_outside_the_range(w: float, student: DiffusionModel) -> None:
+    with pytest.raises(
+        ModelError, match=r"student-4 was trained for guidance weights w from 0 to 4, not"
+    ):
+        student.sample([1], w=w)
+
+
+def test_w_of_a_teacher_has_no_upper_end(teacher: DiffusionModel) -> None:
+    teacher.sample([1], w=9.0, steps=1)
+    for w in (-0.5, float("nan")):
+        with pytest.raises(
+            ModelError, match=r"teacher was trained for guidance weights w from 0, not"
+        ):
+            teacher.sample([1], w=w)
+
+
+def test_a_w_below_w_min(make_model: MakeModel) -> None:
+    model = make_model(STUDENT, w_min=1.0, w_max=2.0)
+    with pytest.raises(ModelError, match=r"w from 1 to 2, not 0"):
+        model.sample([1])
+
+
+@pytest.mark.parametrize("label", [-1, 10, 99])
+def test_label_outside_the_classes(label: int, student: DiffusionModel) -> None:
+    """The null label, 10, is no class either."""
+    with pytest.raises(ModelError, match=rf"label {label} is not a class .* 10, numbered 0 to 9"):
+        student.sample([3, label])
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_no_steps(steps: int, student: DiffusionModel) -> None:
+    with pytest.raises(ModelError, match=rf"the number of steps is {steps}: use 1 or more"):
+        student.sample([3], steps=steps)
+
+
+def test_images_of_any_precision_are_float32(student: DiffusionModel) -> None:
+    student.autocast = lambda: torch.autocast("cpu", dtype=torch.bfloat16)
+    rough = student.sample(LABELS)
+    assert rough.dtype == torch.float32
+    student.autocast = lambda: torch.autocast("cpu", enabled=False)
+    assert 0 < (rough - student.sample(LABELS)).abs().mean() < 0.1
+
+
+def test_says_what_it_is(teacher: DiffusionModel, student: DiffusionModel) -> None:
+    assert repr(student).startswith("<pdpipe student-4: 4 steps, ")
+    assert "teacher: any steps" in repr(teacher)
+    assert student.parameters > teacher.parameters
