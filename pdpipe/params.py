@@ -212,8 +212,9 @@ def parse_params(raw: object, path: Path = Path("params.yaml")) -> Params:
     if not isinstance(raw, dict):
         raise ParamsError(f"{path} holds no settings: write one with `pdpipe preset digits`")
     _check_keys_are_text(raw, path)
+    with_environment = _with_environment(raw)
     try:
-        return Params.model_validate(_with_environment(raw))
+        return Params.model_validate(with_environment)
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from None
     except ValidationError as error:
@@ -248,14 +249,24 @@ def _with_environment(raw: dict[Any, Any]) -> dict[Any, Any]:
     for name in RuntimeParams.model_fields:
         variable = f"PDPIPE_{name.upper()}"
         if variable in os.environ:
-            value = yaml.safe_load(os.environ[variable])
-            try:
-                RuntimeParams.model_validate({**_RUNTIME_DEFAULTS, name: value})
-            except ValidationError as error:
-                reason = _one_sentence(error).partition(": ")[2] or _one_sentence(error)
-                raise ParamsError(f"environment variable {variable}: {reason}") from None
-            changed[name] = value
+            changed[name] = _environment_value(variable, name)
     return {**raw, "runtime": changed}
+
+
+def _environment_value(variable: str, name: str) -> object:
+    text = os.environ[variable]
+    try:
+        value = yaml.safe_load(text)
+        RuntimeParams.model_validate({**_RUNTIME_DEFAULTS, name: value})
+    except yaml.YAMLError:
+        raise ParamsError(
+            f"environment variable {variable} is {text!r}, which is not valid YAML: give a plain "
+            f"value such as {_RUNTIME_DEFAULTS[name]}"
+        ) from None
+    except ValidationError as error:
+        sentence = _one_sentence(error).replace(name, variable, 1)
+        raise ParamsError(f"environment variable {sentence}") from None
+    return value
 
 
 _RUNTIME_DEFAULTS: dict[str, Any] = {
@@ -282,7 +293,11 @@ def _one_sentence(error: ValidationError) -> str:
         expected = str(problem["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
         return f"{where} is {given!r}: {did_you_mean(str(given), expected.split(', '))}"
     if kind in ("float_type", "int_type") and isinstance(given, str) and _is_number(given):
-        return f"{where} is the text {given!r}: write it as {float(given)!r} without quotes"
+        number = float(given)
+        shown = int(number) if kind == "int_type" and number.is_integer() else number
+        return f"{where} is the text {given!r}: write it as {shown!r} without quotes"
+    if kind == "string_type" and isinstance(given, int):
+        return f'{where} is {given!r}, a number: write it in quotes, "{given}"'
     return f"{where}: {_lower_first(str(problem['msg']))}, got {given!r}"
 
 
@@ -323,9 +338,10 @@ def _check_network(p: Params) -> None:
                 f"network.attention_resolutions has {side}, but the image sides in the network "
                 f"are {', '.join(map(str, sides))}: choose from those"
             )
-    for multiplier in p.network.channel_multipliers:
+    for side, multiplier in zip(sides, p.network.channel_multipliers, strict=True):
         width = p.network.base_channels * multiplier
-        if p.network.attention_resolutions and width % p.network.head_channels:
+        attended = side == sides[-1] or side in p.network.attention_resolutions  # the middle always
+        if attended and width % p.network.head_channels:
             raise ParamsError(
                 f"network.head_channels {p.network.head_channels} does not divide the level width "
                 f"{width} (base_channels x multiplier): use a divisor of it"
@@ -357,7 +373,7 @@ def _check_ladder(p: Params) -> None:
     counts = {str(p.guide.steps), *p.ladder}
     for key, rung in p.ladder.items():
         where = f'ladder."{key}"'
-        if not key.isdigit() or int(key) < 1 or str(int(key)) != key:
+        if not key.isdecimal() or int(key) < 1 or str(int(key)) != key:
             raise ParamsError(f"{where} must be a whole number of steps, 1 or more, in quotes")
         if int(key) == p.guide.steps:
             raise ParamsError(

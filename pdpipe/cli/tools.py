@@ -118,10 +118,11 @@ def bench(repeats: int) -> None:
     """Print the cost of an update as a ratio to its network evaluations."""
     params = read_params(layout.PARAMS)
     from pdpipe.runtime import configure, machine
-    from pdpipe.training.bench import bench_updates
+    from pdpipe.training.bench import bench_snapshots, bench_updates
 
     device = configure(params.runtime)
     about = machine(device)
     print(f"on {about['name']} ({about['device']}, {about['threads']} threads)")
     for result in bench_updates(params, device, repeats):
         print(result)
+    print(bench_snapshots(params, device, repeats))

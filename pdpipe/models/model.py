@@ -27,7 +27,7 @@ def sample_noise(image_shape: Sequence[int], seed: int, first: int, count: int) 
     noise = torch.empty(count, *image_shape)
     generator = torch.Generator()
     for row, index in enumerate(range(first, first + count)):
-        generator.manual_seed(derive_seed(seed, "z_1", index))
+        generator.manual_seed(derive_seed(int(seed), "z_1", index))
         noise[row] = torch.randn(tuple(image_shape), generator=generator)
     return noise
 

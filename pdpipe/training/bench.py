@@ -19,9 +19,10 @@ from pdpipe.networks import UNet, UNetConfig
 from pdpipe.params import OptimizerParams, Params
 from pdpipe.training.guide import guide_objective, student_of
 from pdpipe.training.halve import halving_objective
-from pdpipe.training.job import Job, Objective
-from pdpipe.training.loop import TrainState, make_batch, update
+from pdpipe.training.job import Batch, Job, Objective
+from pdpipe.training.loop import TrainState, make_batch, save_snapshot, update
 from pdpipe.training.optimization import optimization
+from pdpipe.training.snapshots import Snapshots
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,20 @@ class BenchResult:
             f"{self.name}: update {self.update * 1e3:.1f} ms, its teacher forwards and student "
             f"forward + backward alone {self.evaluations * 1e3:.1f} ms, ratio {self.ratio:.3f} "
             f"(quartiles {self.low:.3f} to {self.high:.3f})"
+        )
+
+
+@dataclass(frozen=True)
+class SnapshotResult:
+    """What the snapshots of a training stage cost."""
+
+    seconds: float  # median, of one
+    every: float  # seconds between two
+
+    def __str__(self) -> str:
+        return (
+            f"snapshot: {self.seconds * 1e3:.1f} ms every {self.every:g} s, "
+            f"{self.seconds / self.every:.2%} of the time"
         )
 
 
@@ -62,13 +77,7 @@ def bench_updates(params: Params, device: torch.device, repeats: int) -> Iterato
     backward. What remains is the target, the optimiser, the average and the batch.
     """
     images = _random_images(params)
-    config = UNetConfig(
-        image_size=params.data.image_size,
-        channels=params.data.channels,
-        num_classes=len(images.classes) if params.network.conditional else 0,
-        **params.network.model_dump(exclude={"conditional"}),
-    )
-    teacher = UNet(config).to(device).eval().requires_grad_(False)
+    teacher = UNet(_config(params)).to(device).eval().requires_grad_(False)
     student = student_of(teacher, params.guide.w_frequencies, params.guide.w_max).to(device)
     guided_teacher = student_of(teacher, params.guide.w_frequencies, params.guide.w_max)
     guided_teacher = guided_teacher.to(device).eval().requires_grad_(False)
@@ -89,6 +98,53 @@ def bench_updates(params: Params, device: torch.device, repeats: int) -> Iterato
         lambda: [_forward(guided_teacher, images, params.halve.batch_size, device)
                  for _ in range(2)], repeats,
     )  # fmt: skip
+
+
+def bench_snapshots(params: Params, device: torch.device, repeats: int) -> SnapshotResult:
+    """Time the snapshots of the student's training, written to the project's file system."""
+    teacher = UNet(_config(params)).to(device)
+    student = student_of(teacher, params.guide.w_frequencies, params.guide.w_max).to(device)
+    settings = optimization(params.guide, repeats, 1e-5)
+    images = _random_images(params)
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".pdpipe-bench-") as folder:
+        job = _job(params, device, Path(folder))
+        state = TrainState(student, settings, device)
+        batch = make_batch(job, images, settings.batch_size, 0, False)
+        update(job, state, _squared_output, batch, settings)  # fills the optimiser's state
+        snapshots = Snapshots(Path(folder), "bench", "bench")
+        snapshots.folder.mkdir(parents=True)
+        times = [
+            _seconds(lambda: save_snapshot(job, state, snapshots), device) for _ in range(repeats)
+        ]
+    return SnapshotResult(statistics.median(times), params.runtime.snapshot_seconds)
+
+
+def _squared_output(network: UNet, batch: Batch) -> torch.Tensor:
+    zeros = torch.zeros(len(batch.x), device=batch.x.device)
+    loss: torch.Tensor = network(batch.x, zeros, batch.labels, zeros).square().mean()
+    return loss
+
+
+def _config(params: Params) -> UNetConfig:
+    return UNetConfig(
+        image_size=params.data.image_size,
+        channels=params.data.channels,
+        num_classes=10 if params.network.conditional else 0,
+        **params.network.model_dump(exclude={"conditional"}),
+    )
+
+
+def _job(params: Params, device: torch.device, folder: Path) -> Job:
+    return Job(
+        stage="bench",
+        seed=0,
+        key="bench",
+        snapshots_dir=folder,
+        runtime=params.runtime,
+        device=device,
+        tracker=_NoTracker(),
+        autocast=contextlib.nullcontext,
+    )
 
 
 def _random_images(params: Params) -> ImageSet:
@@ -128,16 +184,7 @@ def _measure(
     settings = optimization(section, repeats + 10, 1e-5)
     state = TrainState(student, settings, device)
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            stage="bench",
-            seed=0,
-            key="bench",
-            snapshots_dir=Path(folder),
-            runtime=params.runtime,
-            device=device,
-            tracker=_NoTracker(),
-            autocast=contextlib.nullcontext,
-        )
+        job = _job(params, device, Path(folder))
 
         def whole() -> None:
             batch = make_batch(job, images, settings.batch_size, state.step, False)

@@ -105,17 +105,18 @@ def train(
                 losses.append(update(job, state, objective, batch, optimization))
                 now = time.monotonic()
                 state.seconds, last_update = state.seconds + now - last_update, now
-                if len(losses) == LOG_EVERY or state.step == optimization.updates:
+                stopping = interrupted.is_set()  # asked once: the signal may come at any line
+                if len(losses) == LOG_EVERY or state.step == optimization.updates or stopping:
                     loss = _mean_loss(job, losses, state.step)
                     rate = optimization.rate(state.step - 1)
                     job.tracker.log(state.step, {"loss": loss, "learning_rate": rate})
                     progress.advance(len(losses), f"loss {loss:.4f}")
                     losses = []
                 due = now - last_snapshot >= job.runtime.snapshot_seconds
-                if (due and not losses) or interrupted.is_set():
-                    _snapshot(job, state, snapshots)
+                if (due and not losses) or stopping:
+                    save_snapshot(job, state, snapshots)
                     last_snapshot = time.monotonic()
-                if interrupted.is_set():
+                if stopping:
                     raise KeyboardInterrupt
         job.tracker.publish()
         return state.averaged(), state.seconds
@@ -180,7 +181,7 @@ def _conditions(job: Job) -> dict[str, str]:
     }
 
 
-def _snapshot(job: Job, state: TrainState[Any], snapshots: Snapshots) -> None:
+def save_snapshot(job: Job, state: TrainState[Any], snapshots: Snapshots) -> None:
     """Write the snapshot, then hand over the metrics logged up to it."""
     saved = {
         **state.state_dict(),

@@ -1,0 +1,119 @@
+"""The chain as a whole: its rungs, its outputs, and that nothing runs twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from conftest import Chain, Project
+
+ROOT = Path(__file__).parents[2]
+STAGES = [
+    "prepare", "extractor", "reference", "teacher", "guide", "halve@2", "halve@1",
+    "evaluate-teacher", "evaluate@2", "evaluate@1", "report",
+]  # fmt: skip
+
+
+def stage_names(project: Project) -> list[str]:
+    return project.run("dvc", "stage", "list", "--name-only").split()
+
+
+@pytest.mark.parametrize("preset", sorted(p.stem for p in (ROOT / "pdpipe/presets").glob("*.yaml")))
+def test_dvc_sees_every_rung_of_a_preset(unbuilt: Project, preset: str) -> None:
+    unbuilt.run("pdpipe", "preset", preset, "--force")
+    rungs = list(unbuilt.params()["ladder"])
+    assert rungs
+    names = stage_names(unbuilt)
+    for stage in ("halve", "evaluate"):
+        assert sorted(n for n in names if n.startswith(f"{stage}@")) == sorted(
+            f"{stage}@{rung}" for rung in rungs
+        )
+
+
+def test_unquoted_rungs_vanish_from_dvc_and_are_an_error(unbuilt: Project) -> None:
+    params = unbuilt.params()
+    params["ladder"] = {int(key): rung for key, rung in params["ladder"].items()}
+    unbuilt.write_params(params)
+    assert not [name for name in stage_names(unbuilt) if name.startswith("halve")]
+    output = unbuilt.run("dvc", "repro", fails=True)
+    assert 'error: params.yaml: ladder key 2 must be quoted, "2"' in output
+    assert not (unbuilt.root / "data/shards").exists()
+
+
+@pytest.mark.slow
+def test_one_command_runs_every_stage_and_makes_every_output(chain: Chain) -> None:
+    root = chain.project.root
+    ran = [line for line in chain.output.splitlines() if line.startswith("Running stage")]
+    assert sorted(ran) == sorted(f"Running stage '{stage}':" for stage in STAGES)
+    outs = [out["path"] for stage in chain.project.locked().values() for out in stage["outs"]]
+    assert len(outs) > 20
+    for out in outs:
+        path = root / out
+        assert any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0, out
+    for name in ("index.html", "table.md", "table.csv", "metrics.json", "fid_by_steps.png"):
+        assert (root / "reports" / name).stat().st_size > 0
+    assert not chain.project.status()
+
+
+@pytest.mark.slow
+def test_a_second_repro_runs_nothing(chain: Chain) -> None:
+    print(f"the second dvc repro took {chain.second_seconds:.1f} s")
+    assert chain.second == []
+    assert chain.second_seconds < 30
+
+
+@pytest.mark.slow
+def test_what_git_sees_is_the_results_and_nothing_else(chain: Chain) -> None:
+    """The chain is committed: what is neither an output nor ignored would show as untracked."""
+    untracked = chain.project.run("git", "status", "--porcelain", "--untracked-files=all")
+    assert untracked == ""
+    tracked = chain.project.run("git", "ls-files").splitlines()
+    assert not [path for path in tracked if path.startswith((".pdpipe", "mlruns", "mlflow"))]
+    assert not [path for path in tracked if path.endswith((".safetensors", ".tar"))]
+
+
+@pytest.mark.slow
+def test_it_was_the_copied_package_that_ran(chain: Chain) -> None:
+    """Otherwise the tests that change code would prove nothing."""
+    for cost in (chain.project.root / "results/cost").glob("*.json"):
+        assert json.loads(cost.read_text())["machine"]["pdpipe"] == "0.0.0+copy"
+
+
+@pytest.mark.slow
+def test_cost_files_say_what_was_spent(chain: Chain) -> None:
+    folder = chain.project.root / "results/cost"
+    teacher = json.loads((folder / "teacher.json").read_text())
+    assert (teacher["updates"], teacher["images_seen"]) == (200, 1600)
+    assert teacher["network_evaluations"] == 1600
+    assert teacher["machine"]["device"] == "cpu"
+    guide = json.loads((folder / "student-4.json").read_text())
+    assert guide["network_evaluations"] == 3 * guide["images_seen"] == 240
+    evaluation = json.loads((folder / "evaluate-teacher.json").read_text())
+    cells = {(c["steps"], c["w"]): c["nfe"] for c in evaluation["cells"]}
+    assert cells == {(n, w): n * (1 + (w > 0)) for n in (1, 2, 4) for w in (0.0, 1.0)}
+
+
+@pytest.mark.slow
+def test_metrics_hold_no_time_and_no_machine(chain: Chain) -> None:
+    for path in (chain.project.root / "results/metrics").glob("*.json"):
+        text = path.read_text()
+        assert "seconds" not in text
+        assert "machine" not in text
+        assert str(chain.project.root) not in text
+
+
+def test_artifacts_of_the_default_chain_are_its_outputs() -> None:
+    """What `artifacts:` offers is what the default ladder makes."""
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["artifacts"]
+    params = yaml.safe_load((ROOT / "pdpipe/presets/digits.yaml").read_text(encoding="utf-8"))
+    made = {f"models/student-{n}.safetensors" for n in (params["guide"]["steps"], *params["ladder"])}
+    made |= {"models/teacher.safetensors", "models/extractor.safetensors"}
+    assert {artifact["path"] for artifact in declared.values()} <= made
+    assert {"models/teacher.safetensors", "models/student-1.safetensors"} <= {
+        artifact["path"] for artifact in declared.values()
+    }

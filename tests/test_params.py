@@ -1,0 +1,417 @@
+"""Every mistake in params.yaml gets one sentence that names the key and the mend."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from pdpipe.errors import ParamsError
+from pdpipe.params import Params, chain_id, chain_params, parse_params, read_params
+
+ROOT = Path(__file__).parents[1]
+PRESETS = sorted((ROOT / "pdpipe" / "presets").glob("*.yaml"))
+ABSENT = object()
+
+
+def edited(raw: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    """The settings with the one at `section.key` replaced, added, or taken away."""
+    raw = copy.deepcopy(raw)
+    *parents, last = key.split(".")
+    place = raw
+    for part in parents:
+        place = place[part]
+    if value is ABSENT:
+        del place[last]
+    else:
+        place[last] = value
+    return raw
+
+
+def complaint(raw: object) -> str:
+    """The sentence with which the settings are refused."""
+    with pytest.raises(ParamsError) as caught:
+        parse_params(raw)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert len(sentence) < 320
+    return sentence
+
+
+def rung(above: object, **changes: Any) -> dict[str, Any]:
+    return {"from": above, "updates": 10, "learning_rate": 1e-4} | changes
+
+
+SINGLE_KEYS = [
+    # unknown
+    ("teacher.updats", 5, "unknown key teacher.updats: did you mean 'updates'?"),
+    ("techer", {}, "unknown key techer: did you mean 'teacher'?"),
+    ("ladder.32.update", 5, "unknown key ladder.32.update: did you mean 'updates'?"),
+    ("zzz", 1, "unknown key zzz: choose from seed, data, extractor, network, "),
+    # missing
+    ("teacher", ABSENT, "teacher is missing: add it"),
+    ("halve.warmup", ABSENT, "halve.warmup is missing: add it"),
+    ("ladder.32.from", ABSENT, "ladder.32.from is missing: add it"),
+    ("runtime", ABSENT, "runtime is missing: add it"),
+    # types
+    (
+        "teacher.learning_rate",
+        "1e-3",
+        "learning_rate is the text '1e-3': write it as 0.001 without",
+    ),
+    ("seed", "7", "seed is the text '7': write it as 7 without quotes"),
+    ("teacher.updates", "2.5", "updates is the text '2.5': write it as 2.5 without quotes"),
+    ("teacher.updates", "many", "teacher.updates: input should be a valid integer, got 'many'"),
+    ("teacher.updates", 2.5, "teacher.updates: input should be a valid integer, got 2.5"),
+    ("teacher.updates", True, "teacher.updates: input should be a valid integer, got True"),
+    ("teacher.flip", "yes", "teacher.flip: input should be a valid boolean, got 'yes'"),
+    ("ladder.32.from", 64, 'ladder.32.from is 64, a number: write it in quotes, "64"'),
+    ("data.path", 7, 'data.path is 7, a number: write it in quotes, "7"'),
+    ("teacher", 3, "teacher: input should be a valid dictionary"),
+    ("ladder", None, "ladder: input should be a valid dictionary, got None"),
+    # ranges
+    ("teacher.updates", 0, "teacher.updates: input should be greater than or equal to 1, got 0"),
+    (
+        "teacher.learning_rate",
+        0.0,
+        "teacher.learning_rate: input should be greater than 0, got 0.0",
+    ),
+    (
+        "teacher.learning_rate",
+        float("nan"),
+        "teacher.learning_rate: input should be a finite number",
+    ),
+    ("teacher.dropout", 1.0, "teacher.dropout: input should be less than 1, got 1.0"),
+    ("teacher.ema_decay", 1.0, "teacher.ema_decay: input should be less than 1, got 1.0"),
+    ("teacher.betas", [0.9, 1.0], "teacher.betas.1: input should be less than 1, got 1.0"),
+    ("teacher.betas", [0.9], "teacher.betas: list should have at least 2 items"),
+    ("guide.w_min", -1.0, "guide.w_min: input should be greater than or equal to 0, got -1.0"),
+    ("seed", -1, "seed: input should be greater than or equal to 0, got -1"),
+    ("network.base_channels", 6, "network.base_channels: input should be a multiple of 4, got 6"),
+    (
+        "schedule.log_snr_min",
+        20.0,
+        "log_snr_min: input should be less than or equal to -5, got 20.0",
+    ),
+    ("evaluation.w", [], "evaluation.w: list should have at least 1 item"),
+    ("runtime.snapshot_seconds", 0.0, "runtime.snapshot_seconds: input should be greater than 0"),
+    # choices
+    ("data.channels", 2, "data.channels is 2: choose from 1, 3"),
+    (
+        "teacher.loss_weight",
+        "snr_trunc",
+        "loss_weight is 'snr_trunc': did you mean 'snr_truncated'?",
+    ),
+    (
+        "halve.loss_weight",
+        "mse",
+        "loss_weight is 'mse': choose from constant, snr, snr_truncated, ",
+    ),
+    ("teacher.parameterization", "w", "parameterization is 'w': choose from v, x, eps"),
+    ("schedule.name", "linear", "schedule.name is 'linear': choose from cosine"),
+    ("runtime.precision", "float16", "runtime.precision is 'float16': did you mean 'bfloat16'?"),
+]
+COMBINATIONS = [
+    ("guide.w_min", 5.0, "guide.w_min (5.0) is above guide.w_max (4.0): swap them"),
+    ("data.image_size", 9, "data.image_size 9 cannot be halved 1 times, once for each level of "),
+    ("network.channel_multipliers", [1] * 5, "cannot be halved 4 times, .* use a multiple of 16"),
+    ("network.attention_resolutions", [4, 3], "attention_resolutions has 3, .* are 8, 4: choose "),
+    (
+        "network.head_channels",
+        24,
+        "head_channels 24 does not divide the level width 32 .*use a div",
+    ),
+    (
+        "network.conditional",
+        False,
+        "network.conditional is false, so there is nothing to guide: set",
+    ),
+    ("teacher.label_dropout", 0.0, "teacher.label_dropout is 0, so .* set it to about 0.1, or"),
+    (
+        "teacher.parameterization",
+        "eps",
+        "parameterization is eps, which cannot be distilled .* use",
+    ),
+    ("evaluation.w", [0.0, 5.0], "evaluation.w has 5.0, outside the range .*: remove it or widen"),
+    ("evaluation.w", [0.3, 0.3], "evaluation.w repeats a value: list each one once"),
+    ("evaluation.teacher_steps", [1, 2, 4, 16, 32], "teacher_steps lacks 8, a rung .*: add it"),
+    ("evaluation.teacher_steps", [1, 1], "evaluation.teacher_steps repeats a value"),
+    ("evaluation.paired_samples", 1501, "paired_samples (1501) is above .* (1500): lower it"),
+]
+LADDERS = [
+    ({"2": rung("64"), "1": rung("3")}, '"1".from is "3", which is neither guide.steps (64) nor'),
+    ({"2": rung("64"), "1": rung("02")}, "\"02\", which is neither .*: did you mean '2'?"),
+    (
+        {"16": rung("8"), "8": rung("16")},
+        "the ladder is circular (16 <- 8 <- 16): let every `from`",
+    ),
+    ({"16": rung("16")}, "the ladder is circular (16 <- 16)"),
+    ({"24": rung("64")}, '"24".from is "64": the teacher must take a multiple of 24 steps'),
+    ({"32": rung("64"), "48": rung("32")}, '"48".from is "32": the teacher must take a multiple'),
+    ({"64": rung("64")}, 'ladder."64" is guide.steps, .*: remove this rung'),
+    ({32: rung("64")}, 'ladder key 32 must be quoted, "32": DVC drops unquoted number keys'),
+    ({"032": rung("64")}, 'ladder."032" must be a whole number of steps, 1 or more, in quotes'),
+    ({"0": rung("64")}, 'ladder."0" must be a whole number of steps'),
+    ({"²": rung("64")}, 'ladder."²" must be a whole number of steps'),
+    ({"half": rung("64")}, 'ladder."half" must be a whole number of steps'),
+    ({"32": rung("half"), "half": rung("64")}, 'ladder."half" must be a whole number of steps'),
+    (
+        {"32": rung("64", updates=0)},
+        "ladder.32.updates: input should be greater than or equal to 1",
+    ),
+]
+
+
+def pattern(sentence: str) -> str:
+    """A regular expression for a sentence in which only `.*` is special."""
+    return ".*".join(re.escape(part) for part in sentence.split(".*"))
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), SINGLE_KEYS + COMBINATIONS)
+def test_a_mistake_gets_its_sentence(
+    key: str, value: object, sentence: str, raw: dict[str, Any]
+) -> None:
+    found = complaint(edited(raw, key, value))
+    assert found.startswith("params.yaml: ")
+    assert re.search(pattern(sentence), found), found
+
+
+@pytest.mark.parametrize(("ladder", "sentence"), LADDERS)
+def test_a_wrong_ladder_gets_its_sentence(
+    ladder: dict[Any, Any], sentence: str, raw: dict[str, Any]
+) -> None:
+    found = complaint(edited(raw, "ladder", ladder))
+    assert re.search(pattern(sentence), found), found
+
+
+def test_heads_must_fit_wherever_there_is_attention_the_middle_included(
+    raw: dict[str, Any],
+) -> None:
+    raw["network"] |= {
+        "attention_resolutions": [],
+        "channel_multipliers": [1, 2],
+        "head_channels": 64,
+    }
+    parse_params(raw)  # 64 wide in the middle; the first level is 32 wide, without attention
+    raw["network"]["head_channels"] = 48
+    assert "does not divide the level width 64" in complaint(raw)
+    raw["network"] |= {"head_channels": 64, "attention_resolutions": [8]}
+    assert "does not divide the level width 32" in complaint(raw)
+
+
+def test_eps_without_a_ladder_and_unguided_chains_are_possible(raw: dict[str, Any]) -> None:
+    raw["teacher"]["parameterization"] = "eps"
+    raw["ladder"] = {}
+    assert parse_params(raw).student_steps() == [64]
+    raw["network"]["conditional"] = False
+    raw["guide"]["w_max"] = 0.0
+    raw["evaluation"]["w"] = [0.0]
+    raw["teacher"]["label_dropout"] = 0.0
+    parse_params(raw)
+
+
+def test_a_ladder_may_skip_and_branch(raw: dict[str, Any]) -> None:
+    raw["ladder"] = {"1": rung("4"), "16": rung("64"), "4": rung("16"), "2": rung("16")}
+    params = parse_params(raw)
+    assert params.rungs() == [16, 4, 2, 1]
+    assert params.student_steps() == [64, 16, 4, 2, 1]
+
+
+@pytest.mark.parametrize("nothing", [None, [], "text", 3])
+def test_a_file_without_settings(nothing: object) -> None:
+    assert "holds no settings: write one with `pdpipe preset digits`" in complaint(nothing)
+
+
+@pytest.mark.parametrize("contents", [b"a: [", b"\xff\xfe\x00", b"a: 1\n\tb: 2"])
+def test_a_file_that_is_not_yaml(contents: bytes, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(contents)
+    with pytest.raises(ParamsError, match=r"params.yaml is not valid YAML: ") as caught:
+        read_params(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"does not exist here: change to the project's folder"):
+        read_params(tmp_path / "params.yaml")
+
+
+ENVIRONMENT = [
+    ("DEVICE", "3", 'PDPIPE_DEVICE is 3, a number: write it in quotes, "3"'),
+    (
+        "DEVICE",
+        "[",
+        "PDPIPE_DEVICE is '[', which is not valid YAML: give a plain value such as auto",
+    ),
+    ("THREADS", "two", "PDPIPE_THREADS: input should be a valid integer, got 'two'"),
+    ("THREADS", "-1", "PDPIPE_THREADS: input should be greater than or equal to 0, got -1"),
+    ("PRECISION", "float16", "PDPIPE_PRECISION is 'float16': did you mean 'bfloat16'?"),
+    ("COMPILE", "1", "PDPIPE_COMPILE: input should be a valid boolean, got 1"),
+    ("SNAPSHOT_SECONDS", "0", "PDPIPE_SNAPSHOT_SECONDS: input should be greater than 0, got 0"),
+    ("SNAPSHOT_SECONDS", "1e-3", "PDPIPE_SNAPSHOT_SECONDS is the text '1e-3': write it as 0.001"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "sentence"), ENVIRONMENT)
+def test_a_wrong_variable_is_named_not_the_file(
+    name: str, value: str, sentence: str, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PDPIPE_{name}", value)
+    assert complaint(raw).startswith(f"environment variable {sentence}")
+
+
+def test_the_environment_overrides_each_runtime_setting(
+    raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "device": "cuda:1",
+        "threads": 3,
+        "workers": 5,
+        "precision": "bfloat16",
+        "compile": True,
+        "snapshot_seconds": 2.5,
+    }
+    before = parse_params(raw)
+    for name, value in values.items():
+        monkeypatch.setenv(f"PDPIPE_{name.upper()}", str(value))
+    after = parse_params(raw)
+    assert after.runtime.model_dump() == values
+    assert chain_params(after) == chain_params(before)
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_is_valid(path: Path) -> None:
+    params = read_params(path)
+    assert params.rungs()[-1] == 1
+    assert params.guide.steps in params.evaluation.teacher_steps
+
+
+def test_the_presets_are_the_promised_ones() -> None:
+    assert [path.stem for path in PRESETS] == ["cifar10", "digits", "imagenet64", "lsun-church128"]
+
+
+def test_the_projects_params_are_the_digits_preset() -> None:
+    preset = ROOT / "pdpipe" / "presets" / "digits.yaml"
+    assert (ROOT / "params.yaml").read_bytes() == preset.read_bytes()
+
+
+def test_the_papers_settings_are_in_the_big_presets() -> None:
+    """PD's released configurations, and GD's for the students."""
+    params = {path.stem: read_params(path) for path in PRESETS}
+    for name, base, batch, rate in (
+        ("cifar10", 256, 128, 2e-4),
+        ("imagenet64", 192, 2048, 3e-4),
+        ("lsun-church128", 64, 2048, 3e-4),
+    ):
+        p = params[name]
+        assert (p.network.base_channels, p.network.blocks_per_level) == (base, 3)
+        assert (p.teacher.batch_size, p.teacher.learning_rate) == (batch, rate)
+        assert (p.halve.loss_weight, p.halve.ema_decay, p.halve.anneal) == ("snr_truncated", 0, 1)
+        assert p.student_steps() == [2**k for k in range(10, -1, -1)]
+        for key, r in p.ladder.items():
+            assert r.updates == (100_000 if key in ("1", "2") else 50_000)
+            assert r.learning_rate == 1e-4
+    assert params["imagenet64"].guide.learning_rate == 3e-4
+    assert params["cifar10"].guide.learning_rate == 1e-3
+    assert params["cifar10"].guide.ema_decay == params["imagenet64"].guide.ema_decay == 0.9999
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all settings."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from leaves(part, (*path, key))
+    else:
+        yield path
+
+
+def test_chain_params_are_the_file_without_runtime(raw: dict[str, Any]) -> None:
+    params = parse_params(raw)
+    runtime = raw.pop("runtime")
+    assert runtime
+    assert chain_params(params) == raw
+
+
+def test_the_chains_id_changes_with_each_setting_and_the_data_but_not_with_runtime(
+    raw: dict[str, Any],
+) -> None:
+    params = parse_params(raw)
+    plain = chain_params(params)
+    ids = {chain_id(params, "data"), chain_id(params, "other data")}
+    assert len(ids) == 2
+    for path in leaves(plain):
+        changed = copy.deepcopy(plain)
+        place = changed
+        for part in path[:-1]:
+            place = place[part]
+        place[path[-1]] = "changed"
+        ids.add(chain_id(_Stand(changed), "data"))  # type: ignore[arg-type]
+    assert len(ids) == 2 + len(list(leaves(plain)))
+    raw["runtime"]["threads"] = 7
+    assert chain_id(parse_params(raw), "data") == chain_id(params, "data")
+    assert re.fullmatch("[0-9a-f]{16}", chain_id(params, "data"))
+
+
+class _Stand(BaseModel):
+    """Settings that need not be valid."""
+
+    values: dict[str, Any]
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(values=values)
+
+    def model_dump(self, **kwargs: Any) -> dict[str, Any]:
+        return self.values
+
+
+def test_settings_cannot_be_changed(raw: dict[str, Any]) -> None:
+    params = parse_params(raw)
+    with pytest.raises(ValidationError, match="frozen"):
+        params.seed = 5  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        params.teacher.updates = 5  # type: ignore[misc]
+
+
+def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+JUNK = st.recursive(SCALARS, containers, max_leaves=5)
+DIGITS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+PLACES = [*leaves(DIGITS), *((section,) for section in DIGITS)]
+
+
+@given(place=st.sampled_from(PLACES), value=JUNK)
+def test_no_value_anywhere_ends_in_a_traceback(place: tuple[str, ...], value: object) -> None:
+    raw = edited(DIGITS, ".".join(place), value)
+    with contextlib.suppress(ParamsError):
+        assert isinstance(parse_params(raw), Params)
+
+
+@given(
+    ladder=st.dictionaries(
+        st.integers(0, 70).map(str) | st.text(max_size=3), st.integers(0, 70), max_size=5
+    )
+)
+def test_no_ladder_ends_in_a_traceback(ladder: dict[str, int]) -> None:
+    raw = edited(DIGITS, "ladder", {key: rung(str(above)) for key, above in ladder.items()})
+    raw["evaluation"]["teacher_steps"] = list(range(1, 71))
+    try:
+        params = parse_params(raw)
+    except ParamsError:
+        return
+    for key, r in params.ladder.items():
+        path = [key]
+        while path[-1] != "64":
+            path.append(params.ladder[path[-1]].from_)
+        assert int(r.from_) % int(key) == 0
+        assert int(r.from_) > int(key)

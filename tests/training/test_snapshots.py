@@ -1,0 +1,207 @@
+"""Snapshots: found by their key, refused when damaged, removed on success."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pdpipe.data import ImageSet
+from pdpipe.training.job import Batch, Job, Optimization
+from pdpipe.training.loop import train
+from pdpipe.training.snapshots import KEEP_SECONDS, Snapshots
+
+if TYPE_CHECKING:
+    from conftest import MakeJob
+
+Run = Callable[..., list[Tensor]]
+
+
+class Stop(Exception):
+    """As good as a kill for what is on the disk."""
+
+
+@pytest.fixture
+def run(settings: Callable[..., Optimization], digits: ImageSet) -> Run:
+    """Train a small network; `stop` ends it within that update. Returns the averaged weights."""
+
+    def train_it(job: Job, stop: int | None = None) -> list[Tensor]:
+        torch.manual_seed(3)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.3), nn.Linear(16, 10))
+        updates = 0
+
+        def objective(module: nn.Module, batch: Batch) -> Tensor:
+            nonlocal updates
+            updates += 1
+            if updates == stop:
+                raise Stop
+            logits: Tensor = module(batch.x + batch.uniform().float() * batch.noise())
+            return nn.functional.cross_entropy(logits, batch.labels)
+
+        trained, _ = train(job, network, objective, digits, settings())
+        return [*trained.parameters()]
+
+    return train_it
+
+
+def folder_of(job: Job) -> Path:
+    return job.snapshots_dir / job.stage / job.key[:32]
+
+
+def stopped(job: Job, run: Run, at: int) -> Path:
+    """The snapshot of a run that was stopped in its update `at`."""
+    with pytest.raises(Stop):
+        run(job, at)
+    return folder_of(job) / "state.pt"
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("stop", [11, 12, 20, 21, 30])
+def test_resumed_is_unbroken_bit_for_bit(
+    stop: int, make_job: MakeJob, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    unbroken_job = make_job(snapshots_dir=Path("never written"))
+    unbroken = run(make_job())
+    job = make_job(snapshot_seconds=1e-9)
+    stopped(job, run, stop)
+    capfd.readouterr()
+    job = make_job(snapshot_seconds=1e-9)
+    assert same(run(job), unbroken)
+    assert f"student-2: going on from update {(stop - 1) // 10 * 10}\n" in capfd.readouterr().err
+    assert job.tracker.steps == [10, 20, 30]  # type: ignore[attr-defined]
+    assert not unbroken_job.snapshots_dir.exists()
+
+
+def test_broken_twice(make_job: MakeJob, run: Run) -> None:
+    unbroken = run(make_job())
+    stopped(make_job(snapshot_seconds=1e-9), run, 15)
+    stopped(make_job(snapshot_seconds=1e-9), run, 12)  # update 22 of the whole
+    assert same(run(make_job()), unbroken)
+
+
+def test_a_run_without_interruption_leaves_nothing(make_job: MakeJob, run: Run) -> None:
+    job = make_job(snapshot_seconds=1e-9)
+    run(job)
+    assert not folder_of(job).exists()
+
+
+def test_no_snapshot_before_its_time(make_job: MakeJob, run: Run) -> None:
+    assert not stopped(make_job(snapshot_seconds=1e9), run, 25).exists()
+    assert stopped(make_job("other", snapshot_seconds=1e-9), run, 25).exists()
+
+
+@pytest.mark.parametrize("change", [{"key": "f" * 64}, {"stage": "student-4"}])
+def test_changed_settings_never_resume(
+    change: dict[str, str], make_job: MakeJob, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    snapshot = stopped(make_job(snapshot_seconds=1e-9), run, 25)
+    unbroken = run(make_job(**change))  # type: ignore[arg-type]
+    assert "going on" not in capfd.readouterr().err
+    assert snapshot.exists(), "the other run may still be wanted"
+    stopped(make_job(**change, snapshot_seconds=1e-9), run, 25)  # type: ignore[arg-type]
+    assert same(run(make_job(**change)), unbroken)  # type: ignore[arg-type]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def scramble(path: Path) -> None:
+    path.write_bytes(os.urandom(2000))
+
+
+class _Bomb:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.target,)
+
+
+def booby_trap(path: Path) -> None:
+    torch.save({"step": _Bomb(path.parent.parent / "exploded")}, path)
+
+
+def pickled(path: Path) -> None:
+    path.write_bytes(pickle.dumps(_Bomb(path.parent.parent / "exploded")))
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, scramble, booby_trap, pickled])
+def test_a_damaged_snapshot_starts_afresh_with_one_sentence(
+    damage: Callable[[Path], None],
+    make_job: MakeJob,
+    run: Run,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    unbroken = run(make_job())
+    snapshot = stopped(make_job(snapshot_seconds=1e-9), run, 25)
+    damage(snapshot)
+    capfd.readouterr()
+    job = make_job()
+    assert same(run(job), unbroken)
+    lines = [line for line in capfd.readouterr().err.splitlines() if "snapshot" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("student-2: its snapshot cannot be read (")
+    assert lines[0].endswith("); starting afresh")
+    assert job.tracker.steps == [10, 20, 30]  # type: ignore[attr-defined]
+    assert not (snapshot.parent.parent / "exploded").exists()
+
+
+def test_a_resume_with_other_threads_says_so(
+    make_job: MakeJob, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stopped(make_job(snapshot_seconds=1e-9), run, 25)
+    capfd.readouterr()
+    torch.set_num_threads(2)
+    try:
+        run(make_job())
+    finally:
+        torch.set_num_threads(1)
+    said = capfd.readouterr().err
+    assert "since the snapshot, threads 1 -> 2 changed" in said
+    assert "not bit-identical to an unbroken run" in said
+
+
+def test_an_unchanged_resume_warns_of_nothing(
+    make_job: MakeJob, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stopped(make_job(snapshot_seconds=1e-9), run, 25)
+    run(make_job())
+    assert "changed" not in capfd.readouterr().err
+
+
+def test_success_removes_what_others_left_a_month_ago(make_job: MakeJob, run: Run) -> None:
+    old = stopped(make_job(key="a" * 64, snapshot_seconds=1e-9), run, 15)
+    recent = stopped(make_job(key="b" * 64, snapshot_seconds=1e-9), run, 15)
+    other_stage = stopped(make_job("teacher", key="a" * 64, snapshot_seconds=1e-9), run, 15)
+    for path in (old, other_stage):
+        os.utime(path, (time.time() - KEEP_SECONDS - 60,) * 2)
+    os.utime(recent, (time.time() - KEEP_SECONDS + 3600,) * 2)
+    run(make_job())
+    assert not old.parent.exists()
+    assert recent.exists()
+    assert other_stage.exists()
+
+
+def test_half_a_snapshot_is_never_seen(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, "teacher", "k" * 64)
+    with snapshots.hold():
+        snapshots.save({"step": 10})
+        before = snapshots.load()
+        with pytest.raises(AttributeError):
+            snapshots.save({"step": 20, "broken": lambda: None})
+        assert snapshots.load() == before == {"step": 10}
