@@ -14,8 +14,8 @@ PLAIN_SECONDS = 10.0
 class Progress:
     """Counts `total` units of work and shows rate, ETA and a note (such as the loss).
 
-    On a terminal it is a tqdm bar; without one (under CI, or in a file) one line is written when
-    the work starts, at most every ten seconds, and when it ends.
+    On a terminal it is a tqdm bar; without one (under CI, or in a file) a line is written every ten
+    seconds at most, and one when the work ends.
     """
 
     def __init__(self, name: str, total: int, unit: str, done: int = 0) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pdpipe.files import (
     canonical_json,
@@ -94,6 +97,18 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
     write_text(path, "new")
     assert path.read_text() == "new"
+
+
+def test_files_are_as_readable_as_the_user_wants_them(tmp_path: Path) -> None:
+    """safetensors writes files that only their owner may read."""
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            with replacing(tmp_path / "model.safetensors") as temporary:
+                save_file({"a": np.ones(1, np.float32)}, temporary)
+        finally:
+            assert os.umask(before) == mask
+        assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == mode
 
 
 def test_json_files_are_readable_and_end_in_a_newline(tmp_path: Path) -> None:

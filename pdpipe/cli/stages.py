@@ -55,11 +55,13 @@ def extractor() -> None:
     )
     used = {"seed": params.seed, "extractor": params.extractor.model_dump()}
     with stage_run("extractor", "extractor", params, used, [layout.SHARDS], TRAINING_CODE) as run:
+        job = run.job()
         network, info, cost = train_extractor(
-            run.job(), train, heldout, params.extractor, _extractor_name(), run.provenance()
+            job, train, heldout, params.extractor, _extractor_name(), run.provenance()
         )
         save_classifier(layout.EXTRACTOR, network, info)
         run.write_training_cost(cost)
+        job.finish()
         run.outputs["extractor"] = layout.EXTRACTOR
         run.final["heldout_accuracy"] = info.heldout_accuracy
 
@@ -79,11 +81,13 @@ def teacher() -> None:
         "schedule": params.schedule.model_dump(),
     }
     with stage_run("teacher", "teacher", params, used, [layout.SHARDS], TRAINING_CODE) as run:
+        job = run.job()
         network, info, cost = train_teacher(
-            run.job(), train, params.teacher, params.network, params.schedule, run.provenance()
+            job, train, params.teacher, params.network, params.schedule, run.provenance()
         )
         save_model(layout.TEACHER, network, info)
         run.write_training_cost(cost)
+        job.finish()
         run.outputs["model"] = layout.TEACHER
 
 
@@ -100,9 +104,11 @@ def guide() -> None:
     inputs = [layout.SHARDS, layout.TEACHER]
     with stage_run("guide", name, params, used, inputs, TRAINING_CODE) as run:
         model = run.load(layout.TEACHER)
-        network, info, cost = train_guide(run.job(), train, model, params.guide, run.provenance())
+        job = run.job()
+        network, info, cost = train_guide(job, train, model, params.guide, run.provenance())
         save_model(out, network, info)
         run.write_training_cost(cost)
+        job.finish()
         run.outputs["model"] = out
 
 
@@ -127,11 +133,13 @@ def halve(steps: int) -> None:
         f"halve@{steps}", f"student-{steps}", params, used, inputs, TRAINING_CODE
     ) as run:
         model = run.load(above)
+        job = run.job()
         network, info, cost = train_halving(
-            run.job(), train, model, steps, rung, params.halve, run.provenance()
+            job, train, model, steps, rung, params.halve, run.provenance()
         )
         save_model(out, network, info)
         run.write_training_cost(cost)
+        job.finish()
         run.outputs["model"] = out
 
 

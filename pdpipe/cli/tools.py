@@ -83,6 +83,10 @@ def sample(
 ) -> None:
     """Make images and write them as one PNG: a column for each label, `rows` images of each."""
     columns = parse_labels(labels)
+    if not out.parent.is_dir():
+        raise ModelError(f"the folder {out.parent} for --out does not exist: make it first")
+    if out.is_dir():
+        raise ModelError(f"--out {out} is a folder: give the name of the PNG to write")
     from PIL import Image
 
     from pdpipe.data import to_uint8
@@ -104,8 +108,6 @@ def sample(
     scale = max(1, 64 // model.info.image_shape[-1])
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    if not out.parent.is_dir():
-        raise ModelError(f"the folder {out.parent} for --out does not exist: make it first")
     image.save(out, format="PNG")
     nfe = num_steps * model.evaluations_per_step(w)
     print(

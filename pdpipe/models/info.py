@@ -37,7 +37,7 @@ class ModelInfo(BaseModel):
     w_max: float | None  # None: no upper end
     w_convention: str = "x_hat_w = (1 + w) x_hat_conditional - w x_hat_unconditional"
     classes: list[str]
-    weights: str = "ema"
+    weights: str = "ema"  # or raw: the last update's, where the decay of the average is 0
     provenance: dict[str, Any]  # seed, params of its stage, digests of what it was made from
 
     @property

@@ -18,10 +18,10 @@ class ClassifierConfig:
 
 
 class Classifier(nn.Module):
-    """Three convolutions and a linear layer to `features`, then to the logits.
+    """Three convolutions with two max-poolings, and a linear layer to `features`.
 
-    Works at any image side from 4 pixels up: the last pooling is over all positions left beyond
-    a 2 x 2 grid.
+    Nothing is normalised: the contrast of an image is part of what a metric must see. Works at
+    any image side from 4 pixels up: what the first pooling leaves is pooled to 2 x 2.
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
@@ -30,16 +30,13 @@ class Classifier(nn.Module):
         width = 8 * max(config.features // 32, 1)
         self.body = nn.Sequential(
             nn.Conv2d(config.channels, width, 3, padding=1),
-            nn.GroupNorm(8, width),
             nn.ReLU(),
             nn.Conv2d(width, 2 * width, 3, padding=1),
-            nn.GroupNorm(8, 2 * width),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Conv2d(2 * width, 2 * width, 3, padding=1),
-            nn.GroupNorm(8, 2 * width),
             nn.ReLU(),
-            nn.AdaptiveAvgPool2d(2),
+            nn.AdaptiveMaxPool2d(2),
             nn.Flatten(),
             nn.Dropout(config.dropout),
             nn.Linear(8 * width, config.features),

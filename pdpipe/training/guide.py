@@ -93,6 +93,7 @@ def train_guide(
             "steps": guide.steps,
             "w_min": guide.w_min,
             "w_max": guide.w_max,
+            "weights": "ema" if guide.ema_decay else "raw",
             "provenance": provenance,
         }
     )

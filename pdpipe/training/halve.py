@@ -80,7 +80,12 @@ def train_halving(
     settings = optimization(halve, rung.updates, rung.learning_rate)
     trained, seconds = train(job, student, objective, images, settings)
     info = teacher.info.model_copy(
-        update={"name": f"student-{num_steps}", "steps": num_steps, "provenance": provenance}
+        update={
+            "name": f"student-{num_steps}",
+            "steps": num_steps,
+            "weights": "ema" if halve.ema_decay else "raw",
+            "provenance": provenance,
+        }
     )
     cost = TrainingCost(
         updates=settings.updates,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pdpipe.params import RuntimeParams
 from pdpipe.tracking import Tracker
+from pdpipe.training.snapshots import Snapshots
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,15 @@ class Job:
     device: torch.device
     tracker: Tracker
     autocast: Callable[[], Any] = field(repr=False)
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """Where its snapshots are."""
+        return Snapshots(self.snapshots_dir, self.stage, self.key)
+
+    def finish(self) -> None:
+        """Remove the snapshots: what they could still be needed for is written."""
+        self.snapshots.remove()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from pdpipe.training.job import Batch, Job, Objective, Optimization
 from pdpipe.training.snapshots import Snapshots
 
 LOG_EVERY = 10  # updates; also how often the loss is checked to be finite
+GRACE_SECONDS = 2.0  # that a snapshot may wait for the next log
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -87,14 +88,15 @@ def train(
     """The trained network's exponential moving average, and the seconds its training took.
 
     Interrupted at any moment, the same call goes on from the last snapshot; on the CPU, with the
-    same threads and versions, it ends with the same bits as an unbroken run.
+    same threads and versions, it ends with the same bits as an unbroken run. The last snapshot is
+    of the finished training; it stays until `job.finish()`, when the model is written.
 
     Raises:
         TrainingError: the loss is not finite, or another process trains the same thing.
         KeyboardInterrupt: SIGINT or SIGTERM came; the snapshot is written.
     """
     state = TrainState(network, optimization, job.device, job.runtime.compile)
-    snapshots = Snapshots(job.snapshots_dir, job.stage, job.key)
+    snapshots = job.snapshots
     with snapshots.hold(), _interruptible() as interrupted:
         _resume(job, state, snapshots)
         with Progress(job.stage, optimization.updates, "updates", done=state.step) as progress:
@@ -106,19 +108,19 @@ def train(
                 now = time.monotonic()
                 state.seconds, last_update = state.seconds + now - last_update, now
                 stopping = interrupted.is_set()  # asked once: the signal may come at any line
-                if len(losses) == LOG_EVERY or state.step == optimization.updates or stopping:
+                ending = state.step == optimization.updates
+                waited = now - last_snapshot - job.runtime.snapshot_seconds
+                if len(losses) == LOG_EVERY or waited > GRACE_SECONDS or ending or stopping:
                     loss = _mean_loss(job, losses, state.step)
                     rate = optimization.rate(state.step - 1)
                     job.tracker.log(state.step, {"loss": loss, "learning_rate": rate})
                     progress.advance(len(losses), f"loss {loss:.4f}")
                     losses = []
-                due = now - last_snapshot >= job.runtime.snapshot_seconds
-                if (due and not losses) or stopping:
+                if (waited >= 0 and not losses) or ending or stopping:
                     save_snapshot(job, state, snapshots)
                     last_snapshot = time.monotonic()
                 if stopping:
                     raise KeyboardInterrupt
-        job.tracker.publish()
         return state.averaged(), state.seconds
 
 

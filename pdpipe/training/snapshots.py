@@ -36,7 +36,7 @@ class Snapshots:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold the run's lock; on success remove its folder, and others' that were left for long.
+        """Hold the run's lock.
 
         Raises:
             TrainingError: another process is training the same stage with the same settings.
@@ -53,8 +53,6 @@ class Snapshots:
             ) from None
         try:
             yield
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._remove_abandoned()
         finally:
             lock.release()
 
@@ -81,7 +79,9 @@ class Snapshots:
             return None
         return state
 
-    def _remove_abandoned(self) -> None:
+    def remove(self) -> None:
+        """Remove the run's folder, since its result is written, and others' left for long."""
+        shutil.rmtree(self.folder, ignore_errors=True)
         for other in self.folder.parent.glob("*"):
             state = other / _STATE
             if state.exists() and time.time() - state.stat().st_mtime > KEEP_SECONDS:

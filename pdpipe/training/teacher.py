@@ -75,6 +75,7 @@ def train_teacher(
         w_min=0.0,
         w_max=None if network.conditional else 0.0,
         classes=list(images.classes),
+        weights="ema" if teacher.ema_decay else "raw",
         provenance=provenance,
     )
     objective = teacher_objective(

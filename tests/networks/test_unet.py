@@ -226,3 +226,23 @@ def test_dropout_only_while_training(make_unet: MakeUNet) -> None:
     assert torch.equal(network(z_t, log_snr, labels), network(z_t, log_snr, labels))
     network.train()
     assert not torch.equal(network(z_t, log_snr, labels), network(z_t, log_snr, labels))
+
+
+@pytest.mark.parametrize(
+    ("resample_blocks", "expected"),
+    [
+        (False, [-0.13453, -0.29594, -0.51503, -0.46809, -0.3066, -0.28706]),
+        (True, [0.6354, 0.42549, 0.36124, 0.19595, 0.09624, 0.21333]),
+    ],
+)
+def test_stored_weights_keep_their_meaning(
+    resample_blocks: bool, expected: list[float], make_unet: MakeUNet
+) -> None:
+    """Given weights give given outputs: else every stored model would make other images."""
+    network = make_unet(
+        channel_multipliers=[1, 2], resample_blocks=resample_blocks, w_frequencies=4, w_max=4.0
+    )
+    z_t = torch.linspace(-2, 2, 64).view(1, 1, 8, 8)
+    out = network(z_t, torch.tensor([0.7]), torch.tensor([3]), torch.tensor([1.5]))
+    found = out.flatten()[[0, 9, 18, 27, 36, 63]]
+    assert_close(found, torch.tensor(expected), rtol=0, atol=1e-3)

@@ -5,6 +5,7 @@ The chain is built once. A test that changes something works on a copy of it.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,6 @@ PARTS = (
     "pdpipe",
 )
 COPY_VERSION = "0.0.0+copy"  # of the copied package: its outputs show that it was the one that ran
-TRAINING = ["teacher", "guide", "halve@2", "halve@1"]
-EVALUATING = ["evaluate-teacher", "evaluate@2", "evaluate@1"]
-STAGES = ["prepare", "extractor", "reference", *TRAINING, *EVALUATING, "report"]
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,15 @@ class Project:
 
     def repro(self, *arguments: str, **environment: str) -> list[str]:
         """The stages that `dvc repro` ran, in order."""
-        return stages_run(self.run("dvc", "repro", *arguments, **environment))
+        return find_stages(self.run("dvc", "repro", *arguments, **environment))
 
     def status(self) -> dict[str, Any]:
         """What `dvc status` finds changed, {} for nothing."""
         return json.loads(self.run("dvc", "status", "--json").splitlines()[-1])
+
+    def json(self, path: str) -> Any:
+        """What a JSON file holds."""
+        return json.loads((self.root / path).read_text(encoding="utf-8"))
 
     def params(self) -> dict[str, Any]:
         """The parsed params.yaml."""
@@ -117,9 +119,25 @@ class Project:
         }
 
 
-def stages_run(output: str) -> list[str]:
+def find_stages(output: str) -> list[str]:
     """The stages whose commands DVC says it started."""
     return re.findall(r"^Running stage '(.*)':$", output, re.MULTILINE)
+
+
+@pytest.fixture(scope="session")
+def stages_run() -> Callable[[str], list[str]]:
+    """Finds the stages that ran in what DVC printed."""
+    return find_stages
+
+
+@pytest.fixture(scope="session")
+def read_csv() -> Callable[[str], list[dict[str, str]]]:
+    """Reads the table that DVC printed."""
+
+    def read(output: str) -> list[dict[str, str]]:
+        return list(csv.DictReader(output[output.index("Experiment,") :].splitlines()))
+
+    return read
 
 
 def tiny_params() -> dict[str, Any]:
@@ -129,7 +147,7 @@ def tiny_params() -> dict[str, Any]:
     params["network"] |= {"base_channels": 4, "head_channels": 4, "embedding_channels": 8}
     for section in ("teacher", "guide", "halve"):
         params[section] |= {"batch_size": 8}
-    params["teacher"] |= {"updates": 200}  # enough for a kill in the middle
+    params["teacher"] |= {"updates": 120}  # enough for a kill in the middle
     params["guide"] |= {"updates": 10, "steps": 4, "w_frequencies": 4}
     params["ladder"] = {
         "2": {"from": "4", "updates": 10, "learning_rate": 5e-4},
@@ -170,7 +188,9 @@ def new_project(root: Path, environment: Mapping[str, str]) -> Project:
         else:
             shutil.copy(source, target)
     code = root / "pdpipe/__init__.py"
-    text, count = re.subn(r'(?m)^__version__ = .*$', f'__version__ = "{COPY_VERSION}"', code.read_text())
+    text, count = re.subn(
+        r"(?m)^__version__ = .*$", f'__version__ = "{COPY_VERSION}"', code.read_text()
+    )
     assert count == 1
     code.write_text(text)
     project = Project(root, environment)
@@ -205,9 +225,9 @@ class Chain:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Chain:
-    """The chain, built once with MLflow on and committed; tests must not change it."""
+    """The chain, built once and committed; tests must not change it."""
     project = new_project(tmp_path_factory.mktemp("chain") / "project", environment)
-    output = project.run("dvc", "repro", PDPIPE_TRACKING="on")
+    output = project.run("dvc", "repro")
     started = time.monotonic()
     second = project.repro()
     seconds = time.monotonic() - started
@@ -226,11 +246,20 @@ def copy_of(environment: dict[str, str]) -> Callable[[Project, Path], Project]:
     return copy
 
 
+@pytest.fixture(scope="session")
+def clone_of(environment: dict[str, str]) -> Callable[[Project, Path], Project]:
+    """Clones a project with git: without its cache, and without what git ignores."""
+
+    def clone(project: Project, root: Path) -> Project:
+        project.run("git", "clone", "--quiet", str(project.root), str(root))
+        cloned = Project(root, environment)
+        set_author(cloned)
+        return cloned
+
+    return clone
+
+
 @pytest.fixture
-def project(
-    chain: Chain, copy_of: Callable[[Project, Path], Project], tmp_path: Path
-) -> Iterator[Project]:
+def project(chain: Chain, copy_of: Callable[[Project, Path], Project], tmp_path: Path) -> Project:
     """A copy of the finished chain, free to be changed."""
-    copied = copy_of(chain.project, tmp_path / "project")
-    yield copied
-    shutil.rmtree(copied.root)
+    return copy_of(chain.project, tmp_path / "project")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,77 +15,101 @@ from PIL import Image
 if TYPE_CHECKING:
     from conftest import Chain, Project
 
-TRAINING = ["extractor", "teacher", "guide", "halve@2", "halve@1"]
-AFTER_TEACHER = [
-    "teacher", "guide", "halve@2", "halve@1", "evaluate-teacher", "evaluate@2", "evaluate@1",
-    "report",
-]  # fmt: skip
+TRAINING = {"extractor", "teacher", "guide", "halve@2", "halve@1"}
+EVALUATING = {"evaluate-teacher", "evaluate@2", "evaluate@1"}
+AFTER_TEACHER = {"teacher", "guide", "halve@2", "halve@1", *EVALUATING, "report"}
+RESULTS = ("models", "results", "reports", "data/shards")
 pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """The chain with other updates of its last rung, and what running it did."""
+    """A copy of the chain with one setting changed, and the stages that ran for it."""
 
     project: Project
     ran: list[str]
-    ran_again: list[str]
 
 
 @pytest.fixture(scope="module")
-def rerun(
+def reruns(
     chain: Chain,
     copy_of: Callable[[Project, Path], Project],
+    stages_run: Callable[[str], list[str]],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Rerun]:
-    """`ladder.1.updates` changed from 10 to 12, and run."""
-    project = copy_of(chain.project, tmp_path_factory.mktemp("rerun") / "project")
-    project.set("ladder.1.updates", 12)
-    yield Rerun(project, project.repro(), project.repro())
-    shutil.rmtree(project.root)
+) -> dict[str, Rerun]:
+    """A copy of the chain for each change, run side by side; the last rung as an experiment."""
+    folder = tmp_path_factory.mktemp("reruns")
+
+    def run(name: str, change: tuple[str, object] | None, *command: str) -> Rerun:
+        project = copy_of(chain.project, folder / name)
+        if change:
+            project.set(*change)
+        return Rerun(project, stages_run(project.run("dvc", *command)))
+
+    experiment = ("exp", "run", "--name", "longer", "-S", "ladder.1.updates=12")
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        started = {
+            "teacher": pool.submit(run, "teacher", ("teacher.learning_rate", 2e-3), "repro"),
+            "evaluation": pool.submit(run, "evaluation", ("evaluation.num_samples", 30), "repro"),
+            "rung": pool.submit(run, "rung", None, *experiment),
+        }
+    return {name: future.result() for name, future in started.items()}
 
 
-def test_the_last_rungs_updates_rerun_it_its_evaluation_and_the_report(rerun: Rerun) -> None:
-    assert rerun.ran == ["halve@1", "evaluate@1", "report"]
-    assert rerun.ran_again == []
+def test_the_last_rungs_updates_rerun_it_its_evaluation_and_the_report(
+    reruns: dict[str, Rerun],
+) -> None:
+    assert reruns["rung"].ran == ["halve@1", "evaluate@1", "report"]
 
 
-def test_dvc_shows_the_differences(rerun: Rerun) -> None:
-    metrics = rerun.project.run("dvc", "metrics", "diff")
+def test_the_teachers_settings_rerun_everything_after_it(reruns: dict[str, Rerun]) -> None:
+    ran = reruns["teacher"].ran
+    assert set(ran) == AFTER_TEACHER
+    assert len(ran) == len(AFTER_TEACHER)
+
+
+def test_the_evaluations_settings_never_train(chain: Chain, reruns: dict[str, Rerun]) -> None:
+    assert set(reruns["evaluation"].ran) == EVALUATING | {"report"}
+    assert reruns["evaluation"].project.files("models") == chain.project.files("models")
+
+
+def test_dvc_shows_the_differences(reruns: dict[str, Rerun]) -> None:
+    project = reruns["rung"].project
+    metrics = project.run("dvc", "metrics", "diff")
     assert "fid.student_1" in metrics
     assert "fid.student_2" not in metrics  # it did not change
-    params = rerun.project.run("dvc", "params", "diff")
+    params = project.run("dvc", "params", "diff")
     assert ["params.yaml", "ladder.1.updates", "10", "12"] in [
         line.split() for line in params.splitlines()
     ]
 
 
-def test_going_back_restores_from_the_run_cache(
-    chain: Chain, rerun: Rerun, copy_of: Callable[[Project, Path], Project], tmp_path: Path
+def test_the_experiment_is_listed_with_its_setting_and_its_figures(
+    reruns: dict[str, Rerun], read_csv: Callable[[str], list[dict[str, str]]]
 ) -> None:
-    """Outputs that DVC caches, and those that git keeps."""
-    project = copy_of(rerun.project, tmp_path / "project")
-    folders = ("models", "results", "reports", "data/shards")
-    project.set("ladder.1.updates", 10)
-    assert project.repro() == []
-    assert project.files(*folders) == chain.project.files(*folders)
+    project = reruns["rung"].project
+    assert list(project.params()["ladder"]) == ["2", "1"]  # the keys are still text
+    rows = read_csv(project.run("dvc", "exp", "show", "--csv"))
+    (longer,) = (row for row in rows if row["Experiment"] == "longer")
+    (workspace,) = (row for row in rows if row["rev"] == "workspace")
+    figures = project.json("reports/metrics.json")["fid"]
+    for row in (longer, workspace):
+        assert row["ladder.1.updates"] == "12"
+        assert float(row["fid.student_1"]) == pytest.approx(figures["student_1"], rel=1e-4)
+
+
+def test_going_back_restores_from_the_run_cache(
+    chain: Chain,
+    reruns: dict[str, Rerun],
+    copy_of: Callable[[Project, Path], Project],
+    tmp_path: Path,
+) -> None:
+    """Outputs that DVC caches and those that git keeps; only the report is written anew."""
+    project = copy_of(reruns["teacher"].project, tmp_path / "project")
+    project.set("teacher.learning_rate", chain.project.params()["teacher"]["learning_rate"])
+    assert project.repro() == ["report"]
+    assert project.files(*RESULTS) == chain.project.files(*RESULTS)
     assert not project.status()
-    project.set("ladder.1.updates", 12)  # and forward again
-    assert project.repro() == []
-    assert project.files(*folders) == rerun.project.files(*folders)
-
-
-def test_the_teachers_settings_rerun_everything_after_it(project: Project) -> None:
-    project.set("teacher.learning_rate", 2e-3)
-    assert sorted(project.repro()) == sorted(AFTER_TEACHER)
-
-
-def test_the_evaluations_settings_never_train(project: Project) -> None:
-    before = project.files("models")
-    project.set("evaluation.num_samples", 30)
-    ran = project.repro()
-    assert sorted(ran) == ["evaluate-teacher", "evaluate@1", "evaluate@2", "report"]
-    assert project.files("models") == before
 
 
 def test_a_change_of_the_report_reruns_only_the_report(project: Project) -> None:
@@ -93,56 +117,77 @@ def test_a_change_of_the_report_reruns_only_the_report(project: Project) -> None
     assert project.repro() == ["report"]
 
 
+@pytest.fixture(scope="module")
+def appended(
+    chain: Chain,
+    copy_of: Callable[[Project, Path], Project],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], set[str]]]:
+    """What `dvc status` calls stale when a line is added to a file; the file is put back."""
+    project = copy_of(chain.project, tmp_path_factory.mktemp("appended") / "project")
+
+    def stale(path: str) -> set[str]:
+        before = (project.root / path).read_bytes()
+        project.append(path, "\n")
+        found = set(project.status())
+        (project.root / path).write_bytes(before)
+        return found
+
+    yield stale
+    assert not project.status()
+
+
 @pytest.mark.parametrize(
     ("path", "stale"),
     [
-        ("pdpipe/data/loading.py", {"prepare", "reference", *TRAINING, *AFTER_TEACHER} - {"report"}),
-        ("pdpipe/training/loop.py", set(TRAINING)),
-        ("pdpipe/networks/unet.py", {"reference", *TRAINING, *AFTER_TEACHER} - {"report"}),
-        ("pdpipe/evaluation/measure.py", {"reference", *AFTER_TEACHER[4:-1]}),
-        ("pdpipe/reporting/page.html.jinja", {"report"}),
+        ("data/loading.py", {"prepare", "reference"} | TRAINING | EVALUATING),
+        ("diffusion/steps.py", TRAINING | EVALUATING),
+        ("networks/unet.py", {"reference"} | TRAINING | EVALUATING),
+        ("models/model.py", {"reference"} | TRAINING | EVALUATING),
+        ("seeds.py", TRAINING | EVALUATING),
+        ("training/loop.py", TRAINING),
+        ("evaluation/measure.py", {"reference"} | EVALUATING),
+        ("reporting/page.html.jinja", {"report"}),
     ],
 )
 def test_code_is_a_dependency_of_the_stages_whose_results_it_can_change(
-    project: Project, path: str, stale: set[str]
+    appended: Callable[[str], set[str]], path: str, stale: set[str]
 ) -> None:
-    project.append(path, "\n")
-    assert set(project.status()) == stale
+    assert appended(f"pdpipe/{path}") == stale
 
 
 def test_a_change_of_code_that_changes_no_result_is_accepted_by_commit(project: Project) -> None:
     project.append("pdpipe/training/loop.py", "\n# another comment\n")
-    before = project.files("models", "results", "reports")
+    before = project.files(*RESULTS)
     assert project.status()
     project.run("dvc", "commit", "--force")
     assert not project.status()
     assert project.repro() == []
-    assert project.files("models", "results", "reports") == before
+    assert project.files(*RESULTS) == before
 
 
-def test_commands_tracking_and_runtime_settings_invalidate_nothing(project: Project) -> None:
+def test_commands_tracking_runtime_settings_and_byte_code_invalidate_nothing(
+    project: Project,
+) -> None:
     for path in ("cli/stages.py", "tracking/server.py", "runtime.py", "progress.py"):
         project.append(f"pdpipe/{path}", "\n# another comment\n")
-    for name, value in {
+    elsewhere = {
         "device": "cuda:1",
         "threads": 8,
         "workers": 2,
         "precision": "bfloat16",
         "compile": True,
         "snapshot_seconds": 60.0,
-    }.items():
+    }
+    assert set(elsewhere) == set(project.params()["runtime"])
+    for name, value in elsewhere.items():
         project.set(f"runtime.{name}", value)
+    folder = project.root / "pdpipe/training/__pycache__"
+    assert folder.is_dir()  # the stages wrote it
+    (folder / "another.cpython-311.pyc").write_bytes(b"byte code")
+    assert not project.status()
     moved = {"PDPIPE_DEVICE": "cuda", "PDPIPE_THREADS": "4", "PDPIPE_PRECISION": "bfloat16"}
-    assert not project.status()
     assert project.repro(**moved) == []
-
-
-def test_byte_code_invalidates_nothing(project: Project) -> None:
-    caches = list(project.root.glob("pdpipe/*/__pycache__"))
-    assert caches  # the stages wrote them
-    for folder in caches:
-        (folder / "another.cpython-311.pyc").write_bytes(b"byte code")
-    assert not project.status()
 
 
 def test_images_added_to_the_data_folder_make_prepare_stale(project: Project) -> None:
@@ -154,9 +199,25 @@ def test_images_added_to_the_data_folder_make_prepare_stale(project: Project) ->
     assert project.repro() == ["prepare"]
 
 
+def test_a_stage_that_fails_on_a_mistake_costs_no_training(project: Project) -> None:
+    """DVC deletes a stage's outputs before it runs it; mending the mistake brings them back."""
+    before = project.files(*RESULTS)
+    params = project.params()
+    params["teacher"]["udpates"] = 300
+    project.write_params(params)
+    output = project.run("dvc", "repro", fails=True)
+    assert "error: params.yaml: unknown key teacher.udpates: did you mean 'updates'?" in output
+    assert "Traceback" not in output
+    assert not (project.root / "models/teacher.safetensors").exists()
+    del params["teacher"]["udpates"]
+    project.write_params(params)
+    assert project.repro() == []
+    assert project.files(*RESULTS) == before
+
+
 def test_a_changed_or_lost_output_is_restored_without_a_run(project: Project) -> None:
-    before = project.files("models", "results")
+    before = project.files(*RESULTS)
     (project.root / "models/student-1.safetensors").unlink()
     (project.root / "results/metrics/teacher.json").write_text("{}")
     assert project.repro() == []
-    assert project.files("models", "results") == before
+    assert project.files(*RESULTS) == before

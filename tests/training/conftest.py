@@ -1,71 +1,37 @@
-"""Jobs in a temporary folder, and a tracker that keeps what it is given."""
+"""Jobs in a temporary folder, and the settings of a short run."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping
+import runpy
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from pdpipe.params import RuntimeParams
 from pdpipe.training.job import Job, Optimization
 
 MakeJob = Callable[..., Job]
-RUNTIME: dict[str, Any] = {
-    "device": "cpu",
-    "threads": 1,
-    "workers": 0,
-    "precision": "float32",
-    "compile": False,
-    "snapshot_seconds": 1e9,
-}
+HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))
 
 
-class ListTracker:
-    """All points logged, and those published."""
+@pytest.fixture(scope="session")
+def make_job_in() -> MakeJob:
+    """A job in a given folder; see stages_of_training.py."""
+    return HELPERS["make_job"]
 
-    def __init__(self) -> None:
-        self.points: list[tuple[int, dict[str, float]]] = []
-        self.published = 0
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.points.append((step, dict(metrics)))
-
-    def publish(self) -> None:
-        self.published = len(self.points)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"points": self.points}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.points = [(step, dict(metrics)) for step, metrics in state["points"]]
-
-    @property
-    def steps(self) -> list[int]:
-        return [step for step, _ in self.points]
+@pytest.fixture(scope="session")
+def run_stage() -> Callable[..., Any]:
+    """A real stage; see stages_of_training.py."""
+    return HELPERS["run_stage"]
 
 
 @pytest.fixture
-def make_job(tmp_path: Path) -> MakeJob:
-    """A job on the CPU; without a `snapshot_seconds` it makes no snapshots."""
-
-    def make(stage: str = "student-2", snapshot_seconds: float = 1e9, **changes: Any) -> Job:
-        values: dict[str, Any] = {
-            "stage": stage,
-            "seed": 0,
-            "key": "0123456789abcdef" * 4,
-            "snapshots_dir": tmp_path / "snapshots",
-            "runtime": RuntimeParams(**(RUNTIME | {"snapshot_seconds": snapshot_seconds})),
-            "device": torch.device("cpu"),
-            "tracker": ListTracker(),
-            "autocast": contextlib.nullcontext,
-        }
-        return Job(**(values | changes))
-
-    return make
+def make_job(make_job_in: MakeJob, tmp_path: Path) -> MakeJob:
+    """A job in the test's folder; without a `snapshot_seconds` it makes no snapshots."""
+    return partial(make_job_in, tmp_path)
 
 
 @pytest.fixture

@@ -65,9 +65,7 @@ def naive_training(
             for p, w in zip(network.parameters(), weights, strict=True):
                 p.copy_(w)
         d = o.ema_decay if step else 0.0  # the first average is a copy
-        average = [
-            d * a + (1 - d) * w for a, w in zip(average or weights, weights, strict=True)
-        ]
+        average = [d * a + (1 - d) * w for a, w in zip(average or weights, weights, strict=True)]
     return weights, average, losses
 
 
@@ -193,7 +191,8 @@ def test_dropout_is_seeded_by_the_update(
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
     first, second = (
-        train(make_job(), copy.deepcopy(network), objective, digits, settings())[0] for _ in "ab"
+        train(make_job(key=key * 64), copy.deepcopy(network), objective, digits, settings())[0]
+        for key in "ab"
     )
     assert torch.equal(first[2].weight, second[2].weight)
 
@@ -209,7 +208,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         updates += 1
         return objective(module, batch) * (broken if updates == 14 else 1.0)
 
-    with pytest.raises(TrainingError, match=r"the loss of teacher is not finite at update 20: lower"):
+    with pytest.raises(
+        TrainingError, match=r"the loss of teacher is not finite at update 20: lower"
+    ):
         train(job, network, explode, digits, settings())
     snapshot = job.snapshots_dir / "teacher" / job.key[:32] / "state.pt"
     saved = torch.load(snapshot, weights_only=True)

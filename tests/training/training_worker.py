@@ -1,14 +1,15 @@
-"""A real training stage in a process of its own, which kills itself where it is told to.
+"""A real training stage in a process of its own, which comes to grief where it is told to.
 
-    training_worker.py SHARDS FOLDER STAGE WHERE SIGNAL
+    training_worker.py SHARDS FOLDER STAGE WHERE [SIGNAL]
 
-STAGE is teacher, guide or halve. WHERE is `update:K` (in update K), `writing:K` (with snapshot K
-written but not in its place), `publish:K` (snapshot K just in place), or `pause:K` (in update K:
-says so and waits). Snapshots are made every ten updates; params are PARAMS_JSON in the environment.
+WHERE is `update:K` (in update K), `writing:K` (snapshot K written but not yet in its place) or
+`publish:K` (snapshot K just in its place): there it sends itself SIGNAL; or it is `pause:K`: in
+update K it says so and waits. There is a snapshot every ten updates; params are in FOLDER.
 """
 
+from __future__ import annotations
+
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -18,24 +19,20 @@ from pathlib import Path
 import torch
 from stages_of_training import ListTracker, make_job, run_stage
 
-from pdpipe.params import parse_params
+from pdpipe.params import read_params
 
-shards, folder, stage, where, name = sys.argv[1:]
-kind, _, number = where.partition(":")
-torch.set_num_threads(1)
+shards, folder, stage, where, *signals = sys.argv[1:]
+event, _, number = where.partition(":")
 counts = {"update": 0, "writing": 0, "publish": 0}
 
 
 def reached(place: str) -> None:
-    """Count it, and die or wait when it is the place."""
     counts[place] += 1
-    if counts[place] != int(number):
-        return
-    if kind == place:
-        os.kill(os.getpid(), getattr(signal, name))
-    if kind == "pause" and place == "update":
-        print("pausing", flush=True)
-        time.sleep(600)
+    if place == ("update" if event == "pause" else event) and counts[place] == int(number):
+        if event == "pause":
+            print("pausing", flush=True)
+            time.sleep(600)
+        os.kill(os.getpid(), getattr(signal, signals[0]))
 
 
 class Tracker(ListTracker):
@@ -45,23 +42,21 @@ class Tracker(ListTracker):
 
 
 def autocast() -> contextlib.AbstractContextManager[None]:
-    """Called at the start of each update."""
+    """What the loop calls first in each update."""
     reached("update")
     return contextlib.nullcontext()
 
 
-replace = Path.replace
-
-
-def replace_or_die(self: Path, target: Path) -> Path:
+def replace(path: Path, target: Path) -> Path:
     if target.name == "state.pt":
         reached("writing")
-    return replace(self, target)
+    return real_replace(path, target)
 
 
-Path.replace = replace_or_die  # type: ignore[method-assign, assignment]
-job = make_job(Path(folder), stage, Tracker(), autocast)
+real_replace, Path.replace = Path.replace, replace  # type: ignore[method-assign, assignment]
+torch.set_num_threads(1)
+job = make_job(Path(folder), stage, 1e-9, tracker=Tracker(), autocast=autocast)
 try:
-    run_stage(parse_params(json.loads(os.environ["PARAMS_JSON"])), Path(shards), Path(folder), job)
+    run_stage(job, read_params(Path(folder, "params.yaml")), Path(shards), Path(folder))
 except KeyboardInterrupt:
     sys.exit(130)

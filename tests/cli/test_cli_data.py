@@ -1,0 +1,137 @@
+"""Shards, models and sources that are missing, damaged or unreadable: one sentence each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pdpipe.data import load_split, read_manifest
+
+if TYPE_CHECKING:
+    from conftest import Typed
+
+
+def damaged(content: bytes) -> bytes:
+    """The bytes with one in the middle flipped."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("command", ["extractor", "teacher", "guide", "reference"])
+@pytest.mark.parametrize(
+    ("file", "damage", "sentence"),
+    [
+        ("train-000001.tar", None, r"the shard \S+train-000001.tar is missing: restore it with"),
+        ("train-000000.tar", lambda c: c[:-512], "train-000000.tar is truncated"),
+        ("train-000002.tar", damaged, "train-000002.tar is altered .*: restore it with"),
+        ("manifest.json", None, r"manifest.json does not exist: run `dvc repro prepare`"),
+        ("manifest.json", lambda c: c[:40], r"manifest.json is damaged .*`dvc checkout -f`"),
+    ],
+)
+def test_shards_that_are_missing_or_damaged(
+    typed: Typed,
+    command: str,
+    file: str,
+    damage: Callable[[bytes], bytes] | None,
+    sentence: str,
+) -> None:
+    path = typed.root / "data/shards" / file
+    content = path.read_bytes()
+    path.unlink()
+    if damage:
+        path.write_bytes(damage(content))
+    assert re.search(sentence, typed.refused(command))
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "sentence"),
+    [
+        (["guide"], "models/teacher.safetensors", "there is no model at {}: run `dvc repro`"),
+        (["halve", "--steps", "2"], "models/student-4.safetensors", "there is no model at {}"),
+        (["evaluate", "--steps", "2"], "models/student-2.safetensors", "there is no model at {}"),
+        (["reference"], "models/extractor.safetensors", "there is no model at {}"),
+        (["evaluate-teacher"], "models/extractor.safetensors", "there is no model at {}"),
+        (["evaluate-teacher"], "results/reference.safetensors", "{} does not exist"),
+        (["evaluate", "--steps", "2"], "results/samples/teacher.safetensors", "{} does not exist"),
+        (["report"], "results/metrics/student-2.json", "{} does not exist: run `dvc repro`"),
+        (["report"], "results/cost/teacher.json", "{} does not exist: run `dvc repro`"),
+        (["report"], "results/samples/student-2.safetensors", "{} does not exist"),
+    ],
+)
+def test_an_input_that_is_missing_or_damaged(
+    typed: Typed, command: list[str], missing: str, sentence: str
+) -> None:
+    path = typed.root / missing
+    content = path.read_bytes()
+    path.unlink()
+    assert sentence.format(missing) in typed.refused(*command)
+    path.write_bytes(content[: len(content) // 3])
+    assert re.match(rf"{missing} is .*damaged .*: .*run `dvc repro", typed.refused(*command))
+
+
+# Sources.
+
+
+def test_the_shards_of_an_image_folder(typed: Typed) -> None:
+    """Grey and colour, in folders named by their class, become what was asked for."""
+    generator = np.random.default_rng(0)
+    for name, shape in (("cats", (12, 8)), ("dogs", (8, 8, 3))):
+        (typed.root / "data/raw" / name).mkdir(parents=True)
+        for index in range(5):
+            pixels = generator.integers(0, 256, shape, dtype=np.uint8)
+            Image.fromarray(pixels).save(typed.root / f"data/raw/{name}/{index}.png")
+    for channels in (1, 3):
+        params = typed.params()
+        params["data"] |= {"source": "folder", "channels": channels, "heldout_fraction": 0.2}
+        typed.write(params)
+        assert typed.run("prepare").code == 0
+        manifest = read_manifest(typed.root / "data/shards")
+        assert manifest.classes == ["cats", "dogs"]
+        assert {name: s.class_counts for name, s in manifest.splits.items()} == {
+            "train": [4, 4],
+            "heldout": [1, 1],
+        }
+        train = load_split(typed.root / "data/shards", "train")
+        assert train.images.shape == (8, channels, 8, 8)
+        cats = train.images[train.labels == 0]
+        assert channels == 1 or (cats[:, :1] == cats).all()
+
+
+def test_an_image_that_cannot_be_read(typed: Typed) -> None:
+    for index in range(3):
+        (typed.root / "data/raw/cats").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(typed.root / f"data/raw/cats/{index}.png")
+    (typed.root / "data/raw/cats/1.png").write_bytes(b"no image")
+    params = typed.params()
+    params["data"]["source"] = "folder"
+    typed.write(params)
+    printed = typed.run("prepare")
+    assert printed.code == 2
+    (line,) = printed.err.splitlines()
+    assert re.match(r"error: .*data/raw/cats/1\.png", line)
+    assert not (typed.root / "data/shards/manifest.json").exists()  # half a job is no job
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"source": "cifar10"}, "data.source cifar10 arrives in a later release: until then save"),
+        ({"source": "digit"}, "data.source is 'digit': did you mean 'digits'?"),
+        (
+            {"channels": 3},
+            "data.image_size is 8 and data.channels 3, but the images of data.source",
+        ),
+        ({"source": "folder", "path": "nowhere"}, "data.path nowhere does not exist"),
+        ({"source": "folder", "path": "models"}, "data.path models has no class folders"),
+    ],
+)
+def test_a_source_that_cannot_be_used(typed: Typed, data: dict[str, object], sentence: str) -> None:
+    params = typed.params()
+    params["data"] |= data
+    typed.write(params)
+    assert sentence in typed.refused("prepare")

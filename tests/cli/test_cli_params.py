@@ -1,0 +1,96 @@
+"""Mistakes in the settings: one sentence that names the key and the mend, before any work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Typed
+
+
+def at(key: str, value: object) -> Callable[[dict[str, Any]], None]:
+    """A change of one setting of params.yaml."""
+
+    def change(params: dict[str, Any]) -> None:
+        *sections, name = key.split(".")
+        place = params
+        for section in sections:
+            place = place[section]
+        place[name] = value
+
+    return change
+
+
+def rungs(**ladder: str) -> Callable[[dict[str, Any]], None]:
+    """A ladder of rungs, `s2="4"` for 2 steps from 4."""
+    made = {k[1:]: {"from": f, "updates": 2, "learning_rate": 1e-3} for k, f in ladder.items()}
+    return at("ladder", made)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (at("teacher.udpates", 5), "unknown key teacher.udpates: did you mean 'updates'?"),
+        (at("sede", 5), "unknown key sede: did you mean 'seed'?"),
+        (at("ladder.2.form", "4"), "unknown key ladder.2.form: did you mean 'from'?"),
+        (at("teacher.updates", "many"), r"teacher.updates: .*integer, got 'many'"),
+        (at("teacher.updates", 1.5), r"teacher.updates: .*integer"),
+        (at("guide.learning_rate", "1e-3"), "is the text '1e-3': write it as 0.001 without"),
+        (at("teacher.updates", 0), "teacher.updates: .*greater than or equal to 1, got 0"),
+        (at("seed", -1), "seed: .*greater than or equal to 0, got -1"),
+        (at("guide.learning_rate", float("nan")), "guide.learning_rate: .*finite"),
+        (at("data", None), "data: "),
+        (at("teacher.parameterization", "vv"), "teacher.parameterization is 'vv'"),
+        (at("guide.w_min", 9.0), r"guide.w_min \(9.0\) is above guide.w_max \(4.0\): swap them"),
+        (at("evaluation.w", [0.0, 9.0]), "evaluation.w has 9.0, outside the range"),
+        (rungs(s2="8"), 'ladder."2".from is "8", which is neither guide.steps'),
+        (rungs(s2="1", s1="2"), "the ladder is circular"),
+        (rungs(s3="4"), 'ladder."3".from is "4": the teacher must take a multiple of 3'),
+        (at("ladder", {2: {"from": "4"}}), 'ladder key 2 must be quoted, "2"'),
+        (at("network.channel_multipliers", [1] * 5), "data.image_size 8 cannot be halved 4 times"),
+        (at("runtime.device", "gpu"), "runtime.device .*'gpu'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["teacher", "prepare"])
+def test_a_mistake_in_the_settings(
+    typed: Typed,
+    change: Callable[[dict[str, Any]], None],
+    sentence: str,
+    command: str,
+) -> None:
+    params = typed.params()
+    change(params)
+    typed.write(params)
+    assert re.search(sentence, typed.refused(command))
+
+
+def test_no_params_file_or_one_that_is_no_yaml(typed: Typed) -> None:
+    (typed.root / "params.yaml").write_text("seed: [")
+    assert "params.yaml is not valid YAML" in typed.refused("check")
+    (typed.root / "params.yaml").unlink()
+    assert "params.yaml does not exist here" in typed.refused("check")
+
+
+def test_a_mistake_in_the_environment(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PDPIPE_THREADS", "many")
+    assert "environment variable PDPIPE_THREADS" in typed.refused("teacher")
+
+
+def test_steps_that_are_no_rung(typed: Typed) -> None:
+    for command in ("halve", "evaluate"):
+        assert "--steps 3 is not a rung of the ladder" in typed.refused(command, "--steps", "3")
+
+
+def test_samples_that_the_classes_cannot_share(typed: Typed) -> None:
+    params = typed.params()
+    params["evaluation"]["num_samples"] = 25
+    typed.write(params)
+    assert "evaluation.num_samples is 25" in typed.refused("evaluate-teacher")
+
+
+def test_check_says_what_the_chain_is(typed: Typed) -> None:
+    assert typed.run("check").out == "params.yaml is valid: digits, ladder 4 -> 2\n"

@@ -1,0 +1,115 @@
+"""The installed command in a process of its own: what it imports, its time, its way out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Typed
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "mlflow", "numpy", "pandas", "matplotlib", "sklearn", "webdataset")
+
+
+def test_the_stages_write_what_they_are_for(typed: Typed) -> None:
+    made = set(typed.contents())
+    models = {f"models/{n}.safetensors" for n in ("extractor", "teacher", "student-4", "student-2")}
+    metrics = {f"results/metrics/{name}.json" for name in ("floor", "teacher", "student-2")}
+    samples = {f"results/samples/{name}.safetensors" for name in ("teacher", "student-2")}
+    assert models | metrics | samples | {"reports/index.html", "data/shards/manifest.json"} <= made
+    assert not [name for name in made if name.endswith(".tmp")]
+
+
+def test_bench_prints_the_ratios(typed: Typed) -> None:
+    printed = typed.run("bench", "--repeats", "3")
+    assert printed.code == 0, printed
+    ratios = re.findall(r"^(stage one|halving): update .*?(\d\.\d+)", printed.out, re.MULTILINE)
+    assert [name for name, _ in ratios] == ["stage one", "halving"], printed.out
+
+
+def in_another_process(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PDPIPE_", "DVC_"))}
+    paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
+    return subprocess.run(
+        command,
+        env=kept | paths | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@contextlib.contextmanager
+def folder(path: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        yield
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["teacher", "--help"], ["sample", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    program = f"""
+import sys
+from pdpipe.cli import main
+sys.argv = ["pdpipe", *{arguments!r}]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code
+print("heavy:", *[name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = in_another_process(sys.executable, "-c", program)
+    assert done.stdout.splitlines()[0].startswith("Usage: pdpipe")
+    assert done.stdout.splitlines()[-1] == "heavy:"
+
+
+def test_help_is_quick() -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        assert in_another_process("pdpipe", "--help").returncode == 0
+        seconds.append(time.monotonic() - started)
+    print(f"pdpipe --help takes {min(seconds):.2f} s")
+    assert min(seconds) < 2
+
+
+def test_a_mistake_is_one_line_of_the_real_command(typed: Typed) -> None:
+    """No traceback hides behind the tests' own process."""
+    (typed.root / "data/shards/train-000000.tar").unlink()
+    with folder(typed.root):
+        missing = in_another_process("pdpipe", "teacher")
+        typed.write(typed.params() | {"sede": 0})
+        mistyped = in_another_process("pdpipe", "teacher")
+    for done in (missing, mistyped):
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: ")
+        assert done.stdout == ""
+
+
+def test_training_goes_on_without_its_tracking_server(typed: Typed) -> None:
+    before = (typed.root / "models/teacher.safetensors").read_bytes()
+    (typed.root / "models/teacher.safetensors").unlink()
+    shutil.rmtree(typed.root / ".pdpipe")
+    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "PDPIPE_SNAPSHOT_SECONDS": "0.001"}
+    with folder(typed.root):
+        started = time.monotonic()
+        done = in_another_process("pdpipe", "teacher", **away)
+        print(f"with its server away the stage took {time.monotonic() - started:.1f} s")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("tracking: MLflow at http://127.0.0.1:9 cannot be used") == 1
+    assert ".pdpipe/tracking/teacher/metrics.jsonl" in done.stderr
+    assert (typed.root / ".pdpipe/tracking/teacher/metrics.jsonl").read_text().count("loss") == 1
+    assert (typed.root / "models/teacher.safetensors").read_bytes() == before
+    assert not (typed.root / "mlflow.db").exists()

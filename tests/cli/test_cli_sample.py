@@ -1,0 +1,83 @@
+"""`pdpipe sample`: the picture it writes, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pdpipe
+from pdpipe.data import to_uint8
+
+if TYPE_CHECKING:
+    from conftest import Typed
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sampling"),
+    [
+        (
+            "teacher",
+            ["--steps", "3", "--w", "1.5", "--seed", "7"],
+            {"steps": 3, "w": 1.5, "seed": 7},
+        ),
+        ("student-4", ["--w", "4"], {"steps": 4, "w": 4.0}),
+        ("student-2", ["--no-clip"], {"steps": 2, "w": 0.0, "clip": False}),
+    ],
+)
+def test_sample_writes_the_images_that_python_gives(
+    typed: Typed,
+    name: str,
+    options: list[str],
+    sampling: dict[str, Any],
+) -> None:
+    model = f"models/{name}.safetensors"
+    arguments = ("sample", "--model", model, "--labels", "0-3,9,9", "--rows", "2", *options)
+    printed = typed.run(*arguments, "--out", "grid.png")
+    assert printed.code == 0
+    assert printed.out.startswith(f"wrote grid.png: 12 images by {name}, {sampling['steps']} steps")
+    with Image.open(typed.root / "grid.png") as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "L", (6 * 64, 2 * 64))
+        shown = torch.from_numpy(np.asarray(image)[::8, ::8].copy())
+    labels = [0, 1, 2, 3, 9, 9] * 2
+    images = to_uint8(pdpipe.load(typed.root / model, device="cpu").sample(labels, **sampling))
+    tiles = images.view(2, 6, 8, 8).permute(0, 2, 1, 3).reshape(16, 48)
+    assert torch.equal(shown, tiles)
+    assert typed.run(*arguments, "--out", "again.png").code == 0
+    assert (typed.root / "again.png").read_bytes() == (typed.root / "grid.png").read_bytes()
+
+
+def test_sample_says_when_the_steps_are_not_the_students_own(typed: Typed) -> None:
+    printed = typed.run("sample", "--model", "models/student-2.safetensors", "--steps", "5")
+    assert printed.code == 0
+    assert "student-2 was distilled for 2 steps" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--model", "nope"], "there is no model at nope: run `dvc repro` to train it"),
+        (["--model", "params.yaml"], "params.yaml is damaged and cannot be read"),
+        (
+            ["--model", "models/extractor.safetensors"],
+            "extractor.safetensors is not what is needed",
+        ),
+        (["--w", "4.5"], "guidance weights w from 0 to 4, not 4.5"),
+        (["--w", "-1"], "guidance weights w from 0 to 4, not -1"),
+        (["--w", "nan"], "not nan"),
+        (["--labels", "3-1"], "--labels '3-1' has '3-1'"),
+        (["--labels", "cat"], "--labels 'cat' has 'cat'"),
+        (["--labels", "0,"], "--labels '0,' has ''"),
+        (["--labels", "0-12"], "label 10 is not a class of student-2: it has 10"),
+        (["--steps", "0"], "the number of steps is 0: use 1 or more"),
+        (["--out", "nowhere/grid.png"], "the folder nowhere for --out does not exist"),
+        (["--out", "models"], "--out models is a folder"),
+        (["--device", "gpu"], "--device) is 'gpu', which cannot be used here"),
+    ],
+)
+def test_a_sample_that_cannot_be_made(typed: Typed, options: list[str], sentence: str) -> None:
+    model = () if "--model" in options else ("--model", "models/student-2.safetensors")
+    assert sentence in typed.refused("sample", *model, *options)

@@ -1,0 +1,211 @@
+"""A stranger's clone, with nothing but what git holds, rebuilt through two kills and tracked."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Chain, Project
+
+pytestmark = pytest.mark.slow
+TRACKED = {"PDPIPE_TRACKING": "on", "PDPIPE_SNAPSHOT_SECONDS": "0.01"}
+PATIENCE = 120.0  # seconds
+STAGES = {
+    "prepare", "extractor", "reference", "teacher", "guide", "halve@2", "halve@1",
+    "evaluate-teacher", "evaluate@2", "evaluate@1", "report",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """The clone when it is done, and what each attempt at it printed."""
+
+    project: Project
+    killed: str  # the trainer was killed
+    refused: str  # while an orphan still trained
+    output: str  # of the attempt that succeeded
+
+
+@pytest.fixture(scope="module")
+def rebuilt(
+    chain: Chain,
+    clone_of: Callable[[Project, Path], Project],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Rebuilt:
+    """First the teacher's trainer is killed; then `dvc` is, which leaves the trainer to itself."""
+    clone = clone_of(chain.project, tmp_path_factory.mktemp("rebuilt") / "clone")
+    assert not (clone.root / "models/teacher.safetensors").exists()
+
+    dvc = clone.start("dvc", "repro", **TRACKED)
+    os.kill(trainer_after_snapshot(clone, dvc, None), signal.SIGKILL)
+    killed, _ = dvc.communicate()
+    assert dvc.returncode != 0
+
+    dvc = clone.start("dvc", "repro", **TRACKED)
+    orphan = trainer_after_snapshot(clone, dvc, snapshot(clone))
+    os.kill(orphan, signal.SIGSTOP)  # it keeps its lock for as long as this takes
+    dvc.kill()
+    dvc.wait()
+    refused = clone.run("dvc", "repro", fails=True)
+    os.kill(orphan, signal.SIGKILL)
+    dvc.communicate()
+
+    return Rebuilt(clone, killed, refused, clone.run("dvc", "repro", PDPIPE_TRACKING="on"))
+
+
+def snapshot(project: Project) -> int | None:
+    """What tells the teacher's snapshots apart; None while there is none."""
+    try:
+        (state,) = project.root.glob(".pdpipe/snapshots/teacher/*/state.pt")
+        return state.stat().st_ino
+    except (ValueError, FileNotFoundError):
+        return None
+
+
+def trainer_after_snapshot(project: Project, dvc: subprocess.Popen[str], before: int | None) -> int:
+    """The process that trains the teacher, once it has written another snapshot than `before`."""
+    started = time.monotonic()
+    while time.monotonic() - started < PATIENCE and dvc.poll() is None:
+        if snapshot(project) not in (before, None):
+            return trainer(project)
+        time.sleep(0.002)
+    raise AssertionError("the teacher wrote no snapshot")
+
+
+def trainer(project: Project) -> int:
+    """The id of the process that runs `pdpipe teacher` in the project."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"teacher" in words and (folder / "cwd").samefile(project.root):
+                return int(folder.name)
+        except OSError:  # it has ended, or is not ours
+            continue
+    raise AssertionError("nobody trains the teacher")
+
+
+def test_the_killed_stage_fails_and_leaves_no_half_output(rebuilt: Rebuilt) -> None:
+    assert "failed to reproduce 'teacher'" in rebuilt.killed
+    assert "Traceback" not in rebuilt.killed
+    assert not list(rebuilt.project.root.glob("models/.*.tmp"))
+
+
+def test_a_second_trainer_is_refused_in_one_sentence(rebuilt: Rebuilt) -> None:
+    (error,) = (line for line in rebuilt.refused.splitlines() if line.startswith("error:"))
+    assert re.match(r"error: another process is already training teacher .*: wait for it", error)
+    assert "Traceback" not in rebuilt.refused
+
+
+def test_the_teacher_goes_on_from_its_snapshot(rebuilt: Rebuilt) -> None:
+    (update,) = re.findall(r"^teacher: going on from update (\d+)$", rebuilt.output, re.MULTILINE)
+    assert 20 <= int(update) < 120
+    assert "since the snapshot" not in rebuilt.output
+    assert not list(rebuilt.project.root.glob(".pdpipe/snapshots/*/*"))
+
+
+def test_models_and_metrics_have_the_bits_of_the_unbroken_run(
+    chain: Chain, rebuilt: Rebuilt
+) -> None:
+    made = rebuilt.project.files("models", "results/metrics", "results/samples")
+    assert made == chain.project.files("models", "results/metrics", "results/samples")
+    report = "reports/metrics.json"
+    assert rebuilt.project.json(report) == chain.project.json(report)
+
+
+def test_of_what_git_holds_only_the_times_differ(rebuilt: Rebuilt) -> None:
+    lines = rebuilt.project.run("git", "status", "--porcelain").splitlines()
+    changed = {line[3:] for line in lines}
+    assert changed <= {"dvc.lock", "reports/index.html", "reports/table.csv", "reports/table.md"}
+    assert rebuilt.project.repro() == []
+
+
+@dataclass(frozen=True)
+class Store:
+    """MLflow's database, read without MLflow."""
+
+    path: Path
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with sqlite3.connect(f"file:{self.path}?mode=ro", uri=True) as connection:
+            found = connection.execute(query).fetchall()
+        connection.close()
+        return found
+
+    def tags(self) -> dict[str, dict[str, str]]:
+        """{run id: its tags}."""
+        found: dict[str, dict[str, str]] = {}
+        for run, key, value in self.rows("SELECT run_uuid, key, value FROM tags"):
+            found.setdefault(str(run), {})[str(key)] = str(value)
+        return found
+
+    def finished(self) -> dict[str, dict[str, str]]:
+        """{run id: its tags} of the runs that ended well."""
+        ended = {r for (r,) in self.rows("SELECT run_uuid FROM runs WHERE status = 'FINISHED'")}
+        return {run: tags for run, tags in self.tags().items() if run in ended}
+
+
+@pytest.fixture
+def store(rebuilt: Rebuilt) -> Store:
+    return Store(rebuilt.project.root / "mlflow.db")
+
+
+def test_every_stage_is_a_run_below_the_one_of_the_chain(rebuilt: Rebuilt, store: Store) -> None:
+    runs = store.finished()
+    (parent,) = (run for run, tags in runs.items() if "pdpipe.chain" in tags)
+    stages = {run: tags for run, tags in runs.items() if run != parent}
+    assert Counter(tags["pdpipe.stage"] for tags in stages.values()) == Counter(STAGES)
+    commit = rebuilt.project.run("git", "rev-parse", "HEAD").strip()
+    for run, tags in stages.items():
+        assert tags["mlflow.parentRunId"] == parent
+        assert runs[parent][f"pdpipe.run.{tags['pdpipe.stage'].replace('@', '-')}"] == run
+        assert tags["mlflow.source.git.commit"] == commit
+        assert tags["pdpipe.git_dirty"] == "false"
+        assert tags["dvc.stage"] == tags["pdpipe.stage"]
+        assert tags["pdpipe.device"] == "cpu"
+        assert tags["pdpipe.version.torch"]
+
+
+def test_a_resumed_run_has_every_point_once(store: Store) -> None:
+    doubled = "SELECT key FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+    assert store.rows(doubled) == []
+    teacher = [r for r, tags in store.tags().items() if tags.get("pdpipe.stage") == "teacher"]
+    (run,) = teacher  # the killed attempts and the last are one run
+    steps = store.rows(f"SELECT step FROM metrics WHERE run_uuid = '{run}' AND key = 'loss'")
+    assert sorted(step for (step,) in steps) == list(range(10, 130, 10))
+
+
+def test_the_chains_run_has_the_params_and_the_headline(rebuilt: Rebuilt, store: Store) -> None:
+    (parent,) = (run for run, tags in store.finished().items() if "pdpipe.chain" in tags)
+    metrics = dict(store.rows(f"SELECT key, value FROM metrics WHERE run_uuid = '{parent}'"))
+    fids = rebuilt.project.json("reports/metrics.json")["fid"]
+    assert {f"fid_{name}": value for name, value in fids.items()}.items() <= metrics.items()
+    params = dict(store.rows(f"SELECT key, value FROM params WHERE run_uuid = '{parent}'"))
+    assert params["ladder.1.updates"] == "10"
+    assert not [key for key in params if str(key).startswith("runtime")]
+    assert "| evaluate@1 |" in store.tags()[parent]["mlflow.note.content"]
+
+
+def test_no_run_id_enters_an_output(rebuilt: Rebuilt, store: Store) -> None:
+    ids = [run.encode() for run in store.tags()]
+    ids += [
+        tags["pdpipe.attempt"].encode()
+        for tags in store.tags().values()
+        if "pdpipe.attempt" in tags
+    ]
+    assert len(ids) > 2 * len(STAGES)
+    outputs = rebuilt.project.files("data/shards", "models", "results", "reports")
+    outputs["dvc.lock"] = (rebuilt.project.root / "dvc.lock").read_bytes()
+    for path, content in outputs.items():
+        assert not [run for run in ids if run in content], path

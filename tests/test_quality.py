@@ -1,0 +1,193 @@
+"""The quality of the default run, asserted on the metrics files of this checkout.
+
+It looks at `results/metrics/*.json` as they are; test_quality_bounds.py sees to it that it notices.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+RUNGS = (32, 16, 8, 4, 2, 1)
+FULL = 64  # the teacher's steps
+WEIGHTS = (0.0, 0.3, 1.0, 2.0, 4.0)
+Metrics = dict[str, dict[str, Any]]
+Cells = dict[tuple[int, float], dict[str, Any]]
+
+
+@pytest.mark.slow
+def test_the_committed_results_are_current_and_good(
+    record_property: Callable[[str, object], None],
+) -> None:
+    assert not stale_results(ROOT), "the results are stale: run `dvc repro`"
+    metrics = read_metrics(ROOT / "results/metrics")
+    for name, ratio in margins(metrics).items():
+        print(f"{name}: {ratio:.3f}")
+        record_property(name, ratio)
+    assert not violations(metrics)
+
+
+def read_metrics(folder: Path) -> Metrics:
+    """{model or floor: its metrics file}, all of which have to be there."""
+    names = ("floor", "teacher", *(f"student-{n}" for n in RUNGS))
+    return {n: json.loads((folder / f"{n}.json").read_text(encoding="utf-8")) for n in names}
+
+
+def cells_of(metrics: Metrics, name: str) -> Cells:
+    return {(cell["steps"], cell["w"]): cell for cell in metrics[name]["cells"]}
+
+
+def student_cells(metrics: Metrics, n: int) -> dict[float, dict[str, Any]]:
+    return {w: cell for (steps, w), cell in cells_of(metrics, f"student-{n}").items() if steps == n}
+
+
+def margins(metrics: Metrics) -> dict[str, float]:
+    """What the bounds are about, as numbers to look at: how far from its bound each one is."""
+    floor, teacher = metrics["floor"]["floor"]["fid"], cells_of(metrics, "teacher")
+    four, one = student_cells(metrics, 4), student_cells(metrics, 1)
+    found = {"teacher / floor at w = 0.3": teacher[FULL, 0.3]["fid"] / floor}
+    for w in WEIGHTS:
+        distance = four[w]["fid"] - teacher[FULL, w]["fid"]
+        found |= {
+            f"1 step / teacher's DDIM-1 at w = {w}": one[w]["fid"] / teacher[1, w]["fid"],
+            f"4 steps / teacher's DDIM-4 at w = {w}": four[w]["fid"] / teacher[4, w]["fid"],
+            f"4 steps / teacher's DDIM-2 at w = {w}": four[w]["fid"] / teacher[2, w]["fid"],
+            f"(4 steps - teacher's 64) / floor at w = {w}": distance / floor,
+        }
+    # At w = 0 the teacher's null branch has no weight, and one evaluation a step would do: so
+    # counted, its 4 steps have the student's evaluations. Shown, not bounded.
+    strict = four[0.0]["fid"] / teacher[4, 0.0]["fid"]
+    return found | {"4 steps / teacher's DDIM at 4 single evaluations, w = 0": strict}
+
+
+def violations(metrics: Metrics) -> list[str]:
+    """A sentence for each bound that the figures break."""
+    missing = list(_missing(metrics))
+    return missing or [*_protocol(metrics), *_fid(metrics), *_fidelity(metrics)]
+
+
+def _missing(metrics: Metrics) -> Iterator[str]:
+    wanted = {"teacher": {(n, w) for n in (FULL, *RUNGS) for w in WEIGHTS}}
+    wanted |= {f"student-{n}": {(n, w) for w in WEIGHTS} for n in RUNGS}
+    for name, grid in wanted.items():
+        for n, w in sorted(grid - set(cells_of(metrics, name))):
+            yield f"{name} has no cell at {n} steps, w = {w}"
+
+
+def _protocol(metrics: Metrics) -> Iterator[str]:
+    extractor = metrics["floor"]["protocol"]["extractor"]
+    if extractor["heldout_accuracy"] < 0.99:
+        yield f"the extractor's held-out accuracy is {extractor['heldout_accuracy']}"
+    for name in metrics.keys() - {"floor"}:
+        protocol = metrics[name]["protocol"]
+        if protocol["num_fake"] < 1500 or protocol["balance"] != "equal counts per class":
+            yield f"{name} was measured on {protocol['num_fake']} samples, {protocol['balance']}"
+        if protocol["extractor"] != extractor:
+            yield f"{name} was measured with another extractor than the floor"
+        if protocol != metrics["teacher"]["protocol"]:
+            yield f"{name} was measured by another protocol than the teacher"
+
+
+def _fid(metrics: Metrics) -> Iterator[str]:
+    floor, teacher = metrics["floor"]["floor"]["fid"], cells_of(metrics, "teacher")
+    bounds = [("the teacher at w = 0.3", teacher[FULL, 0.3], 0.75 * floor, "0.75 x the floor")]
+    for w in WEIGHTS:
+        one, four = student_cells(metrics, 1)[w], student_cells(metrics, 4)[w]
+        allowed = 0.15 * teacher[1, w]["fid"]
+        bounds.append((f"1 step at w = {w}", one, allowed, "0.15 x the teacher's DDIM"))
+        near = teacher[FULL, w]["fid"] + 0.25 * floor  # a student may be better than its teacher
+        bounds.append((f"4 steps at w = {w}", four, near, "0.25 x the floor above the teacher"))
+        if w <= 1:
+            allowed = 0.65 * teacher[4, w]["fid"]
+            bounds.append((f"4 steps at w = {w}", four, allowed, "0.65 x the teacher's DDIM"))
+            # Equal evaluations: the guided sampler takes two a step, so it has 2 steps for the
+            # student's 4. At w = 0 they are its nominal two, as in the counts 64 x 2 above;
+            # `margins` shows the stricter ratio as well.
+            allowed = 0.35 * teacher[2, w]["fid"]
+            bounds.append((f"4 steps at w = {w}", four, allowed, "0.35 x DDIM at equal NFE"))
+    for what, cell, allowed, why in bounds:
+        if not cell["fid"] <= allowed:
+            yield f"{what}: FID {cell['fid']:.3f} is above {allowed:.3f}, {why}"
+
+
+def _fidelity(metrics: Metrics) -> Iterator[str]:
+    """Labels, closeness to the teacher's own images, and the distance to the training images."""
+    teacher = cells_of(metrics, "teacher")
+    models = {f"student-{n}": student_cells(metrics, n) for n in RUNGS}
+    for name, cells in (models | {"teacher": {w: teacher[FULL, w] for w in WEIGHTS}}).items():
+        for w in WEIGHTS:
+            if cells[w]["accuracy"] < 0.97:
+                yield f"{name} at w = {w}: label accuracy {cells[w]['accuracy']}"
+    for w in WEIGHTS:
+        error = {n: student_cells(metrics, n)[w]["paired_mse"] for n in RUNGS}
+        # Up to 8 steps the number of steps decides. Beyond, what is left is stage one's own error,
+        # which all students share, and the figures may cross by their noise.
+        rises = [(n, 2 * n) for n in (1, 2, 4) if not error[2 * n] < error[n]]
+        rises += [(4, n) for n in (16, 32) if not error[n] < error[4]]
+        for fewer, more in rises:
+            yield f"paired error at w = {w} does not fall from {fewer} steps to {more}"
+    distances = [metrics["floor"]["floor"], *teacher.values()]
+    distances += [cell for cells in models.values() for cell in cells.values()]
+    if not all(d.get("nearest_median", 0) > 0 and "nearest_close" in d for d in distances):
+        yield "a distance to the nearest training image is missing"
+
+
+# Whether the files are those of the settings and the code in this checkout.
+
+
+def stale_results(root: Path) -> list[str]:
+    """What DVC says changed since the results were made; empty when they are current.
+
+    In a fresh clone the outputs that git does not hold (models, shards, costs) are absent: DVC
+    calls them, and the folders they lie in, deleted or modified. That says nothing about the
+    results, so it does not count; everything that git holds does, and so do the settings and the
+    code. What is absent is compared by its digests in dvc.lock instead: each stage has to have
+    used what the stage before it made.
+    """
+    assert (root / "dvc.lock").is_file(), "there are no results yet: run `dvc repro`"
+    locked = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    made = {out["path"]: out["md5"] for stage in locked.values() for out in stage.get("outs", [])}
+    absent = [path for path in _ignored(root, list(made)) if not (root / path).exists()]
+    stale = []
+    for stage, changes in _status(root).items():
+        for change in changes:
+            if isinstance(change, str):  # changed command
+                stale.append(f"{stage}: {change}")
+                continue
+            for kind, paths in change.items():
+                for path, state in paths.items():
+                    unknown = any(out == path or out.startswith(f"{path}/") for out in absent)
+                    if state != "not in cache" and not (unknown and isinstance(state, str)):
+                        stale.append(f"{stage}: {kind}: {path} {state}")
+    declared = _output(root, "dvc", "stage", "list", "--name-only").split()
+    for stage in set(declared) & set(locked):  # dvc.lock remembers the rungs of earlier ladders
+        for dep in locked[stage].get("deps", []):
+            if made.get(dep["path"], dep["md5"]) != dep["md5"]:
+                stale.append(f"{stage}: used another {dep['path']} than the one made last")
+    return stale
+
+
+def _status(root: Path) -> dict[str, list[Any]]:
+    return json.loads(_output(root, "dvc", "status", "--json").splitlines()[-1])
+
+
+def _ignored(root: Path, paths: list[str]) -> list[str]:
+    return _output(root, "git", "check-ignore", "--no-index", *paths, may_fail=True).splitlines()
+
+
+def _output(root: Path, *command: str, may_fail: bool = False) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=root, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert may_fail or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

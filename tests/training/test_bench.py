@@ -1,0 +1,39 @@
+"""The bench measures what it says, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from pdpipe.params import Params
+from pdpipe.training.bench import bench_snapshots, bench_updates
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_updates_against_their_network_evaluations(tiny_params: Params, empty_folder: Path) -> None:
+    found = list(bench_updates(tiny_params, CPU, 7))
+    assert [result.name for result in found] == ["stage one", "halving"]
+    for result in found:
+        assert result.evaluations > 0
+        assert result.update > 0
+        assert 0 < result.low <= result.ratio <= result.high
+        assert re.search(r"ratio \d\.\d{3} \(quartiles ", str(result))
+    assert not list(empty_folder.iterdir())
+
+
+def test_snapshots_as_a_share_of_the_time(tiny_params: Params, empty_folder: Path) -> None:
+    found = bench_snapshots(tiny_params, CPU, 5)
+    assert found.every == tiny_params.runtime.snapshot_seconds
+    assert found.seconds > 0
+    assert f"{found.seconds / found.every:.2%} of the time" in str(found)
+    assert not list(empty_folder.iterdir())
