@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ class StageRun:
     outputs: dict[str, Path] = field(default_factory=dict)  # the main one first
     final: dict[str, float] = field(default_factory=dict)
     artifacts: list[Path] = field(default_factory=list)
+    training: Job | None = None
 
     @property
     def work(self) -> Path:
@@ -54,7 +56,7 @@ class StageRun:
         """What the training loop needs of the run."""
         from pdpipe.training import Job
 
-        return Job(
+        self.training = Job(
             stage=self.name,
             seed=self.params.seed,
             key=self.key,
@@ -64,6 +66,13 @@ class StageRun:
             tracker=self.tracker,
             autocast=partial(autocast, self.device, self.params.runtime),
         )
+        return self.training
+
+    def discard_unfinished(self) -> None:
+        """Remove what an interrupted run would have gone on from."""
+        if self.training is not None:
+            self.training.finish()
+        shutil.rmtree(self.work, ignore_errors=True)
 
     def load(self, path: Path) -> DiffusionModel:
         """A model on the run's device, in the run's precision."""
@@ -139,6 +148,8 @@ def stage_run(
             metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
             artifacts=run.artifacts,
         )
+        # At the very end: DVC deletes the outputs of a stage that was killed before it ended.
+        run.discard_unfinished()
 
 
 def read_stage_params() -> Params:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,13 +54,11 @@ def extractor() -> None:
     )
     used = {"seed": params.seed, "extractor": params.extractor.model_dump()}
     with stage_run("extractor", "extractor", params, used, [layout.SHARDS], TRAINING_CODE) as run:
-        job = run.job()
         network, info, cost = train_extractor(
-            job, train, heldout, params.extractor, _extractor_name(), run.provenance()
+            run.job(), train, heldout, params.extractor, _extractor_name(), run.provenance()
         )
         save_classifier(layout.EXTRACTOR, network, info)
         run.write_training_cost(cost)
-        job.finish()
         run.outputs["extractor"] = layout.EXTRACTOR
         run.final["heldout_accuracy"] = info.heldout_accuracy
 
@@ -81,13 +78,11 @@ def teacher() -> None:
         "schedule": params.schedule.model_dump(),
     }
     with stage_run("teacher", "teacher", params, used, [layout.SHARDS], TRAINING_CODE) as run:
-        job = run.job()
         network, info, cost = train_teacher(
-            job, train, params.teacher, params.network, params.schedule, run.provenance()
+            run.job(), train, params.teacher, params.network, params.schedule, run.provenance()
         )
         save_model(layout.TEACHER, network, info)
         run.write_training_cost(cost)
-        job.finish()
         run.outputs["model"] = layout.TEACHER
 
 
@@ -104,11 +99,9 @@ def guide() -> None:
     inputs = [layout.SHARDS, layout.TEACHER]
     with stage_run("guide", name, params, used, inputs, TRAINING_CODE) as run:
         model = run.load(layout.TEACHER)
-        job = run.job()
-        network, info, cost = train_guide(job, train, model, params.guide, run.provenance())
+        network, info, cost = train_guide(run.job(), train, model, params.guide, run.provenance())
         save_model(out, network, info)
         run.write_training_cost(cost)
-        job.finish()
         run.outputs["model"] = out
 
 
@@ -133,13 +126,11 @@ def halve(steps: int) -> None:
         f"halve@{steps}", f"student-{steps}", params, used, inputs, TRAINING_CODE
     ) as run:
         model = run.load(above)
-        job = run.job()
         network, info, cost = train_halving(
-            job, train, model, steps, rung, params.halve, run.provenance()
+            run.job(), train, model, steps, rung, params.halve, run.provenance()
         )
         save_model(out, network, info)
         run.write_training_cost(cost)
-        job.finish()
         run.outputs["model"] = out
 
 
@@ -221,7 +212,6 @@ def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> 
         cells=found.costs,
     )
     write_cost(layout.cost(f"evaluate-{name}"), cost)
-    shutil.rmtree(run.work, ignore_errors=True)
     run.outputs |= {"metrics": layout.metrics(name), "samples": layout.samples(name)}
     for cell in found.metrics.cells:
         run.final[f"fid/steps_{cell.steps}/w_{cell.w:g}"] = cell.fid

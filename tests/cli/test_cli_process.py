@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,16 +40,24 @@ def test_bench_prints_the_ratios(typed: Typed) -> None:
     assert [name for name, _ in ratios] == ["stage one", "halving"], printed.out
 
 
-def in_another_process(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def start(*command: str, **environment: str) -> subprocess.Popen[str]:
+    """A command on its way, without settings of the caller's."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PDPIPE_", "DVC_"))}
     paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
-    return subprocess.run(
+    return subprocess.Popen(
         command,
         env=kept | paths | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
     )
+
+
+def in_another_process(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command that has ended."""
+    process = start(*command, **environment)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 @contextlib.contextmanager
@@ -113,3 +123,24 @@ def test_training_goes_on_without_its_tracking_server(typed: Typed) -> None:
     assert (typed.root / ".pdpipe/tracking/teacher/metrics.jsonl").read_text().count("loss") == 1
     assert (typed.root / "models/teacher.safetensors").read_bytes() == before
     assert not (typed.root / "mlflow.db").exists()
+
+
+def test_a_kill_while_the_tracking_server_is_slow_loses_no_training(typed: Typed) -> None:
+    """DVC deletes what a killed stage wrote, so the stage has to be able to write it again."""
+    model = typed.root / "models/teacher.safetensors"
+    before = model.read_bytes()
+    model.unlink()
+    with socket.create_server(("127.0.0.1", 0)) as silent, folder(typed.root):
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        stage = start("pdpipe", "teacher", MLFLOW_TRACKING_URI=address)
+        started = time.monotonic()
+        while not model.exists() and stage.poll() is None and time.monotonic() - started < 120:
+            time.sleep(0.01)
+        stage.kill()  # it waits for an answer
+        stage.communicate()
+    assert stage.returncode == -signal.SIGKILL
+    model.unlink()
+    printed = typed.run("teacher")
+    assert "teacher: going on from update 10\n" in printed.err
+    assert model.read_bytes() == before
+    assert not list((typed.root / ".pdpipe/snapshots/teacher").iterdir())

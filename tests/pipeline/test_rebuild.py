@@ -55,11 +55,13 @@ def rebuilt(
 
     dvc = clone.start("dvc", "repro", **TRACKED)
     orphan = trainer_after_snapshot(clone, dvc, snapshot(clone))
-    os.kill(orphan, signal.SIGSTOP)  # it keeps its lock for as long as this takes
-    dvc.kill()
-    dvc.wait()
-    refused = clone.run("dvc", "repro", fails=True)
-    os.kill(orphan, signal.SIGKILL)
+    try:
+        os.kill(orphan, signal.SIGSTOP)  # it keeps its lock for as long as this takes
+        dvc.kill()
+        dvc.wait()
+        refused = clone.run("dvc", "repro", fails=True)
+    finally:
+        os.kill(orphan, signal.SIGKILL)
     dvc.communicate()
 
     return Rebuilt(clone, killed, refused, clone.run("dvc", "repro", PDPIPE_TRACKING="on"))
