@@ -6,12 +6,10 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-import yaml
-
 from pdpipe import layout
 from pdpipe.errors import ModelError, ParamsError, did_you_mean
 from pdpipe.files import write_text
-from pdpipe.params import parse_params, read_params
+from pdpipe.params import read_params
 
 
 def check() -> None:
@@ -46,7 +44,7 @@ def preset(name: str, out: Path, force: bool) -> None:
         if present not in [preset_text(known) for known in preset_names()]:
             raise ParamsError(f"{out} has edits that this would lose: add --force, or give --out")
     write_text(out, text)
-    params = parse_params(yaml.safe_load(text), out)
+    params = read_params(out)
     print(f"wrote {out}: the {name} preset")
     if params.data.source not in ("digits", "folder"):
         print(
@@ -120,7 +118,7 @@ def bench(repeats: int) -> None:
     """Print the cost of an update as a ratio to its network evaluations."""
     params = read_params(layout.PARAMS)
     from pdpipe.runtime import configure, machine
-    from pdpipe.training.bench import bench_snapshots, bench_updates
+    from pdpipe.bench import bench_snapshots, bench_updates
 
     device = configure(params.runtime)
     about = machine(device)

@@ -192,6 +192,7 @@ def _measure(
 
         def bare() -> None:
             teacher_forwards()
+            student.zero_grad(set_to_none=True)
             out = student(*_inputs(student, images, settings.batch_size, device))
             out.square().mean().backward()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pdpipe.params import Params
-from pdpipe.training.bench import bench_snapshots, bench_updates
+from pdpipe.bench import bench_snapshots, bench_updates
 
 CPU = torch.device("cpu")
 
