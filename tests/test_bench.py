@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdpipe.params import Params
 from pdpipe.bench import bench_snapshots, bench_updates
+from pdpipe.params import Params
 
 CPU = torch.device("cpu")
 

@@ -117,8 +117,8 @@ def sample(
 def bench(repeats: int) -> None:
     """Print the cost of an update as a ratio to its network evaluations."""
     params = read_params(layout.PARAMS)
-    from pdpipe.runtime import configure, machine
     from pdpipe.bench import bench_snapshots, bench_updates
+    from pdpipe.runtime import configure, machine
 
     device = configure(params.runtime)
     about = machine(device)

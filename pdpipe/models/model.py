@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -106,7 +107,6 @@ class DiffusionModel:
             )
         return chosen
 
-    @torch.inference_mode()
     def sample(
         self,
         labels: Sequence[int] | Tensor,
@@ -139,19 +139,46 @@ class DiffusionModel:
         """
         chosen, num_steps = self.check_labels(labels), self.resolve_steps(steps)
         self.check_w(w)
-        done = []
-        for start in range(0, len(chosen), batch_size):
+
+        def make(start: int) -> Tensor:
             part = chosen[start : start + batch_size]
             noise = sample_noise(self.info.image_shape, seed, first + start, len(part))
-            with self.autocast():
-                x = sample_ddim(
-                    self.denoiser(part, w),
-                    noise.to(self.device),
-                    num_steps,
-                    self.schedule,
-                    clip=clip,
-                )
-            done.append(x.float().cpu())
+            return self._from_noise(noise, part, w, num_steps, clip)
+
+        done = []
+        for x in _side_by_side(make, range(0, len(chosen), batch_size), self.device):
+            done.append(x)
             if on_batch is not None:
-                on_batch(len(part))
+                on_batch(len(x))
         return torch.cat(done) if done else torch.empty(0, *self.info.image_shape)
+
+    @torch.inference_mode()
+    def _from_noise(
+        self, noise: Tensor, labels: Tensor, w: float, num_steps: int, clip: bool
+    ) -> Tensor:
+        """Images of one batch, float32 on the CPU."""
+        with self.autocast():
+            z_1, denoiser = noise.to(self.device), self.denoiser(labels, w)
+            x = sample_ddim(denoiser, z_1, num_steps, self.schedule, clip=clip)
+        return x.float().cpu()
+
+
+def _side_by_side(
+    make: Callable[[int], Tensor], items: Sequence[int], device: torch.device
+) -> Iterator[Tensor]:
+    """`make(item)` of each item, in order; on the CPU, as many at a time as torch has threads.
+
+    Each then runs on one thread: a small network cannot fill several, and its images do not
+    depend on how many there are.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield from map(make, items)
+        return
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        torch.set_num_threads(1)
+        yield from pool.map(make, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
