@@ -197,6 +197,7 @@ def test_heads_must_fit_wherever_there_is_attention_the_middle_included(
     raw: dict[str, Any],
 ) -> None:
     raw["network"] |= {
+        "base_channels": 32,
         "attention_resolutions": [],
         "channel_multipliers": [1, 2],
         "head_channels": 64,

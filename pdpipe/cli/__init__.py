@@ -126,7 +126,7 @@ def sample(
     w: Annotated[float, typer.Option(help="Guidance weight; 0 is no guidance.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     rows: Annotated[int, typer.Option(help="Images of each label.", min=1)] = 1,
-    clip: Annotated[bool, typer.Option(help="Clip x_hat to [-1, 1] at each step.")] = False,
+    clip: Annotated[bool, typer.Option(help="Clip x_hat to [-1, 1] at each step.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Make images with a student or the teacher, and write them as one picture."""

@@ -114,7 +114,7 @@ class DiffusionModel:
         w: float = 0.0,
         steps: int | None = None,
         seed: int = 0,
-        clip: bool = False,
+        clip: bool = True,
         batch_size: int = 256,
         first: int = 0,
         on_batch: Callable[[int], None] | None = None,
@@ -129,7 +129,7 @@ class DiffusionModel:
             w: guidance weight, 0 for none.
             steps: sampling steps; by default the student's own count, 64 for a teacher.
             seed: of the noise.
-            clip: clip x_hat to [-1, 1] at every step; the students learn from unclipped steps.
+            clip: clip x_hat to [-1, 1] at every step; without it, x may leave that range.
             batch_size: images at a time.
             first: index of the first sample, to go on where another call ended.
             on_batch: called with the number of images of each finished batch.

@@ -163,6 +163,18 @@ def test_clipped_by_default(teacher: DiffusionModel) -> None:
     assert torch.equal(teacher.sample(LABELS, w=4.0, steps=3), clipped)
 
 
+def test_threads_change_speed_and_nothing_else(teacher: DiffusionModel) -> None:
+    """On two threads batches run side by side: the same bits in the same order."""
+    alone = teacher.sample(LABELS, w=1.0, steps=3, batch_size=5)
+    torch.set_num_threads(2)
+    try:
+        together = teacher.sample(LABELS, w=1.0, steps=3, batch_size=5)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(together, alone)
+
+
 def test_batches_are_reported(student: DiffusionModel) -> None:
     counts: list[int] = []
     student.sample(LABELS, batch_size=10, on_batch=counts.append)
