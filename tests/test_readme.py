@@ -30,7 +30,7 @@ def test_the_fid_table_is_the_reports() -> None:
             if row["steps"] and row["w"]
         }
     header, _, *rows = [
-        [cell.strip() for cell in line.strip("| ").split("|")]
+        [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
         for line in marked("table: fid").splitlines()
     ]
     weights = [float(cell.removeprefix("w = ")) for cell in header[1:]]

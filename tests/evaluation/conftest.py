@@ -60,7 +60,7 @@ def classifier(train: ImageSet) -> Classifier:
         torch.manual_seed(0)
         model = Classifier(ClassifierConfig(channels=1, num_classes=10, features=32, dropout=0.2))
         optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
-        for _ in range(80):
+        for _ in range(240):
             chosen = torch.randint(len(train), (64,))
             logits = model(train.images[chosen].float() / 127.5 - 1)[1]
             loss = torch.nn.functional.cross_entropy(logits, train.labels[chosen])
