@@ -29,6 +29,7 @@ LAYERS = {
     "models": 3,
     "training": 4,
     "evaluation": 4,
+    "bench": 5,
     "reporting": 5,
     "cli": 6,
 }

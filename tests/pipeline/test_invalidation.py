@@ -49,7 +49,7 @@ def reruns(
     experiment = ("exp", "run", "--name", "longer", "-S", "ladder.1.updates=12")
     with ThreadPoolExecutor(max_workers=2) as pool:
         started = {
-            "teacher": pool.submit(run, "teacher", ("teacher.learning_rate", 2e-3), "repro"),
+            "teacher": pool.submit(run, "teacher", ("teacher.learning_rate", 1.5e-3), "repro"),
             "evaluation": pool.submit(run, "evaluation", ("evaluation.num_samples", 30), "repro"),
             "rung": pool.submit(run, "rung", None, *experiment),
         }
