@@ -22,7 +22,6 @@ from pdpipe.training.halve import halving_objective
 from pdpipe.training.job import Batch, Job, Objective
 from pdpipe.training.loop import TrainState, make_batch, save_snapshot, update
 from pdpipe.training.optimization import optimization
-from pdpipe.training.snapshots import Snapshots
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,8 @@ def bench_snapshots(params: Params, device: torch.device, repeats: int) -> Snaps
         state = TrainState(student, settings, device)
         batch = make_batch(job, images, settings.batch_size, 0, False)
         update(job, state, _squared_output, batch, settings)  # fills the optimiser's state
-        snapshots = Snapshots(Path(folder), "bench", "bench")
-        snapshots.folder.mkdir(parents=True)
-        times = [
-            _seconds(lambda: save_snapshot(job, state, snapshots), device) for _ in range(repeats)
-        ]
+        with job.snapshots.hold():
+            times = [_seconds(lambda: save_snapshot(job, state), device) for _ in range(repeats)]
     return SnapshotResult(statistics.median(times), params.runtime.snapshot_seconds)
 
 

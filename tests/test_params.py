@@ -240,6 +240,14 @@ def test_a_file_that_is_not_yaml(contents: bytes, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("section", ["  updates: 3\n  updates: 4\n", "  '2': {}\n  \"2\": {}\n"])
+def test_a_key_that_comes_twice(section: str, tmp_path: Path) -> None:
+    """YAML would take the last one without a word; "2" and '2' are the same rung."""
+    (tmp_path / "params.yaml").write_text(f"seed: 0\nladder:\n{section}", encoding="utf-8")
+    with pytest.raises(ParamsError, match=r"key (updates|2) comes twice, again in line 4"):
+        read_params(tmp_path / "params.yaml")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"does not exist here: change to the project's folder"):
         read_params(tmp_path / "params.yaml")

@@ -35,7 +35,7 @@ def test_auto_takes_the_best_there_is() -> None:
     assert resolve_device("cpu") == CPU
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "cuda:77"])
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "cuda:77", "meta"])
 def test_a_device_that_is_not_there(name: str) -> None:
     with pytest.raises(
         ParamsError, match=r"which cannot be used here .* choose auto, cpu"

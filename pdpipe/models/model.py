@@ -97,7 +97,10 @@ class DiffusionModel:
 
     def check_labels(self, labels: Sequence[int] | Tensor) -> Tensor:
         """The labels as int64 (n,); raises ModelError for one that is not a class index."""
-        chosen = torch.as_tensor(labels, dtype=torch.int64).reshape(-1)
+        given = torch.as_tensor(labels)
+        if given.numel() and given.dtype not in (torch.int64, torch.int32, torch.uint8):
+            raise ModelError("labels are class indices: give whole numbers")
+        chosen = given.to(torch.int64).reshape(-1)
         classes = len(self.info.classes)
         bad = chosen[(chosen < 0) | (chosen >= classes)]
         if len(bad):
@@ -135,10 +138,12 @@ class DiffusionModel:
             on_batch: called with the number of images of each finished batch.
 
         Raises:
-            ModelError: a label, w or step count that the model cannot take.
+            ModelError: a label, w, step count or batch size that cannot be used.
         """
         chosen, num_steps = self.check_labels(labels), self.resolve_steps(steps)
         self.check_w(w)
+        if batch_size < 1:
+            raise ModelError(f"the batch size is {batch_size}: use 1 or more")
 
         def make(start: int) -> Tensor:
             part = chosen[start : start + batch_size]

@@ -21,7 +21,6 @@ from pdpipe.errors import TrainingError
 from pdpipe.progress import Progress
 from pdpipe.seeds import derive_seed
 from pdpipe.training.job import Batch, Job, Objective, Optimization
-from pdpipe.training.snapshots import Snapshots
 
 LOG_EVERY = 10  # updates; also how often the loss is checked to be finite
 GRACE_SECONDS = 2.0  # that a snapshot may wait for the next log
@@ -96,32 +95,50 @@ def train(
         KeyboardInterrupt: SIGINT or SIGTERM came; the snapshot is written.
     """
     state = TrainState(network, optimization, job.device, job.runtime.compile)
-    snapshots = job.snapshots
-    with snapshots.hold(), _interruptible() as interrupted:
-        _resume(job, state, snapshots)
+    with job.snapshots.hold(), _interruptible() as interrupted:
+        _resume(job, state)
         with Progress(job.stage, optimization.updates, "updates", done=state.step) as progress:
-            last_snapshot = last_update = time.monotonic()
-            losses: list[torch.Tensor] = []
+            pace = _Pace(job, state, optimization, progress)
             while state.step < optimization.updates:
                 batch = make_batch(job, images, optimization.batch_size, state.step, flip)
-                losses.append(update(job, state, objective, batch, optimization))
-                now = time.monotonic()
-                state.seconds, last_update = state.seconds + now - last_update, now
+                loss = update(job, state, objective, batch, optimization)
                 stopping = interrupted.is_set()  # asked once: the signal may come at any line
-                ending = state.step == optimization.updates
-                waited = now - last_snapshot - job.runtime.snapshot_seconds
-                if len(losses) == LOG_EVERY or waited > GRACE_SECONDS or ending or stopping:
-                    loss = _mean_loss(job, losses, state.step)
-                    rate = optimization.rate(state.step - 1)
-                    job.tracker.log(state.step, {"loss": loss, "learning_rate": rate})
-                    progress.advance(len(losses), f"loss {loss:.4f}")
-                    losses = []
-                if (waited >= 0 and not losses) or ending or stopping:
-                    save_snapshot(job, state, snapshots)
-                    last_snapshot = time.monotonic()
+                pace.after_update(loss, ending=stopping or state.step == optimization.updates)
                 if stopping:
                     raise KeyboardInterrupt
         return state.averaged(), state.seconds
+
+
+class _Pace:
+    """When to log and when to write a snapshot: asked after every update."""
+
+    def __init__(
+        self, job: Job, state: TrainState[Any], optimization: Optimization, progress: Progress
+    ) -> None:
+        self.job, self.state, self.optimization, self.progress = job, state, optimization, progress
+        self.losses: list[torch.Tensor] = []  # since the last log
+        self.last_snapshot = self.last_update = time.monotonic()
+
+    def after_update(self, loss: torch.Tensor, ending: bool) -> None:
+        """Log every few updates, write a snapshot when one is due, and both when `ending`."""
+        now = time.monotonic()
+        self.state.seconds += now - self.last_update
+        self.last_update = now
+        self.losses.append(loss)
+        waited = now - self.last_snapshot - self.job.runtime.snapshot_seconds
+        if len(self.losses) == LOG_EVERY or waited > GRACE_SECONDS or ending:
+            self._log()
+        if (waited >= 0 and not self.losses) or ending:
+            save_snapshot(self.job, self.state)
+            self.last_snapshot = time.monotonic()
+
+    def _log(self) -> None:
+        step = self.state.step
+        loss = _mean_loss(self.job, self.losses, step)
+        rate = self.optimization.rate(step - 1)
+        self.job.tracker.log(step, {"loss": loss, "learning_rate": rate})
+        self.progress.advance(len(self.losses), f"loss {loss:.4f}")
+        self.losses = []
 
 
 def make_batch(job: Job, images: ImageSet, size: int, step: int, flip: bool) -> Batch:
@@ -183,19 +200,19 @@ def _conditions(job: Job) -> dict[str, str]:
     }
 
 
-def save_snapshot(job: Job, state: TrainState[Any], snapshots: Snapshots) -> None:
+def save_snapshot(job: Job, state: TrainState[Any]) -> None:
     """Write the snapshot, then hand over the metrics logged up to it."""
     saved = {
         **state.state_dict(),
         "tracker": job.tracker.state_dict(),
         "conditions": _conditions(job),
     }
-    snapshots.save(saved)
+    job.snapshots.save(saved)
     job.tracker.publish()
 
 
-def _resume(job: Job, state: TrainState[Any], snapshots: Snapshots) -> None:
-    saved = snapshots.load()
+def _resume(job: Job, state: TrainState[Any]) -> None:
+    saved = job.snapshots.load()
     if saved is None:
         return
     state.load_state_dict(saved)

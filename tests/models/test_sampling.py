@@ -224,6 +224,17 @@ def test_label_outside_the_classes(label: int, student: DiffusionModel) -> None:
         student.sample([3, label])
 
 
+@pytest.mark.parametrize("labels", [[1.5], [2.0], torch.tensor([0.1]), [True]])
+def test_a_label_that_is_no_whole_number(labels: object, student: DiffusionModel) -> None:
+    with pytest.raises(ModelError, match=r"labels are class indices: give whole numbers"):
+        student.sample(labels)  # type: ignore[arg-type]
+
+
+def test_no_batch(student: DiffusionModel) -> None:
+    with pytest.raises(ModelError, match=r"the batch size is 0: use 1 or more"):
+        student.sample([3], batch_size=0)
+
+
 @pytest.mark.parametrize("steps", [0, -3])
 def test_no_steps(steps: int, student: DiffusionModel) -> None:
     with pytest.raises(ModelError, match=rf"the number of steps is {steps}: use 1 or more"):

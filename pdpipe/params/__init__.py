@@ -1,0 +1,44 @@
+"""`params.yaml`: the only place where a setting is read.
+
+Unknown keys, wrong types, ranges and combinations raise `ParamsError`, one sentence that names the
+key and the mend.
+"""
+
+from pdpipe.params.models import (
+    DataParams,
+    EvaluationParams,
+    ExtractorParams,
+    GuideParams,
+    HalveParams,
+    NetworkParams,
+    OptimizerParams,
+    Params,
+    Rung,
+    RuntimeParams,
+    ScheduleParams,
+    Section,
+    TeacherParams,
+    chain_id,
+    chain_params,
+)
+from pdpipe.params.reading import parse_params, read_params
+
+__all__ = [
+    "DataParams",
+    "EvaluationParams",
+    "ExtractorParams",
+    "GuideParams",
+    "HalveParams",
+    "NetworkParams",
+    "OptimizerParams",
+    "Params",
+    "Rung",
+    "RuntimeParams",
+    "ScheduleParams",
+    "Section",
+    "TeacherParams",
+    "chain_id",
+    "chain_params",
+    "parse_params",
+    "read_params",
+]

@@ -1,0 +1,118 @@
+"""The combinations of settings that cannot be run, each refused in one sentence with its mend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pdpipe.errors import ParamsError, did_you_mean
+
+if TYPE_CHECKING:
+    from pdpipe.params.models import Params
+
+
+def check_network(p: Params) -> None:
+    """Every level but the last halves the image; attention sits at a side that occurs."""
+    halvings = len(p.network.channel_multipliers) - 1
+    if p.data.image_size % 2**halvings:
+        raise ParamsError(
+            f"data.image_size {p.data.image_size} cannot be halved {halvings} times, once for each "
+            f"level of network.channel_multipliers but the last: use a multiple of {2**halvings} "
+            "or fewer levels"
+        )
+    sides = [p.data.image_size // 2**level for level in range(halvings + 1)]
+    for side in p.network.attention_resolutions:
+        if side not in sides:
+            raise ParamsError(
+                f"network.attention_resolutions has {side}, but the image sides in the network "
+                f"are {', '.join(map(str, sides))}: choose from those"
+            )
+    for side, multiplier in zip(sides, p.network.channel_multipliers, strict=True):
+        width = p.network.base_channels * multiplier
+        attended = side == sides[-1] or side in p.network.attention_resolutions  # the middle always
+        if attended and width % p.network.head_channels:
+            raise ParamsError(
+                f"network.head_channels {p.network.head_channels} does not divide the level width "
+                f"{width} (base_channels x multiplier): use a divisor of it"
+            )
+    if not p.network.conditional and (p.guide.w_max > 0 or any(p.evaluation.w)):
+        raise ParamsError(
+            "network.conditional is false, so there is nothing to guide: set guide.w_min and "
+            "guide.w_max to 0.0 and evaluation.w to [0.0], or make the network conditional"
+        )
+    if p.guide.w_max > 0 and p.teacher.label_dropout == 0:
+        raise ParamsError(
+            "teacher.label_dropout is 0, so the teacher never learns the unconditional model that "
+            "guidance needs: set it to about 0.1, or guide.w_max to 0.0"
+        )
+    if p.teacher.parameterization == "eps":
+        _check_eps(p)
+
+
+def _check_eps(p: Params) -> None:
+    if p.ladder:
+        raise ParamsError(
+            "teacher.parameterization is eps, which cannot be distilled to few steps (at t = 1 its "
+            "error is magnified by 1/alpha = 2e4): use v or x, or empty the ladder (`ladder: {}`)"
+        )
+
+
+def check_ladder(p: Params) -> None:
+    """Every `from` exists, is a larger multiple, and leads to guide.steps without a circle."""
+    counts = {str(p.guide.steps), *p.ladder}
+    for key, rung in p.ladder.items():
+        where = f'ladder."{key}"'
+        if not key.isdecimal() or int(key) < 1 or str(int(key)) != key:
+            raise ParamsError(f"{where} must be a whole number of steps, 1 or more, in quotes")
+        if int(key) == p.guide.steps:
+            raise ParamsError(
+                f"{where} is guide.steps, the stage-one student's own count: remove this rung"
+            )
+        if rung.from_ not in counts:
+            raise ParamsError(
+                f'{where}.from is "{rung.from_}", which is neither guide.steps '
+                f"({p.guide.steps}) nor a rung: {did_you_mean(rung.from_, sorted(counts))}"
+            )
+    for key in p.ladder:
+        _check_leads_to_top(p, key)
+    for key, rung in p.ladder.items():
+        if int(rung.from_) <= int(key) or int(rung.from_) % int(key):
+            raise ParamsError(
+                f'ladder."{key}".from is "{rung.from_}": the teacher must take a multiple of '
+                f"{key} steps (2 x {key} = {2 * int(key)} halves them)"
+            )
+
+
+def _check_leads_to_top(p: Params, key: str) -> None:
+    path = [key]
+    while path[-1] != str(p.guide.steps):
+        path.append(p.ladder[path[-1]].from_)
+        if path[-1] in path[:-1]:
+            raise ParamsError(
+                f"the ladder is circular ({' <- '.join(path)}): let every `from` lead up to "
+                f'"{p.guide.steps}" (guide.steps)'
+            )
+
+
+def check_evaluation(p: Params) -> None:
+    """Each value once, w in the students' range, every rung beside the teacher at its steps."""
+    e = p.evaluation
+    for key, values in (("w", e.w), ("teacher_steps", e.teacher_steps)):
+        if len(set(values)) != len(values):
+            raise ParamsError(f"evaluation.{key} repeats a value: list each one once")
+    outside = [w for w in e.w if not p.guide.w_min <= w <= p.guide.w_max]
+    if outside:
+        raise ParamsError(
+            f"evaluation.w has {outside[0]}, outside the range the students are trained on "
+            f"(guide.w_min {p.guide.w_min} to guide.w_max {p.guide.w_max}): remove it or widen that"
+        )
+    absent = [n for n in p.rungs() if n not in e.teacher_steps]
+    if absent:
+        raise ParamsError(
+            f"evaluation.teacher_steps lacks {absent[0]}, a rung of the ladder, so that student "
+            "would have nothing to stand beside: add it"
+        )
+    if e.paired_samples > e.num_samples:
+        raise ParamsError(
+            f"evaluation.paired_samples ({e.paired_samples}) is above evaluation.num_samples "
+            f"({e.num_samples}): lower it"
+        )

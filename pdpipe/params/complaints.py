@@ -1,0 +1,54 @@
+"""Pydantic's complaints in our words: one sentence with the key and the mend."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pdpipe.errors import did_you_mean
+from pdpipe.params.models import Params, Rung
+
+
+def one_sentence(error: ValidationError) -> str:
+    """The first complaint of pydantic, as `section.key: what is wrong, how to mend it`."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    kind, given = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        *parents, name = (str(part) for part in problem["loc"])
+        return f"unknown key {where}: {did_you_mean(name, _known_keys(parents))}"
+    if kind == "missing":
+        return f"{where} is missing: add it (`pdpipe preset digits` shows every key)"
+    if kind == "literal_error":
+        expected = str(problem["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+        return f"{where} is {given!r}: {did_you_mean(str(given), expected.split(', '))}"
+    if kind in ("float_type", "int_type") and isinstance(given, str) and _is_number(given):
+        number = float(given)
+        shown = int(number) if kind == "int_type" and number.is_integer() else number
+        return f"{where} is the text {given!r}: write it as {shown!r} without quotes"
+    if kind == "string_type" and isinstance(given, int):
+        return f'{where} is {given!r}, a number: write it in quotes, "{given}"'
+    return f"{where}: {_lower_first(str(problem['msg']))}, got {given!r}"
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    model: Any = Params
+    for part in parents:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else Rung
+        model = annotation if isinstance(annotation, type) else Rung
+        if not issubclass(model, BaseModel):
+            model = Rung
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

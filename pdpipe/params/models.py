@@ -1,0 +1,193 @@
+"""The sections of `params.yaml` as frozen, validated models.
+
+Every field is required: what is not in the file would be invisible to `dvc params diff`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pdpipe.errors import ParamsError
+from pdpipe.files import digest
+from pdpipe.params.checks import check_evaluation, check_ladder, check_network
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+LossWeight = Literal["constant", "snr", "snr_truncated", "snr_plus_one"]
+Parameterization = Literal["v", "x", "eps"]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys forbidden, immutable, no coercion of types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataParams(Section):
+    """Stage `prepare`: the source and its shards."""
+
+    source: str
+    path: str
+    image_size: Count
+    channels: Literal[1, 3]
+    heldout_fraction: Annotated[float, Field(gt=0.0, le=0.5)]
+    images_per_shard: Count
+
+
+class ExtractorParams(Section):
+    """Stage `extractor`: the small classifier whose features the metrics use."""
+
+    features: Count
+    updates: Count
+    batch_size: Count
+    learning_rate: Positive
+    dropout: Fraction
+    label_smoothing: Fraction
+    min_accuracy: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class NetworkParams(Section):
+    """The U-Net that teacher and students share."""
+
+    base_channels: Annotated[int, Field(ge=4, multiple_of=4)]
+    channel_multipliers: Annotated[list[Count], Field(min_length=1)]
+    blocks_per_level: Count
+    attention_resolutions: list[Count]
+    head_channels: Count
+    embedding_channels: Annotated[int, Field(ge=2, multiple_of=2)]
+    resample_blocks: bool
+    conditional: bool
+
+
+class ScheduleParams(Section):
+    """The noise schedule."""
+
+    name: Literal["cosine"]
+    log_snr_min: Annotated[float, Field(ge=-30.0, le=-5.0)]
+    log_snr_max: Annotated[float, Field(ge=5.0, le=30.0)]
+
+
+class OptimizerParams(Section):
+    """What every diffusion training stage sets about its optimiser."""
+
+    batch_size: Count
+    warmup: Annotated[int, Field(ge=0)]
+    anneal: Annotated[float, Field(ge=0.0, le=1.0)]
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    grad_clip: Positive
+    ema_decay: Fraction
+
+
+class TeacherParams(OptimizerParams):
+    """Stage `teacher`."""
+
+    parameterization: Parameterization
+    loss_weight: LossWeight
+    label_dropout: Fraction
+    dropout: Fraction
+    flip: bool
+    updates: Count
+    learning_rate: Positive
+
+
+class GuideParams(OptimizerParams):
+    """Stage `guide`: stage one of the distillation."""
+
+    steps: Count
+    w_min: Annotated[float, Field(ge=0.0)]
+    w_max: float
+    w_frequencies: Count
+    loss_weight: LossWeight
+    updates: Count
+    learning_rate: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GuideParams:
+        if self.w_min > self.w_max:
+            raise ParamsError(
+                f"guide.w_min ({self.w_min}) is above guide.w_max ({self.w_max}): swap them"
+            )
+        return self
+
+
+class HalveParams(OptimizerParams):
+    """Stage `halve`: what all rungs of stage two share."""
+
+    loss_weight: LossWeight
+
+
+class Rung(Section):
+    """One rung of the ladder: a student distilled from the one at `from_` steps."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    from_: Annotated[str, Field(alias="from")]
+    updates: Count
+    learning_rate: Positive
+
+
+class EvaluationParams(Section):
+    """The evaluation stages."""
+
+    num_samples: Annotated[int, Field(ge=2)]
+    batch_size: Count
+    seed: Annotated[int, Field(ge=0)]
+    w: Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
+    teacher_steps: Annotated[list[Count], Field(min_length=1)]
+    clip: bool
+    paired_samples: Count
+
+
+class RuntimeParams(Section):
+    """Where and how it runs; `PDPIPE_<NAME>` in the environment overrides each field."""
+
+    device: str
+    threads: Annotated[int, Field(ge=0)]
+    workers: Annotated[int, Field(ge=0)]
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
+    snapshot_seconds: Positive
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0)]
+    data: DataParams
+    extractor: ExtractorParams
+    network: NetworkParams
+    schedule: ScheduleParams
+    teacher: TeacherParams
+    guide: GuideParams
+    halve: HalveParams
+    ladder: dict[str, Rung]
+    evaluation: EvaluationParams
+    runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Params:
+        check_network(self)
+        check_ladder(self)
+        check_evaluation(self)
+        return self
+
+    def rungs(self) -> list[int]:
+        """The ladder's step counts, most steps first."""
+        return sorted((int(key) for key in self.ladder), reverse=True)
+
+    def student_steps(self) -> list[int]:
+        """Every student's step count: the stage-one student's, then the rungs."""
+        return [self.guide.steps, *self.rungs()]
+
+
+def chain_params(params: Params) -> dict[str, Any]:
+    """Everything in params that can change a result (all but `runtime`), as plain values."""
+    return params.model_dump(exclude={"runtime"}, by_alias=True)
+
+
+def chain_id(params: Params, data_digest: str) -> str:
+    """The identity of a chain: a digest (16 hex digits) of its params and of its data."""
+    return digest({"params": chain_params(params), "data": data_digest})[:16]

@@ -1,0 +1,110 @@
+"""From a params file and the environment to validated models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pdpipe.errors import ParamsError
+from pdpipe.params.complaints import one_sentence
+from pdpipe.params.models import Params, RuntimeParams
+
+
+def read_params(path: Path = Path("params.yaml")) -> Params:
+    """The validated contents of a params file.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or says something that cannot be run.
+    """
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{path} does not exist here: change to the project's folder, or write one with "
+            "`pdpipe preset digits`"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise ParamsError(f"{path} is not valid YAML: {detail}") from None
+    return parse_params(raw, path)
+
+
+def parse_params(raw: object, path: Path = Path("params.yaml")) -> Params:
+    """The validated models of a params file's parsed YAML; raises `ParamsError`."""
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{path} holds no settings: write one with `pdpipe preset digits`")
+    _check_keys_are_text(raw, path)
+    with_environment = _with_environment(raw)
+    try:
+        return Params.model_validate(with_environment)
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {one_sentence(error)}") from None
+
+
+class _OneOfEachKey(yaml.SafeLoader):
+    """The safe loader, which otherwise takes the last of two equal keys without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node; raises a YAMLError that says where a key comes again."""
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else key
+            if name in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"key {key.value} comes twice, again in line {line}")
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _check_keys_are_text(raw: dict[Any, Any], path: Path) -> None:
+    ladder = raw.get("ladder")
+    for key in ladder if isinstance(ladder, dict) else ():
+        if not isinstance(key, str):
+            raise ParamsError(
+                f'{path}: ladder key {key} must be quoted, "{key}": DVC drops unquoted number keys'
+            )
+
+
+def _with_environment(raw: dict[Any, Any]) -> dict[Any, Any]:
+    """`raw` with `runtime` fields replaced by PDPIPE_DEVICE, PDPIPE_THREADS, … where set."""
+    runtime = raw.get("runtime")
+    if not isinstance(runtime, dict):
+        return raw
+    changed = dict(runtime)
+    for name in RuntimeParams.model_fields:
+        variable = f"PDPIPE_{name.upper()}"
+        if variable in os.environ:
+            changed[name] = _environment_value(variable, name)
+    return {**raw, "runtime": changed}
+
+
+def _environment_value(variable: str, name: str) -> object:
+    text = os.environ[variable]
+    try:
+        value = yaml.safe_load(text)
+        RuntimeParams.model_validate({**_RUNTIME_DEFAULTS, name: value})
+    except yaml.YAMLError:
+        raise ParamsError(
+            f"environment variable {variable} is {text!r}, which is not valid YAML: give a plain "
+            f"value such as {_RUNTIME_DEFAULTS[name]}"
+        ) from None
+    except ValidationError as error:
+        sentence = one_sentence(error).replace(name, variable, 1)
+        raise ParamsError(f"environment variable {sentence}") from None
+    return value
+
+
+_RUNTIME_DEFAULTS: dict[str, Any] = {
+    "device": "auto",
+    "threads": 0,
+    "workers": 0,
+    "precision": "float32",
+    "compile": False,
+    "snapshot_seconds": 10.0,
+}
