@@ -98,7 +98,8 @@ class DiffusionModel:
     def check_labels(self, labels: Sequence[int] | Tensor) -> Tensor:
         """The labels as int64 (n,); raises ModelError for one that is not a class index."""
         given = torch.as_tensor(labels)
-        if given.numel() and given.dtype not in (torch.int64, torch.int32, torch.uint8):
+        no_index = given.is_floating_point() or given.is_complex() or given.dtype == torch.bool
+        if given.numel() and no_index:
             raise ModelError("labels are class indices: give whole numbers")
         chosen = given.to(torch.int64).reshape(-1)
         classes = len(self.info.classes)

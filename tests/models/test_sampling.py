@@ -230,6 +230,11 @@ def test_a_label_that_is_no_whole_number(labels: object, student: DiffusionModel
         student.sample(labels)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_of_any_whole_kind(kind: torch.dtype, student: DiffusionModel) -> None:
+    assert torch.equal(student.check_labels(torch.tensor([3, 9], dtype=kind)), torch.tensor([3, 9]))
+
+
 def test_no_batch(student: DiffusionModel) -> None:
     with pytest.raises(ModelError, match=r"the batch size is 0: use 1 or more"):
         student.sample([3], batch_size=0)
