@@ -42,9 +42,9 @@ def extractor() -> None:
 @app.command(rich_help_panel=STAGES)
 def reference() -> None:
     """Measure the real images once: reference statistics and the floor."""
-    from pdpipe.cli import stages
+    from pdpipe.cli import evaluations
 
-    stages.reference()
+    evaluations.reference()
 
 
 @app.command(rich_help_panel=STAGES)
@@ -74,25 +74,25 @@ def halve(steps: Steps) -> None:
 @app.command(rich_help_panel=STAGES)
 def evaluate_teacher() -> None:
     """Measure the teacher by guided DDIM at every step count of the settings."""
-    from pdpipe.cli import stages
+    from pdpipe.cli import evaluations
 
-    stages.evaluate_teacher()
+    evaluations.evaluate_teacher()
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate(steps: Steps) -> None:
     """Measure one student at every guidance weight of the settings."""
-    from pdpipe.cli import stages
+    from pdpipe.cli import evaluations
 
-    stages.evaluate_student(steps)
+    evaluations.evaluate_student(steps)
 
 
 @app.command(rich_help_panel=STAGES)
 def report() -> None:
     """Write reports/: tables, curves, sample grids, one HTML page."""
-    from pdpipe.cli import stages
+    from pdpipe.cli import evaluations
 
-    stages.report()
+    evaluations.report()
 
 
 @app.command(rich_help_panel=TOOLS)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pdpipe
 from pdpipe import layout
+from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.files import digest, digest_file, digest_paths, write_json
 from pdpipe.params import Params, chain_id, read_params
 from pdpipe.runtime import autocast, configure, machine
@@ -164,3 +165,13 @@ def digest_input(path: Path) -> str:
 
         return read_manifest(path).digest
     return digest_file(path) if path.is_file() else ""
+
+
+def check_rung(params: Params, steps: int) -> None:
+    """Refuse a step count that is no rung of the ladder."""
+    if str(steps) not in params.ladder:
+        known = ", ".join(map(str, params.rungs())) or "none"
+        raise ParamsError(
+            f"--steps {steps} is not a rung of the ladder in {layout.PARAMS} (rungs: {known}): "
+            f"{did_you_mean(str(steps), params.ladder)}"
+        )

@@ -43,3 +43,13 @@ def test_dropout_only_while_training() -> None:
     assert not torch.equal(network(x)[1], network(x)[1])
     network.eval()
     assert torch.equal(network(x)[1], network(x)[1])
+
+
+def test_in_use_an_image_is_measured_by_itself_and_its_contrast_counts() -> None:
+    network, x = classifier(), torch.rand(64, 1, 8, 8) * 2 - 1
+    for _ in range(3):
+        network(x)  # moves the running statistics of its batch normalisations
+    network.eval()
+    alone, faint = network(x[:1])[0], network(0.5 * x[:1])[0]
+    torch.testing.assert_close(alone, network(x)[0][:1])
+    assert (faint - alone).abs().max() > 0.1 * alone.abs().max()
