@@ -134,7 +134,8 @@ class DiffusionModel:
             steps: sampling steps; by default the student's own count, 64 for a teacher.
             seed: of the noise.
             clip: clip x_hat to [-1, 1] at every step; without it, x may leave that range.
-            batch_size: images at a time.
+            batch_size: images that the network sees at a time; a guided teacher sees each twice,
+                and makes half as many.
             first: index of the first sample, to go on where another call ended.
             on_batch: called with the number of images of each finished batch.
 
@@ -146,13 +147,15 @@ class DiffusionModel:
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}: use 1 or more")
 
+        size = max(batch_size // self.evaluations_per_step(w), 1)
+
         def make(start: int) -> Tensor:
-            part = chosen[start : start + batch_size]
+            part = chosen[start : start + size]
             noise = sample_noise(self.info.image_shape, seed, first + start, len(part))
             return self._from_noise(noise, part, w, num_steps, clip)
 
         done = []
-        for x in _side_by_side(make, range(0, len(chosen), batch_size), self.device):
+        for x in _side_by_side(make, range(0, len(chosen), size), self.device):
             done.append(x)
             if on_batch is not None:
                 on_batch(len(x))
