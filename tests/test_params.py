@@ -128,7 +128,7 @@ COMBINATIONS = [
     (
         "network.head_channels",
         24,
-        "head_channels 24 does not divide the level width 32 .*use a div",
+        "head_channels 24 does not divide the level width 64 .*use a div",
     ),
     (
         "network.conditional",
