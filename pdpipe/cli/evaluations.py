@@ -12,6 +12,7 @@ from pdpipe.cli.run import (
     StageRun,
     check_rung,
     digest_input,
+    load_images,
     read_stage_params,
     stage_run,
 )
@@ -25,16 +26,12 @@ if TYPE_CHECKING:
 def reference() -> None:
     """Stage `reference`."""
     params = read_stage_params()
-    from pdpipe.data import load_split
     from pdpipe.evaluation.records import write_metrics
     from pdpipe.evaluation.reference import build_reference, floor_record, save_reference
     from pdpipe.files import digest_file
     from pdpipe.models import load_classifier
 
-    train, heldout = (
-        load_split(layout.SHARDS, split, workers=params.runtime.workers)
-        for split in ("train", "heldout")
-    )
+    train, heldout = load_images(params, "train"), load_images(params, "heldout")
     inputs = [layout.SHARDS, layout.EXTRACTOR]
     with stage_run("reference", "reference", params, {}, inputs, EVALUATION_CODE) as run:
         classifier, info = load_classifier(layout.EXTRACTOR, device=str(run.device))

@@ -21,6 +21,7 @@ from pdpipe.runtime import autocast, configure, machine
 if TYPE_CHECKING:
     import torch
 
+    from pdpipe.data import ImageSet
     from pdpipe.models import DiffusionModel
     from pdpipe.tracking import StageTracker
     from pdpipe.training import Job, TrainingCost
@@ -165,6 +166,13 @@ def digest_input(path: Path) -> str:
 
         return read_manifest(path).digest
     return digest_file(path) if path.is_file() else ""
+
+
+def load_images(params: Params, split: str) -> ImageSet:
+    """A whole split of the chain's shards, `train` or `heldout`, whatever stage asks for it."""
+    from pdpipe.data import load_split
+
+    return load_split(layout.SHARDS, split, workers=params.runtime.workers)
 
 
 def check_rung(params: Params, steps: int) -> None:

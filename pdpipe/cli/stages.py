@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from pdpipe import layout
-from pdpipe.cli.run import DATA_CODE, TRAINING_CODE, check_rung, read_stage_params, stage_run
+from pdpipe.cli.run import (
+    DATA_CODE,
+    TRAINING_CODE,
+    check_rung,
+    load_images,
+    read_stage_params,
+    stage_run,
+)
 from pdpipe.progress import Progress
 
 
@@ -26,14 +33,10 @@ def prepare() -> None:
 def extractor() -> None:
     """Stage `extractor`."""
     params = read_stage_params()
-    from pdpipe.data import load_split
     from pdpipe.models import save_classifier
     from pdpipe.training import train_extractor
 
-    train, heldout = (
-        load_split(layout.SHARDS, split, workers=params.runtime.workers)
-        for split in ("train", "heldout")
-    )
+    train, heldout = load_images(params, "train"), load_images(params, "heldout")
     used = {"seed": params.seed, "extractor": params.extractor.model_dump()}
     with stage_run("extractor", "extractor", params, used, [layout.SHARDS], TRAINING_CODE) as run:
         network, info, cost = train_extractor(
@@ -48,11 +51,10 @@ def extractor() -> None:
 def teacher() -> None:
     """Stage `teacher`."""
     params = read_stage_params()
-    from pdpipe.data import load_split
     from pdpipe.models import save_model
     from pdpipe.training import train_teacher
 
-    train = load_split(layout.SHARDS, "train", workers=params.runtime.workers)
+    train = load_images(params, "train")
     used = {
         "seed": params.seed,
         "teacher": params.teacher.model_dump(),
@@ -71,11 +73,10 @@ def teacher() -> None:
 def guide() -> None:
     """Stage `guide`."""
     params = read_stage_params()
-    from pdpipe.data import load_split
     from pdpipe.models import save_model
     from pdpipe.training import train_guide
 
-    train = load_split(layout.SHARDS, "train", workers=params.runtime.workers)
+    train = load_images(params, "train")
     used = {"seed": params.seed, "guide": params.guide.model_dump()}
     name, out = f"student-{params.guide.steps}", layout.student(params.guide.steps)
     inputs = [layout.SHARDS, layout.TEACHER]
@@ -91,11 +92,10 @@ def halve(steps: int) -> None:
     """Stage `halve`: one rung of the ladder."""
     params = read_stage_params()
     check_rung(params, steps)
-    from pdpipe.data import load_split
     from pdpipe.models import save_model
     from pdpipe.training import train_halving
 
-    train = load_split(layout.SHARDS, "train", workers=params.runtime.workers)
+    train = load_images(params, "train")
     rung = params.ladder[str(steps)]
     used = {
         "seed": params.seed,
