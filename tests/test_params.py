@@ -176,6 +176,11 @@ def pattern(sentence: str) -> str:
     return ".*".join(re.escape(part) for part in sentence.split(".*"))
 
 
+def test_a_mistyped_key_is_named_not_the_one_that_it_leaves_missing(raw: dict[str, Any]) -> None:
+    raw["teacher"]["label_dropuot"] = raw["teacher"].pop("label_dropout")
+    assert "unknown key teacher.label_dropuot: did you mean 'label_dropout'?" in complaint(raw)
+
+
 @pytest.mark.parametrize(("key", "value", "sentence"), SINGLE_KEYS + COMBINATIONS)
 def test_a_mistake_gets_its_sentence(
     key: str, value: object, sentence: str, raw: dict[str, Any]

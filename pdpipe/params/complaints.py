@@ -12,8 +12,13 @@ from pdpipe.params.models import Params, Rung
 
 
 def one_sentence(error: ValidationError) -> str:
-    """The first complaint of pydantic, as `section.key: what is wrong, how to mend it`."""
-    problem = error.errors(include_url=False)[0]
+    """One complaint of pydantic, as `section.key: what is wrong, how to mend it`.
+
+    An unknown key comes before all others: a mistyped key is unknown and leaves the right one
+    missing, and it is the mistyped one that has to be mended.
+    """
+    problems = error.errors(include_url=False)
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     where = ".".join(str(part) for part in problem["loc"])
     kind, given = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
