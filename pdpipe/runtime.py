@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import platform
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,13 @@ from pdpipe.params import RuntimeParams
 
 if TYPE_CHECKING:
     import torch
+
+# Parameters of glibc's mallopt, and what to set them to, in bytes.
+_MALLOC_SETTINGS = {
+    -3: 32 << 20,  # M_MMAP_THRESHOLD: blocks up to here come from the heap; the most glibc takes
+    -1: 1 << 30,  # M_TRIM_THRESHOLD: of the heap, this much is kept when it is free
+    -2: 64 << 20,  # M_TOP_PAD: and it grows by this much at a time
+}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -38,15 +46,29 @@ def resolve_device(name: str) -> torch.device:
 
 
 def configure(runtime: RuntimeParams) -> torch.device:
-    """Apply threads and matrix precision to this process; returns the device to use."""
+    """Apply threads and memory settings to this process; returns the device to use."""
     import torch
 
+    keep_freed_memory()
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     device = resolve_device(runtime.device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     return device
+
+
+def keep_freed_memory() -> bool:
+    """Have malloc keep the memory that tensors free; False where it is not glibc's.
+
+    By default glibc hands large blocks back to the system and takes the next ones page by page:
+    thousands of page faults in each pass through a small network, a tenth to a fifth of its time.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return False
+    return all([mallopt(name, size) for name, size in _MALLOC_SETTINGS.items()])
 
 
 def autocast(

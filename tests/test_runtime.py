@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -72,3 +75,26 @@ def test_the_machine_is_described_in_plain_values() -> None:
     assert found["torch"] == torch.__version__
     assert found["python"] == platform.python_version()
     assert found["name"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_freed_memory_is_kept() -> None:
+    """In a process that would give back every block: 8 MB again and again, pages taken once."""
+    gives_back = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+    script = """
+import resource, sys, torch
+if sys.argv[1] == "keep":
+    from pdpipe.runtime import keep_freed_memory
+    assert keep_freed_memory()
+def work():
+    a = [torch.ones(2**21) for _ in range(4)]
+for _ in range(3): work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10): work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {}
+    for how in ("keep", "leave"):
+        command, environment = [sys.executable, "-c", script, how], {**os.environ, **gives_back}
+        faults[how] = int(subprocess.check_output(command, env=environment, text=True))
+    assert faults["keep"] < 100 < faults["leave"], faults
