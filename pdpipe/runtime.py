@@ -68,7 +68,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return False
-    return all([mallopt(name, size) for name, size in _MALLOC_SETTINGS.items()])
+    return min(mallopt(name, size) for name, size in _MALLOC_SETTINGS.items()) == 1
 
 
 def autocast(

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pdpipe.errors import ParamsError
+from pdpipe.tracking.courier import Courier
 from pdpipe.tracking.local import LocalLog
 from pdpipe.tracking.names import legal_folder
 from pdpipe.tracking.provenance import provenance_tags
-from pdpipe.tracking.publisher import MlflowPublisher
 from pdpipe.tracking.server import server_address, set_environment
 from pdpipe.tracking.tracker import StageTracker
 
@@ -30,7 +30,7 @@ def open_tracker(
 ) -> StageTracker:
     """The tracker of one run of `stage`, its local files in `.pdpipe/tracking/<stage>/`.
 
-    MLflow is imported and connected on a background thread; this comes back at once.
+    MLflow is imported and connected in a process of its own; this comes back at once.
 
     Args:
         stage: the stage's name, `halve@4`; it is the run's name too.
@@ -50,12 +50,12 @@ def open_tracker(
     all_tags = {**provenance_tags(stage, directory), **(tags or {})}
     if chain is not None:
         all_tags["pdpipe.first_chain"] = chain
-    publisher = None
+    courier = None
     if is_tracking_on():
         set_environment()
         record = (folder / local.metrics_path.name).as_posix()
-        publisher = MlflowPublisher(server_address(directory), record, say or say_on_stderr)
-    return StageTracker(stage, params, all_tags, local, publisher)
+        courier = Courier(server_address(directory), record, directory, say or say_on_stderr)
+    return StageTracker(stage, params, all_tags, local, courier)
 
 
 def is_tracking_on() -> bool:

@@ -1,4 +1,4 @@
-"""Brings the server up to the local record from a background thread: nobody waits for MLflow."""
+"""Brings the server up to what was handed over, from a background thread; see `courier.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from pdpipe.tracking.local import Point
-from pdpipe.tracking.server import Connection, ServerAddress, connect, say_away
+from pdpipe.tracking.server import Connection, ServerAddress, connect
 from pdpipe.tracking.server_run import Ending, RunDescription, ServerRun, open_run
 
-# How long a stage waits at its end, in seconds:
-_PATIENCE = {"FINISHED": 60.0, "FAILED": 10.0, "KILLED": 10.0}  # for a server that works
+# How long the end of a stage waits, in seconds:
+PATIENCE = {"FINISHED": 60.0, "FAILED": 10.0, "KILLED": 10.0}  # for a server that works
 _PATIENCE_AWAY = 4.0  # for one that has not answered
 
 
@@ -19,17 +19,16 @@ class MlflowPublisher:
     """Sends one run's points to the server, in the order in which they were handed over.
 
     The connection is made ahead of need, the run with the first points: a process killed before it
-    published anything leaves nothing on the server. A server that does not answer is announced
-    once; what could not be sent is kept, and tried again whenever there is more to send.
+    published anything leaves nothing on the server. What could not be sent is kept, and tried again
+    whenever there is more to send.
     """
 
-    def __init__(self, address: ServerAddress, record: str, say: Callable[[str], None]) -> None:
-        """Start the thread; `record` says where the points are if the server is away."""
+    def __init__(self, address: ServerAddress, announce: Callable[[str], None]) -> None:
+        """Start the thread; `announce` takes the reason whenever the server cannot be used."""
         self.complete = False  # the server has the whole run, its ending included
         self.run_id: str | None = None
         self._address = address
-        self._record = record
-        self._say = say
+        self._announce = announce
         self._changed = threading.Condition()
         self._outbox: list[Point] = []
         self._description: RunDescription | None = None
@@ -53,7 +52,7 @@ class MlflowPublisher:
         with self._changed:
             self._ending = ending
             self._changed.notify()
-        patience, asked = _PATIENCE[ending.status], time.monotonic()
+        patience, asked = PATIENCE[ending.status], time.monotonic()
         while self._thread.is_alive():
             if time.monotonic() - asked > (_PATIENCE_AWAY if self._away else patience):
                 break
@@ -73,7 +72,7 @@ class MlflowPublisher:
             except Exception as error:  # whatever it is, the stage goes on
                 self._connection = self._run = None
                 self._away = True
-                self._announce(error)
+                self._announce(str(error).strip() or type(error).__name__)
             if ending is not None:
                 return
             with self._changed:
@@ -93,6 +92,3 @@ class MlflowPublisher:
         if ending is not None:
             self._run.finish(ending)
             self.complete = True
-
-    def _announce(self, reason: Exception | str) -> None:
-        say_away(self._address, reason, f"this run's metrics are in {self._record}", self._say)

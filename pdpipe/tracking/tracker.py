@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from pdpipe.tracking.courier import Courier
 from pdpipe.tracking.local import LocalLog, Point
 from pdpipe.tracking.names import flatten, to_json_number
-from pdpipe.tracking.publisher import MlflowPublisher
 from pdpipe.tracking.server_run import ERROR_TAG, Ending, RunDescription, Status, now_ms
 
 OUTPUT_TAG = "pdpipe.output_sha256"
@@ -34,7 +34,7 @@ class Tracker(Protocol):
 
 
 class StageTracker:
-    """One run of a stage: a local record, and a publisher that mirrors it to MLflow.
+    """One run of a stage: a local record, and a courier that mirrors it to MLflow.
 
     As a context manager it finishes the run: FINISHED, FAILED after an exception, KILLED after
     Ctrl-C.
@@ -46,14 +46,14 @@ class StageTracker:
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         local: LocalLog,
-        publisher: MlflowPublisher | None,
+        courier: Courier | None,
     ) -> None:
         self.stage = stage
         self._params = flatten(params)
         self._tags = dict(tags)
         self._final_tags: dict[str, str] = {}
         self._local = local
-        self._publisher = publisher
+        self._courier = courier
         self._attempt = uuid.uuid4().hex
         self._started = now_ms()
         self._step: int | None = None
@@ -72,13 +72,13 @@ class StageTracker:
         self._step = point.step if self._step is None else max(self._step, point.step)
 
     def publish(self) -> None:
-        """Hand what was logged to the background thread; call it right after a snapshot.
+        """Hand what was logged to the courier; call it right after a snapshot.
 
         Points newer than the last snapshot would be computed, and logged, again after a kill.
         """
         run = self._begin()
-        if self._publisher is not None:
-            self._publisher.send(run, self._buffer)
+        if self._courier is not None:
+            self._courier.send(run, self._buffer)
         self._buffer = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,10 +131,10 @@ class StageTracker:
             "metrics": {name: to_json_number(value) for name, value in values.items()},
         }
         self._write_run(outcome)
-        if self._publisher is not None:
+        if self._courier is not None:
             final = Point(self._step or 0, now_ms(), values)
-            self._publisher.finish(Ending(status, self._final_tags, final, list(artifacts)))
-            self._write_run({**outcome, "run_id": self._publisher.run_id})
+            self._courier.finish(Ending(status, self._final_tags, final, list(artifacts)))
+            self._write_run({**outcome, "run_id": self._courier.run_id})
 
     def __enter__(self) -> StageTracker:
         return self
@@ -163,7 +163,7 @@ class StageTracker:
         )
 
     def _write_run(self, outcome: Mapping[str, Any]) -> None:
-        published = self._publisher is not None and self._publisher.complete
+        published = self._courier is not None and self._courier.complete
         self._local.describe(
             {
                 "stage": self.stage,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 if TYPE_CHECKING:
     from conftest import Store
 
@@ -23,7 +25,8 @@ def test_a_kill_while_the_database_is_made_leaves_none(
     while not list(project.glob("mlflow.db.*.new")):
         assert time.monotonic() < deadline, "the database was never begun"
         time.sleep(0.002)
-    process.kill()
+    for one in (*psutil.Process(process.pid).children(), process):
+        one.kill()
     process.communicate()
     assert not (project / "mlflow.db").exists()
     (project / "snapshot-teacher.json").unlink(missing_ok=True)
