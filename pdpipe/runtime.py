@@ -68,7 +68,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return False
-    return min(mallopt(name, size) for name, size in _MALLOC_SETTINGS.items()) == 1
+    taken = [mallopt(name, size) == 1 for name, size in _MALLOC_SETTINGS.items()]
+    return all(taken)
 
 
 def autocast(

@@ -155,8 +155,12 @@ def stage_run(
 
 
 def read_stage_params() -> Params:
-    """The project's params; the first thing that every stage does."""
-    return read_params(layout.PARAMS)
+    """The project's params; the first thing that every stage does, before its heavy imports."""
+    params = read_params(layout.PARAMS)
+    from pdpipe.tracking import start_ahead
+
+    start_ahead()
+    return params
 
 
 def digest_input(path: Path) -> str:

@@ -16,7 +16,7 @@ in the project), MLFLOW_EXPERIMENT_NAME (default: pdpipe), PDPIPE_TRACKING=off.
 from __future__ import annotations
 
 from pdpipe.tracking.chain import publish_chain
-from pdpipe.tracking.opening import open_tracker
+from pdpipe.tracking.opening import open_tracker, start_ahead
 from pdpipe.tracking.tracker import StageTracker, Tracker
 
-__all__ = ["StageTracker", "Tracker", "open_tracker", "publish_chain"]
+__all__ = ["StageTracker", "Tracker", "open_tracker", "publish_chain", "start_ahead"]

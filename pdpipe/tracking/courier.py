@@ -23,7 +23,7 @@ from typing import Any
 
 from pdpipe.tracking.local import Point
 from pdpipe.tracking.publisher import PATIENCE, MlflowPublisher
-from pdpipe.tracking.server import ServerAddress, say_away, server_address
+from pdpipe.tracking.server import ServerAddress, server_address
 from pdpipe.tracking.server_run import Ending, RunDescription
 
 _COMMAND = [sys.executable, "-P", "-c", "from pdpipe.tracking.courier import serve; serve()"]
@@ -31,17 +31,16 @@ _GRACE = 10.0  # seconds beyond what the process itself waits: to start, and to 
 
 
 class Courier:
-    """The stage's side: hands over points, says once that the server is away, ends the run."""
+    """The stage's side: hands over points, says that the server is away, ends the run."""
 
-    def __init__(
-        self, address: ServerAddress, record: str, directory: Path, say: Callable[[str], None]
-    ) -> None:
-        """Start the process in `directory`; `record` says where the points are in any case."""
+    def __init__(self, address: ServerAddress, directory: Path) -> None:
+        """Start the process in `directory`, for the server that it finds from there."""
+        self.address = address
+        self.directory = directory
         self.complete = False  # the server has the whole run, its ending included
         self.run_id: str | None = None
-        self._address = address
-        self._record = record
-        self._say = say
+        self._announce: Callable[[str], None] | None = None
+        self._unannounced: list[str] = []
         self._process = subprocess.Popen(
             _COMMAND,
             stdin=subprocess.PIPE,
@@ -52,6 +51,12 @@ class Courier:
         )
         self._reader = threading.Thread(target=self._read, name="pdpipe-courier", daemon=True)
         self._reader.start()
+
+    def announce_with(self, announce: Callable[[str], None]) -> None:
+        """Have `announce` take the reason whenever the server cannot be used, from now on."""
+        self._announce = announce
+        for reason in self._unannounced:
+            announce(reason)
 
     def send(self, run: RunDescription, points: Sequence[Point]) -> None:
         """Hand over points of `run`; comes back at once."""
@@ -64,10 +69,19 @@ class Courier:
         patience = PATIENCE[ending.status] + _GRACE
         self._reader.join(patience)
         if self._reader.is_alive():
-            self._announce(f"no answer within {patience:.0f} s")
+            self._away(f"no answer within {patience:.0f} s")
             self._process.kill()
-        with contextlib.suppress(OSError):  # what was not read any more
-            self._process.communicate()
+        self.close()
+
+    def close(self) -> None:
+        """End the process; what it has not sent stays unsent."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError):  # what it did not read any more
+            self._process.stdin.close()
+        self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()
 
     def _tell(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -75,7 +89,7 @@ class Courier:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
         except (OSError, ValueError):
-            self._announce("the process that talks to it has ended")
+            self._away("the process that talks to it has ended")
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -83,12 +97,15 @@ class Courier:
         for line in self._process.stdout:
             answer = json.loads(line)
             if "away" in answer:
-                self._announce(answer["away"])
+                self._away(answer["away"])
         self.run_id = answer.get("run_id")
         self.complete = answer.get("complete", False)
 
-    def _announce(self, reason: str) -> None:
-        say_away(self._address, reason, f"this run's metrics are in {self._record}", self._say)
+    def _away(self, reason: str) -> None:
+        if self._announce is None:
+            self._unannounced.append(reason)
+        else:
+            self._announce(reason)
 
 
 def serve() -> None:

@@ -13,10 +13,28 @@ from pdpipe.tracking.courier import Courier
 from pdpipe.tracking.local import LocalLog
 from pdpipe.tracking.names import legal_folder
 from pdpipe.tracking.provenance import provenance_tags
-from pdpipe.tracking.server import server_address, set_environment
+from pdpipe.tracking.server import (
+    ServerAddress,
+    say_away,
+    server_address,
+    set_environment,
+)
 from pdpipe.tracking.tracker import StageTracker
 
 LOCAL_DIR = Path(".pdpipe") / "tracking"
+_ahead: list[Courier] = []  # at most one, started before its tracker
+
+
+def start_ahead(directory: Path | None = None) -> None:
+    """Start MLflow's process for the tracker that will be opened: its imports pass beside ours.
+
+    Raises:
+        ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
+    """
+    if is_tracking_on():
+        set_environment()
+        directory = directory or Path.cwd()
+        _ahead.append(_courier(server_address(directory), directory))
 
 
 def open_tracker(
@@ -30,7 +48,8 @@ def open_tracker(
 ) -> StageTracker:
     """The tracker of one run of `stage`, its local files in `.pdpipe/tracking/<stage>/`.
 
-    MLflow is imported and connected in a process of its own; this comes back at once.
+    MLflow is imported and connected in a process of its own; this comes back at once. A process
+    that `start_ahead` began for the same server is taken.
 
     Args:
         stage: the stage's name, `halve@4`; it is the run's name too.
@@ -54,8 +73,25 @@ def open_tracker(
     if is_tracking_on():
         set_environment()
         record = (folder / local.metrics_path.name).as_posix()
-        courier = Courier(server_address(directory), record, directory, say or say_on_stderr)
+        courier = _courier(server_address(directory), directory)
+        courier.announce_with(_announcer(courier.address, record, say or say_on_stderr))
     return StageTracker(stage, params, all_tags, local, courier)
+
+
+def _courier(address: ServerAddress, directory: Path) -> Courier:
+    """The one that was started ahead if it is for the same, else a new one."""
+    while _ahead:
+        courier = _ahead.pop()
+        if (courier.address, courier.directory) == (address, directory):
+            return courier
+        courier.close()
+    return Courier(address, directory)
+
+
+def _announcer(
+    address: ServerAddress, record: str, say: Callable[[str], None]
+) -> Callable[[str], None]:
+    return lambda reason: say_away(address, reason, f"this run's metrics are in {record}", say)
 
 
 def is_tracking_on() -> bool:
