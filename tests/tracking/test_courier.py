@@ -1,0 +1,91 @@
+"""MLflow's process: beside the stage, started ahead, and no harm when it dies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pdpipe.tracking import open_tracker, start_ahead
+
+if TYPE_CHECKING:
+    import pytest
+    from conftest import LocalRecord, Store
+
+STAGE = """
+import sys
+from pdpipe.tracking import open_tracker, start_ahead
+start_ahead()
+with open_tracker("teacher", {}) as tracker:
+    tracker.log(1, {"loss": 0.5})
+print("mlflow" in sys.modules, "sqlalchemy" in sys.modules)
+"""
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children()
+
+
+def test_a_stage_never_imports_mlflow(store: Store) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STAGE], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("False False\n", "")
+    (run,) = store.runs()
+    assert store.points(run, "loss") == [(1, 0.5)]
+
+
+def test_a_process_started_ahead_is_the_trackers(store: Store) -> None:
+    start_ahead()
+    (ahead,) = children()
+    with open_tracker("teacher", {}) as tracker:
+        assert children() == [ahead]
+        tracker.log(1, {"loss": 0.5})
+    assert children() == []
+    assert len(store.runs()) == 1
+
+
+def test_one_started_for_another_server_is_ended(
+    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_ahead()
+    (ahead,) = children()
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
+    with open_tracker("teacher", {}):
+        assert ahead not in children()
+    assert store.runs() == []
+    assert len(type(store)(store.uri, "another").runs()) == 1
+
+
+def test_a_stage_that_is_refused_leaves_no_process(project: Path) -> None:
+    """Such as one whose shards are missing: it ends between the two."""
+    script = "from pdpipe.tracking import start_ahead; start_ahead(); raise SystemExit(1)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    # The pipe of its standard error closes only when MLflow's process has ended too.
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_the_process_dies_and_the_stage_goes_on(store: Store, local: LocalRecord) -> None:
+    said: list[str] = []
+    with open_tracker("teacher", {}, say=said.append) as tracker:
+        tracker.log(1, {"loss": 0.5})
+        (process,) = children()
+        process.kill()
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        for step in range(2, 5):
+            tracker.log(step, {"loss": 0.5})
+            tracker.publish()
+        asked = time.monotonic()
+        tracker.finish()
+        assert time.monotonic() - asked < 5
+    (sentence,) = said
+    assert "cannot be used (the process that talks to it has ended)" in sentence
+    assert len(local.points()) == 4
+    assert (local.run()["status"], local.run()["published"]) == ("FINISHED", False)
