@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdpipe.bench import bench_snapshots, bench_updates
+from pdpipe.bench import bench_samplers, bench_snapshots, bench_updates
+from pdpipe.diffusion import SAMPLERS
 from pdpipe.params import Params
 
 CPU = torch.device("cpu")
@@ -37,3 +38,11 @@ def test_snapshots_as_a_share_of_the_time(tiny_params: Params, empty_folder: Pat
     assert found.seconds > 0
     assert f"{found.seconds / found.every:.2%} of the time" in str(found)
     assert not list(empty_folder.iterdir())
+
+
+def test_samplers_against_as_many_evaluations(tiny_params: Params) -> None:
+    found = list(bench_samplers(tiny_params, CPU, 3))
+    assert [result.name for result in found] == list(SAMPLERS)
+    assert [result.evaluations for result in found] == [8, 8, 8, 8, 16, 32, 8]
+    for result in found:
+        assert 0 < result.low <= result.ratio <= result.high

@@ -46,7 +46,7 @@ OWNERS = {
     "tqdm": {"progress"},
     "dvc": set(),
     "diffusers": set(),
-    "scipy": set(),
+    "scipy": {"diffusion"},  # the adaptive reference solver
     "pytest": set(),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -116,8 +116,9 @@ SINGLE_KEYS = [
         "mse",
         "loss_weight is 'mse': choose from constant, snr, snr_truncated, ",
     ),
-    ("teacher.parameterization", "w", "parameterization is 'w': choose from v, x, eps"),
-    ("schedule.name", "linear", "schedule.name is 'linear': choose from cosine"),
+    ("teacher.parameterization", "w", "parameterization is 'w': choose from v, x, eps, x_eps"),
+    ("schedule.name", "cosin", "schedule.name is 'cosin': did you mean 'cosine'?"),
+    ("schedule.name", "vp", "schedule.name is 'vp': choose from cosine, linear_beta, linear_log"),
     ("runtime.precision", "float16", "runtime.precision is 'float16': did you mean 'bfloat16'?"),
 ]
 COMBINATIONS = [
@@ -139,7 +140,7 @@ COMBINATIONS = [
     (
         "teacher.parameterization",
         "eps",
-        "parameterization is eps, which cannot be distilled .* use",
+        "parameterization is eps, which cannot be distilled .*allow_unstable",
     ),
     ("evaluation.w", [0.0, 5.0], "evaluation.w has 5.0, outside the range .*: remove it or widen"),
     ("evaluation.w", [0.3, 0.3], "evaluation.w repeats a value: list each one once"),
@@ -214,10 +215,16 @@ def test_heads_must_fit_wherever_there_is_attention_the_middle_included(
     assert "does not divide the level width 32" in complaint(raw)
 
 
-def test_eps_without_a_ladder_and_unguided_chains_are_possible(raw: dict[str, Any]) -> None:
+def test_eps_without_a_ladder_or_on_purpose_and_unguided_chains_are_possible(
+    raw: dict[str, Any],
+) -> None:
     raw["teacher"]["parameterization"] = "eps"
     raw["ladder"] = {}
     assert parse_params(raw).student_steps() == [64]
+    raw["ladder"] = {"32": rung("64")}
+    raw["teacher"]["allow_unstable"] = True
+    assert parse_params(raw).student_steps() == [64, 32]
+    raw["ladder"] = {}
     raw["network"]["conditional"] = False
     raw["guide"]["w_max"] = 0.0
     raw["evaluation"]["w"] = [0.0]

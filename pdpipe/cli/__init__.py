@@ -127,12 +127,20 @@ def sample(
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     rows: Annotated[int, typer.Option(help="Images of each label.", min=1)] = 1,
     clip: Annotated[bool, typer.Option(help="Clip x_hat to [-1, 1] at each step.")] = True,
+    sampler: Annotated[
+        str, typer.Option(help="ddim, ancestral, stochastic, dpm_solver, euler, heun or rk4.")
+    ] = "ddim",
+    eta: Annotated[float | None, typer.Option(help="Of ddim, 0 to 1 [default: 0].")] = None,
+    gamma: Annotated[float | None, typer.Option(help="Of ancestral, 0 to 1 [default: 0].")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Make images with a student or the teacher, and write them as one picture."""
     from pdpipe.cli import tools
 
-    tools.sample(model, out, labels, steps, w, seed, rows, clip, device)
+    tools.sample(
+        model, out, labels, steps, w, seed, rows, device,
+        sampler=sampler, clip=clip, eta=eta, gamma=gamma,
+    )  # fmt: skip
 
 
 @app.command(rich_help_panel=TOOLS)

@@ -109,8 +109,13 @@ def report() -> None:
     from pdpipe.tracking import publish_chain
 
     outputs = main_outputs(params)
-    used = {"ladder": chain_params(params)["ladder"], "evaluation": params.evaluation.model_dump()}
-    with stage_run("report", "report", params, used, list(outputs.values()), ["reporting"]) as run:
+    used = {
+        "ladder": chain_params(params)["ladder"],
+        "evaluation": params.evaluation.model_dump(),
+        "schedule": params.schedule.model_dump(),
+    }
+    code = ["diffusion", "reporting"]
+    with stage_run("report", "report", params, used, list(outputs.values()), code) as run:
         found = write_report(params, layout.RESULTS, layout.REPORTS)
         print(found.sentence)
         run.outputs["metrics"] = layout.REPORTS / "metrics.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pdpipe import layout
 from pdpipe.errors import ModelError, ParamsError, did_you_mean
@@ -76,10 +77,15 @@ def sample(
     w: float,
     seed: int,
     rows: int,
-    clip: bool,
     device: str,
+    *,
+    sampler: str,
+    **settings: Any,
 ) -> None:
-    """Make images and write them as one PNG: a column for each label, `rows` images of each."""
+    """Make images and write them as one PNG: a column for each label, `rows` images of each.
+
+    `settings` are those of `make_sampler`.
+    """
     columns = parse_labels(labels)
     if not out.parent.is_dir():
         raise ModelError(f"the folder {out.parent} for --out does not exist: make it first")
@@ -88,9 +94,10 @@ def sample(
     from PIL import Image
 
     from pdpipe.data import to_uint8
-    from pdpipe.models import load_model
+    from pdpipe.models import load_model, make_sampler
 
     model = load_model(model_path, device=device)
+    chosen = make_sampler(sampler, model.schedule, **settings)
     trained = model.info.steps
     num_steps = model.resolve_steps(steps)
     if trained is not None and num_steps != trained:
@@ -99,7 +106,15 @@ def sample(
             "images will be worse",
             file=sys.stderr,
         )
-    x = model.sample(columns * rows, w=w, steps=num_steps, seed=seed, clip=clip)
+    taken = []  # network evaluations of each image, for each batch
+    x = model.sample(
+        columns * rows,
+        w=w,
+        steps=num_steps,
+        seed=seed,
+        sampler=chosen,
+        on_batch=lambda _, evaluations: taken.append(evaluations),
+    )
     images = to_uint8(x).view(rows, len(columns), *model.info.image_shape)
     # rows x columns tiles of (C, H, W) -> one (rows H, columns W, C)
     picture = images.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
@@ -107,17 +122,16 @@ def sample(
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
     image.save(out, format="PNG")
-    nfe = num_steps * model.evaluations_per_step(w)
     print(
         f"wrote {out}: {len(x)} images by {model.info.name}, {num_steps} steps, w = {w:g}, "
-        f"{nfe} network evaluations each"
+        f"{max(taken)} network evaluations each"
     )
 
 
 def bench(repeats: int) -> None:
-    """Print the cost of an update as a ratio to its network evaluations."""
+    """Print the cost of updates and samplers as ratios to their network evaluations."""
     params = read_params(layout.PARAMS)
-    from pdpipe.bench import bench_snapshots, bench_updates
+    from pdpipe.bench import bench_samplers, bench_snapshots, bench_updates
     from pdpipe.runtime import configure, machine
 
     device = configure(params.runtime)
@@ -126,3 +140,5 @@ def bench(repeats: int) -> None:
     for result in bench_updates(params, device, repeats):
         print(result)
     print(bench_snapshots(params, device, repeats))
+    for sampled in bench_samplers(params, device, repeats):
+        print(sampled)

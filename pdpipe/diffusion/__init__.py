@@ -12,39 +12,107 @@ Conventions, everywhere in pdpipe:
   Grids are indexed by integers: t = i / N, i = 1 … N.
 - The guidance weight w is 0 for no guidance: `x_hat_w = (1 + w) x_hat_c - w x_hat_u`.
 
+Reading order: `schedule`, `parameterization`, `losses` (what is learned), `steps`, `samplers`,
+`guidance` (how it is used), `targets` (what the distillation regresses on), `mixtures` (data whose
+denoiser is known exactly).
+
 Sources: PD = Salimans & Ho 2022 (progressive distillation); GD = Meng et al. 2022 (distillation of
-guided models); DDIM = Song et al. 2021; CFG = Ho & Salimans 2022.
+guided models); DDPM = Ho et al. 2020; DDIM = Song et al. 2021; CFG = Ho & Salimans 2022.
 """
 
-from pdpipe.diffusion.guidance import guided
+from pdpipe.diffusion.guidance import GuidedDenoiser, guided
 from pdpipe.diffusion.losses import LOSS_WEIGHTS, v_loss_weight, weighted_loss
+from pdpipe.diffusion.mixtures import GaussianMixture
 from pdpipe.diffusion.parameterization import (
+    PARAMETERIZATIONS,
+    clipped,
     eps_from_v,
     v_from_eps,
     v_from_x,
+    v_from_x_eps,
     v_target,
     x_from_v,
 )
-from pdpipe.diffusion.samplers import Denoiser, ddim_states, sample_ddim
-from pdpipe.diffusion.schedule import CosineSchedule, Schedule
-from pdpipe.diffusion.steps import clipped_ddim_step, ddim_step, diffuse
+from pdpipe.diffusion.samplers import (
+    DDIM,
+    SAMPLERS,
+    AdaptiveFlow,
+    Ancestral,
+    Denoiser,
+    DPMSolver,
+    Euler,
+    Heun,
+    RungeKutta4,
+    Sampler,
+    State,
+    StochasticDDIM,
+    discrete_grid,
+    encode,
+    uniform_grid,
+)
+from pdpipe.diffusion.schedule import (
+    SCHEDULES,
+    CosineSchedule,
+    LinearBetaSchedule,
+    LinearLogSNRSchedule,
+    Schedule,
+    build_schedule,
+    ddpm_alphas,
+)
+from pdpipe.diffusion.steps import (
+    add_noise,
+    clipped_ddim_step,
+    ddim_step,
+    diffuse,
+    posterior_mean,
+    posterior_std,
+    step_from_x,
+    transition_share,
+)
 from pdpipe.diffusion.targets import multi_step_target
 
 __all__ = [
+    "DDIM",
     "LOSS_WEIGHTS",
+    "PARAMETERIZATIONS",
+    "SAMPLERS",
+    "SCHEDULES",
+    "AdaptiveFlow",
+    "Ancestral",
     "CosineSchedule",
+    "DPMSolver",
     "Denoiser",
+    "Euler",
+    "GaussianMixture",
+    "GuidedDenoiser",
+    "Heun",
+    "LinearBetaSchedule",
+    "LinearLogSNRSchedule",
+    "RungeKutta4",
+    "Sampler",
     "Schedule",
+    "State",
+    "StochasticDDIM",
+    "add_noise",
+    "build_schedule",
+    "clipped",
     "clipped_ddim_step",
-    "ddim_states",
     "ddim_step",
+    "ddpm_alphas",
     "diffuse",
+    "discrete_grid",
+    "encode",
     "eps_from_v",
     "guided",
     "multi_step_target",
-    "sample_ddim",
+    "posterior_mean",
+    "posterior_std",
+    "step_from_x",
+    "transition_share",
+    "uniform_grid",
     "v_from_eps",
     "v_from_x",
+    "v_from_x_eps",
     "v_loss_weight",
     "v_target",
     "weighted_loss",

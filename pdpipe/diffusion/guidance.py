@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
+
+from pdpipe.diffusion.samplers.base import Denoiser
 
 
 def guided(conditional: Tensor, unconditional: Tensor, w: Tensor | float) -> Tensor:
@@ -19,3 +24,21 @@ def guided(conditional: Tensor, unconditional: Tensor, w: Tensor | float) -> Ten
     Source: CFG, equation 6, in the convention of GD, section 2.
     """
     return conditional + w * (conditional - unconditional)
+
+
+@dataclass(frozen=True)
+class GuidedDenoiser:
+    """(z_t, t) -> guided v_hat: both predictions in one batch of 2B, two evaluations an image.
+
+    Source: CFG, section 3.2.
+    """
+
+    both: Denoiser  # of a batch of 2B: the first half with labels, the second with the null label
+    w: Tensor  # guidance weights, (B,)
+    evaluations: int = 2
+
+    def __call__(self, z_t: Tensor, t: Tensor) -> Tensor:
+        """The guided v_hat, shaped like z_t (B, C, H, W)."""
+        t_both = t if t.dim() == 0 else torch.cat([t, t])
+        conditional, unconditional = self.both(torch.cat([z_t, z_t]), t_both).chunk(2)
+        return guided(conditional, unconditional, self.w.view(-1, 1, 1, 1).to(z_t.dtype))

@@ -1,10 +1,14 @@
 """What a network may predict, and the way from each prediction to the others (PD, section 4).
 
-`alpha` and `sigma` are float64 coefficients that broadcast against the images; results have the
-images' dtype.
+v is the hub: whatever a network predicts is turned into v_hat, and x_hat and eps_hat follow from it
+without a division. `alpha` and `sigma` are float64 coefficients that broadcast against the images;
+results have the images' dtype.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -48,8 +52,37 @@ def v_from_eps(eps_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Te
 
 
 def v_from_v(v_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """`v_hat` itself: the identity beside its two neighbours."""
+    """`v_hat` itself: the identity beside its neighbours."""
     return v_hat
 
 
-V_FROM = {"v": v_from_v, "x": v_from_x, "eps": v_from_eps}
+def v_from_x_eps(both: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """`v_hat = alpha eps_out - sigma x_out` of two heads, (B, 2C, H, W): x_out, then eps_out.
+
+    It blends them: `x_hat = sigma² x_out + alpha (z_t - sigma eps_out)`, so that each head counts
+    where it is well conditioned, and no error grows.
+    """
+    x_out, eps_out = both.chunk(2, dim=1)
+    return v_target(x_out, eps_out, alpha, sigma)
+
+
+def clipped(v_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """(x_hat clipped to [-1, 1], eps_hat recomputed from it): the pair still mixes to z_t."""
+    x_hat = x_from_v(v_hat, z_t, alpha, sigma).clamp(-1.0, 1.0)
+    return x_hat, (z_t - scale(alpha, z_t) * x_hat) / scale(sigma, z_t)
+
+
+@dataclass(frozen=True)
+class Parameterization:
+    """What a network predicts: the way to v, and how many channels it outputs for each of z_t's."""
+
+    to_v: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    heads: int = 1
+
+
+PARAMETERIZATIONS = {
+    "v": Parameterization(v_from_v),
+    "x": Parameterization(v_from_x),
+    "eps": Parameterization(v_from_eps),
+    "x_eps": Parameterization(v_from_x_eps, heads=2),
+}

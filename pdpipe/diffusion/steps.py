@@ -1,4 +1,7 @@
-"""One step along the process: noising, and deterministic DDIM in the angle."""
+"""One step along the process: noising, DDIM in the angle, and the posterior of DDPM.
+
+Angles and coefficients are float64 and broadcast against the images; t > s.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,62 @@ def ddim_step(v_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tenso
     return scale(d.cos(), z_t) * z_t - scale(d.sin(), z_t) * v_hat
 
 
-def clipped_ddim_step(v_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tensor:
-    """z_s as `ddim_step`, with x_hat clipped to [-1, 1] and eps_hat recomputed from it.
+def step_from_x(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tensor:
+    """z_s by a deterministic DDIM step whose x_hat is given, phi_t > 0.
 
-    `z_s = (sigma_s z_t + sin(d) x_clipped) / sigma_t`: DDIM with
-    `eps_hat = (z_t - alpha_t x_clipped) / sigma_t`, without its cancellation. Needs phi_t > 0.
+    `z_s = (sigma_s z_t + sin(d) x_hat) / sigma_t`: `alpha_s x_hat + sigma_s eps_hat` with
+    `eps_hat = (z_t - alpha_t x_hat) / sigma_t`, without its cancellation.
     """
-    x_clipped = x_from_v(v_hat, z_t, phi_t.cos(), phi_t.sin()).clamp(-1.0, 1.0)
     sigma_t = torch.sin(phi_t)
     keep, add = torch.sin(phi_s) / sigma_t, torch.sin(phi_t - phi_s) / sigma_t
-    return scale(keep, z_t) * z_t + scale(add, z_t) * x_clipped
+    return scale(keep, z_t) * z_t + scale(add, z_t) * x_hat
+
+
+def clipped_ddim_step(v_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tensor:
+    """z_s as `ddim_step`, with x_hat clipped to [-1, 1] and eps_hat recomputed from it."""
+    x_clipped = x_from_v(v_hat, z_t, phi_t.cos(), phi_t.sin()).clamp(-1.0, 1.0)
+    return step_from_x(x_clipped, z_t, phi_t, phi_s)
+
+
+def transition_share(phi_t: Tensor, phi_s: Tensor) -> Tensor:
+    """`1 - exp(log_snr_t - log_snr_s)`, in [0, 1]: the part of z_t's noise that is newer than s.
+
+    With it `q(z_t | z_s) = N((alpha_t / alpha_s) z_s, share sigma_t²)`, and the posterior
+    `q(z_s | z_t, x)` has the variance `share sigma_s²`. In the angle it is
+    `sin(phi_t - phi_s) sin(phi_t + phi_s) / (sin² phi_t cos² phi_s)`, which cancels nowhere.
+    """
+    d, total = phi_t - phi_s, phi_t + phi_s
+    return d.sin() * total.sin() / (phi_t.sin() * phi_s.cos()) ** 2
+
+
+def posterior_mean(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tensor:
+    """The mean of q(z_s | z_t, x = x_hat): `r (alpha_s / alpha_t) z_t + (1 - r) alpha_s x_hat`.
+
+    `r = exp(log_snr_t - log_snr_s)`; the first coefficient is computed as
+    `(alpha_t / alpha_s) (sigma_s / sigma_t)²`, which needs no small alpha_t below the line.
+
+    Source: DDPM, equations 6 and 7, in the form of PD, section 2.
+    """
+    keep = phi_t.cos() / phi_s.cos() * (phi_s.sin() / phi_t.sin()) ** 2
+    add = transition_share(phi_t, phi_s) * phi_s.cos()
+    return scale(keep, z_t) * z_t + scale(add, z_t) * x_hat
+
+
+def posterior_std(phi_t: Tensor, phi_s: Tensor, gamma: float) -> Tensor:
+    """Standard deviation of an ancestral step, its log interpolated between the two bounds.
+
+    Variance `(share sigma_s²)^(1 - gamma) (share sigma_t²)^gamma`: gamma = 0 is the posterior's,
+    the lower bound (data without variance), gamma = 1 that of q(z_t | z_s), the upper one (data
+    that are noise themselves).
+
+    Source: DDPM, section 3.2; PD, figure 6 (log-interpolated).
+    """
+    share = transition_share(phi_t, phi_s)
+    return share.sqrt() * phi_s.sin() ** (1.0 - gamma) * phi_t.sin() ** gamma
+
+
+def add_noise(z_s: Tensor, eps: Tensor, phi_s: Tensor, phi_t: Tensor) -> Tensor:
+    """A sample of q(z_t | z_s): `(alpha_t / alpha_s) z_s + sigma_(t|s) eps`, noisier."""
+    share = transition_share(phi_t, phi_s)
+    shrink = phi_t.cos() / phi_s.cos()
+    return scale(shrink, z_s) * z_s + scale(share.sqrt() * phi_t.sin(), z_s) * eps

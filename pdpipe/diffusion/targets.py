@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pdpipe.diffusion.parameterization import scale
-from pdpipe.diffusion.samplers import Denoiser
+from pdpipe.diffusion.samplers.base import Denoiser
 from pdpipe.diffusion.schedule import Schedule
 from pdpipe.diffusion.steps import ddim_step
 

@@ -75,7 +75,13 @@ def make_images(
     Raises:
         EvaluationError: the images are not finite.
     """
-    nfe = steps * model.evaluations_per_step(w)
+    nfe = 0  # as the sampler counts it
+
+    def count(images: int, evaluations: int) -> None:
+        nonlocal nfe
+        nfe = evaluations
+        on_evaluations(images * evaluations)
+
     started = time.perf_counter()
     x = model.sample(
         labels,
@@ -84,7 +90,7 @@ def make_images(
         seed=derive_seed(settings.seed, "evaluation"),
         clip=settings.clip,
         batch_size=settings.batch_size,
-        on_batch=lambda count: on_evaluations(count * nfe),
+        on_batch=count,
     )
     seconds = time.perf_counter() - started
     if not x.isfinite().all():

@@ -2,17 +2,18 @@
 
 from pdpipe.models.checkpoint import load_classifier, load_model, save_classifier, save_model
 from pdpipe.models.denoisers import guided_denoiser, network_denoiser
-from pdpipe.models.info import ClassifierInfo, ModelInfo, build_schedule
+from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel, sample_noise
+from pdpipe.models.sampling import make_sampler
 
 __all__ = [
     "ClassifierInfo",
     "DiffusionModel",
     "ModelInfo",
-    "build_schedule",
     "guided_denoiser",
     "load_classifier",
     "load_model",
+    "make_sampler",
     "network_denoiser",
     "sample_noise",
     "save_classifier",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdpipe.diffusion import Denoiser, Schedule, guided
-from pdpipe.diffusion.parameterization import V_FROM
+from pdpipe.diffusion import PARAMETERIZATIONS, Denoiser, GuidedDenoiser, Schedule
 from pdpipe.networks import UNet
 
 
@@ -22,11 +21,11 @@ def network_denoiser(
     Args:
         network: the U-Net.
         schedule: gives the log-SNR that the network is conditioned on.
-        parameterization: what the network predicts: v, x or eps.
+        parameterization: what the network predicts, a key of `PARAMETERIZATIONS`.
         labels: class indices, `network.null_label` for none, (B,).
         w: guidance weights of a w-conditioned network, (B,); None for a network without.
     """
-    to_v = V_FROM[parameterization]
+    to_v = PARAMETERIZATIONS[parameterization].to_v
 
     def denoise(z_t: Tensor, t: Tensor) -> Tensor:
         log_snr = schedule.log_snr(t).float().reshape(-1).to(z_t.device).expand(len(z_t))
@@ -50,11 +49,4 @@ def guided_denoiser(
     Source: CFG, section 3.2; two network evaluations a call.
     """
     both = torch.cat([labels, torch.full_like(labels, network.null_label)])
-    denoise_both = network_denoiser(network, schedule, parameterization, both)
-
-    def denoise(z_t: Tensor, t: Tensor) -> Tensor:
-        t_both = t if t.dim() == 0 else torch.cat([t, t])
-        conditional, unconditional = denoise_both(torch.cat([z_t, z_t]), t_both).chunk(2)
-        return guided(conditional, unconditional, w.view(-1, 1, 1, 1).to(z_t.dtype))
-
-    return denoise
+    return GuidedDenoiser(network_denoiser(network, schedule, parameterization, both), w)

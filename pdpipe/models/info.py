@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pdpipe.diffusion import CosineSchedule, Schedule
-
 
 class ClassifierInfo(BaseModel):
     """The metadata of the extractor's file."""
@@ -30,8 +28,8 @@ class ModelInfo(BaseModel):
     kind: Literal["teacher", "student"]
     name: str  # teacher, student-4
     network: dict[str, Any]  # the fields of UNetConfig
-    schedule: dict[str, Any]  # name, log_snr_min, log_snr_max
-    parameterization: Literal["v", "x", "eps"]
+    schedule: dict[str, Any]  # the arguments of diffusion.build_schedule
+    parameterization: Literal["v", "x", "eps", "x_eps"]
     steps: int | None  # a student's DDIM steps; None: any number
     w_min: float  # the guidance weights it may be used with
     w_max: float | None  # None: no upper end
@@ -45,8 +43,3 @@ class ModelInfo(BaseModel):
         """(C, H, W)."""
         side = self.network["image_size"]
         return (self.network["channels"], side, side)
-
-
-def build_schedule(config: dict[str, Any]) -> Schedule:
-    """The schedule of stored settings: `name` and the ends of its log-SNR."""
-    return CosineSchedule(log_snr_min=config["log_snr_min"], log_snr_max=config["log_snr_max"])

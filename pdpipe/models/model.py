@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from pdpipe.diffusion import Denoiser, sample_ddim
+from pdpipe.diffusion import Denoiser, Sampler, build_schedule, uniform_grid
 from pdpipe.errors import ModelError
 from pdpipe.models.denoisers import guided_denoiser, network_denoiser
-from pdpipe.models.info import ModelInfo, build_schedule
+from pdpipe.models.info import ModelInfo
+from pdpipe.models.sampling import make_sampler
 from pdpipe.networks import UNet
 from pdpipe.seeds import derive_seed
 
@@ -41,7 +43,7 @@ class DiffusionModel:
         self.info = info
         self.device = device
         self.sha256 = sha256
-        self.schedule = build_schedule(info.schedule)
+        self.schedule = build_schedule(**info.schedule)
         self.autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def __repr__(self) -> str:
@@ -119,14 +121,16 @@ class DiffusionModel:
         steps: int | None = None,
         seed: int = 0,
         clip: bool = True,
+        sampler: Sampler | str = "ddim",
         batch_size: int = 256,
         first: int = 0,
-        on_batch: Callable[[int], None] | None = None,
+        on_batch: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Images x in [-1, 1], (n, C, H, W) on the CPU, one for each label, by DDIM.
+        """Images x in [-1, 1], (n, C, H, W) on the CPU, one for each label.
 
-        Sample k starts from noise seeded by (seed, first + k), whatever the batch size; images of
-        different batch sizes agree to 1e-4.
+        Sample k starts from noise seeded by (seed, first + k), and so does the noise that a
+        stochastic sampler adds to it, whatever the batch size; images of different batch sizes
+        agree to 1e-4.
 
         Args:
             labels: class indices; an unconditional model takes zeros, for their number.
@@ -134,10 +138,13 @@ class DiffusionModel:
             steps: sampling steps; by default the student's own count, 64 for a teacher.
             seed: of the noise.
             clip: clip x_hat to [-1, 1] at every step; without it, x may leave that range.
+            sampler: a name, a key of `diffusion.SAMPLERS`, or a sampler on the model's schedule,
+                which then has a `clip` of its own.
             batch_size: images that the network sees at a time; a guided teacher sees each twice,
                 and makes half as many.
             first: index of the first sample, to go on where another call ended.
-            on_batch: called with the number of images of each finished batch.
+            on_batch: called after each batch with the number of its images and the network
+                evaluations that each of them took.
 
         Raises:
             ModelError: a label, w, step count or batch size that cannot be used.
@@ -148,33 +155,43 @@ class DiffusionModel:
             raise ModelError(f"the batch size is {batch_size}: use 1 or more")
 
         size = max(batch_size // self.evaluations_per_step(w), 1)
+        if isinstance(sampler, str):
+            sampler = make_sampler(sampler, self.schedule, clip=clip)
+        grid = uniform_grid(num_steps)
 
-        def make(start: int) -> Tensor:
+        def make(start: int) -> tuple[Tensor, int]:
             part = chosen[start : start + size]
-            noise = sample_noise(self.info.image_shape, seed, first + start, len(part))
-            return self._from_noise(noise, part, w, num_steps, clip)
+            return self._make(part, w, sampler, grid, seed, first + start)
 
         done = []
-        for x in _side_by_side(make, range(0, len(chosen), size), self.device):
+        for x, evaluations in _side_by_side(make, range(0, len(chosen), size), self.device):
             done.append(x)
             if on_batch is not None:
-                on_batch(len(x))
+                on_batch(len(x), evaluations)
         return torch.cat(done) if done else torch.empty(0, *self.info.image_shape)
 
     @torch.inference_mode()
-    def _from_noise(
-        self, noise: Tensor, labels: Tensor, w: float, num_steps: int, clip: bool
-    ) -> Tensor:
-        """Images of one batch, float32 on the CPU."""
+    def _make(
+        self, labels: Tensor, w: float, sampler: Sampler, grid: Tensor, seed: int, first: int
+    ) -> tuple[Tensor, int]:
+        """(images of one batch, float32 on the CPU; network evaluations of each)."""
+        noise = sample_noise(self.info.image_shape, seed, first, len(labels))
+        generators = [
+            torch.Generator().manual_seed(derive_seed(int(seed), "steps", first + k))
+            for k in range(len(labels))
+        ]
         with self.autocast():
-            z_1, denoiser = noise.to(self.device), self.denoiser(labels, w)
-            x = sample_ddim(denoiser, z_1, num_steps, self.schedule, clip=clip)
-        return x.float().cpu()
+            denoiser = self.denoiser(labels, w)
+            end = sampler.final(denoiser, noise.to(self.device), grid, generators)
+        return end.z.float().cpu(), end.evaluations
+
+
+_Made = TypeVar("_Made")
 
 
 def _side_by_side(
-    make: Callable[[int], Tensor], items: Sequence[int], device: torch.device
-) -> Iterator[Tensor]:
+    make: Callable[[int], _Made], items: Sequence[int], device: torch.device
+) -> Iterator[_Made]:
     """`make(item)` of each item, in order; on the CPU, as many at a time as torch has threads.
 
     Each then runs on one thread: a small network cannot fill several, and its images do not

@@ -36,6 +36,7 @@ class UNetConfig:
     dropout: float = 0.0
     w_frequencies: int = 0  # of the embedding of w; 0: the network takes no w
     w_max: float = 0.0  # scale of that embedding
+    heads: int = 1  # outputs for each channel of the images: 2 where both x and eps are predicted
 
 
 class UNet(nn.Module):
@@ -69,7 +70,9 @@ class UNet(nn.Module):
         )
         self.up, channels = self._build_up(skips, channels)
         self.norm_out = group_norm(channels)
-        self.conv_out = zero_initialised(nn.Conv2d(channels, config.channels, 3, padding=1))
+        self.conv_out = zero_initialised(
+            nn.Conv2d(channels, config.heads * config.channels, 3, padding=1)
+        )
 
     @property
     def null_label(self) -> int:
@@ -138,7 +141,7 @@ class UNet(nn.Module):
         labels: Tensor | None = None,
         w: Tensor | None = None,
     ) -> Tensor:
-        """The prediction (B, C, H, W), in the teacher's parameterization.
+        """The prediction (B, heads * C, H, W), in the teacher's parameterization.
 
         Args:
             z_t: noisy images, (B, C, H, W).

@@ -44,15 +44,11 @@ def check_network(p: Params) -> None:
             "teacher.label_dropout is 0, so the teacher never learns the unconditional model that "
             "guidance needs: set it to about 0.1, or guide.w_max to 0.0"
         )
-    if p.teacher.parameterization == "eps":
-        _check_eps(p)
-
-
-def _check_eps(p: Params) -> None:
-    if p.ladder:
+    if p.teacher.parameterization == "eps" and p.ladder and not p.teacher.allow_unstable:
         raise ParamsError(
             "teacher.parameterization is eps, which cannot be distilled to few steps (at t = 1 its "
-            "error is magnified by 1/alpha = 2e4): use v or x, or empty the ladder (`ladder: {}`)"
+            "error is magnified by 1/alpha = 2e4): use v, x or x_eps, empty the ladder "
+            "(`ladder: {}`), or set teacher.allow_unstable to true to see it break"
         )
 
 

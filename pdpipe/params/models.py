@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 LossWeight = Literal["constant", "snr", "snr_truncated", "snr_plus_one"]
-Parameterization = Literal["v", "x", "eps"]
+Parameterization = Literal["v", "x", "eps", "x_eps"]
 
 
 class Section(BaseModel):
@@ -65,7 +65,7 @@ class NetworkParams(Section):
 class ScheduleParams(Section):
     """The noise schedule."""
 
-    name: Literal["cosine"]
+    name: Literal["cosine", "linear_beta", "linear_log_snr"]
     log_snr_min: Annotated[float, Field(ge=-30.0, le=-5.0)]
     log_snr_max: Annotated[float, Field(ge=5.0, le=30.0)]
 
@@ -86,6 +86,7 @@ class TeacherParams(OptimizerParams):
     """Stage `teacher`."""
 
     parameterization: Parameterization
+    allow_unstable: bool
     loss_weight: LossWeight
     label_dropout: Fraction
     dropout: Fraction

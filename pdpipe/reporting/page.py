@@ -29,6 +29,17 @@ _PAGE_COLOURS = {
 }
 
 
+_METHOD_CAPTIONS = {
+    "angles": "The process as a rotation: z turns from the data x to the noise ε with the angle φ, "
+    "v is its velocity, and a DDIM step turns it back by δ (dashed).",
+    "trajectories": "Two rounds of distillation on a mixture of two Gaussians, from the same "
+    "noise: the teacher's DDIM, and students that predict their targets exactly. They skip every "
+    "second state and end where the teacher ends; the probability flow is drawn faint.",
+    "loss_weights": "The loss weights on the error of x against log-SNR, alone and as this chain's "
+    "schedule draws its times; each curve is set to 0 at log-SNR 0.",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """A figure as it stands on the page."""
@@ -52,7 +63,7 @@ def page(
         results: for the protocol and the costs.
         m: the measurements behind every table.
         headline: its sentence is the page's title.
-        curves: the SVG of `fid_by_steps` and of `fid_is`.
+        curves: the SVG of `fid_by_steps`, `fid_is` and of each picture of the method.
         by_steps: the sample grid over steps and w.
         by_class: the sample grid over steps and classes.
     """
@@ -75,6 +86,7 @@ def page(
         nearest=tables.memorization_table(m),
         fid_by_steps=_fid_picture(m, curves["fid_by_steps"]),
         fid_is=_tradeoff_picture(m, curves["fid_is"]),
+        method=[_method_picture(name, curves[name]) for name in _METHOD_CAPTIONS],
         by_steps=by_steps,
         by_class=by_class,
         costs=[
@@ -135,3 +147,8 @@ def _tradeoff_picture(m: Measurements, svg: bytes) -> Picture:
         f"{formats.steps(m.full_steps)}."
     )
     return Picture(svg=inline_svg(svg, "tradeoff", caption), caption=caption)
+
+
+def _method_picture(name: str, svg: bytes) -> Picture:
+    caption = _METHOD_CAPTIONS[name]
+    return Picture(svg=inline_svg(svg, name, caption), caption=caption)

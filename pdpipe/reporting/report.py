@@ -6,9 +6,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pdpipe.diffusion import build_schedule
 from pdpipe.files import replacing, write_json, write_text
 from pdpipe.params import Params
-from pdpipe.reporting import figures, grids, tables
+from pdpipe.reporting import figures, grids, method, tables
 from pdpipe.reporting.headline import Headline, headline, metrics_summary
 from pdpipe.reporting.measurements import measurements
 from pdpipe.reporting.page import page
@@ -21,11 +22,12 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path) -> Headli
     """The headline of the report that it writes to `reports_dir`.
 
     The same results give the same bytes. Files: table.csv (every measurement), table.md,
-    metrics.json and fid_by_steps.csv (for DVC), the figures fid_by_steps, fid_is,
-    samples_by_steps and samples_by_class as SVG and PNG, and index.html.
+    metrics.json and fid_by_steps.csv (for DVC), the figures fid_by_steps, fid_is, those of the
+    method, samples_by_steps and samples_by_class as SVG and PNG, and index.html.
 
     Args:
-        params: its ladder and evaluation section say which results belong to the report.
+        params: its ladder and evaluation section say which results belong to the report; its
+            schedule is drawn.
         results_dir: holds metrics/, cost/ and samples/.
         reports_dir: made if it does not exist.
 
@@ -45,10 +47,14 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path) -> Headli
     markdown = tables.report_markdown(m, found.sentence, machines_sentence(results))
     write_text(reports_dir / "table.md", markdown)
     write_json(reports_dir / "metrics.json", metrics_summary(m))
+    schedule = build_schedule(**params.schedule.model_dump())
     with figures.style():
         curves = {
             "fid_by_steps": figures.fid_against_steps(m),
             "fid_is": figures.fid_against_is(m),
+            "loss_weights": method.loss_weights(schedule),
+            "angles": method.angles(),
+            "trajectories": method.trajectories(schedule),
         }
         svg = {name: _write_figure(figure, reports_dir / name) for name, figure in curves.items()}
         for name, grid in {"samples_by_steps": by_steps, "samples_by_class": by_class}.items():

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 
 from pdpipe.data import ImageSet
-from pdpipe.diffusion import Schedule, diffuse, v_loss_weight, v_target, weighted_loss
-from pdpipe.models import ModelInfo, build_schedule, network_denoiser
+from pdpipe.diffusion import (
+    PARAMETERIZATIONS,
+    Schedule,
+    build_schedule,
+    diffuse,
+    v_loss_weight,
+    v_target,
+    weighted_loss,
+)
+from pdpipe.models import ModelInfo, network_denoiser
 from pdpipe.networks import UNet, UNetConfig
 from pdpipe.params import NetworkParams, ScheduleParams, TeacherParams
 from pdpipe.seeds import derive_seed
@@ -61,6 +69,7 @@ def train_teacher(
         channels=channels,
         num_classes=len(images.classes) if network.conditional else 0,
         dropout=teacher.dropout,
+        heads=PARAMETERIZATIONS[teacher.parameterization].heads,
         **network.model_dump(exclude={"conditional"}),
     )
     torch.manual_seed(derive_seed(job.seed, "teacher network"))
@@ -79,7 +88,7 @@ def train_teacher(
         provenance=provenance,
     )
     objective = teacher_objective(
-        build_schedule(info.schedule),
+        build_schedule(**info.schedule),
         teacher.parameterization,
         teacher.loss_weight,
         teacher.label_dropout if network.conditional else 0.0,

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
         ),
         ("student-4", ["--w", "4"], {"steps": 4, "w": 4.0}),
         ("student-2", ["--no-clip"], {"steps": 2, "w": 0.0, "clip": False}),
+        ("teacher", ["--steps", "3", "--sampler", "heun"], {"steps": 3, "sampler": "heun"}),
+        (
+            "teacher",
+            ["--steps", "3", "--sampler", "ancestral", "--w", "1"],
+            {"steps": 3, "sampler": "ancestral", "w": 1.0},
+        ),
     ],
 )
 def test_sample_writes_the_images_that_python_gives(
@@ -50,6 +56,13 @@ def test_sample_writes_the_images_that_python_gives(
     assert (typed.root / "again.png").read_bytes() == (typed.root / "grid.png").read_bytes()
 
 
+def test_sample_says_how_often_the_network_was_evaluated(typed: Typed) -> None:
+    for sampler, w, evaluations in (("ddim", "0", 3), ("ddim", "1", 6), ("heun", "1", 12)):
+        options = ("--sampler", sampler, "--w", w, "--steps", "3", "--labels", "1")
+        printed = typed.run("sample", "--model", "models/teacher.safetensors", *options)
+        assert f" {evaluations} network evaluations each" in printed.out
+
+
 def test_sample_says_when_the_steps_are_not_the_students_own(typed: Typed) -> None:
     printed = typed.run("sample", "--model", "models/student-2.safetensors", "--steps", "5")
     assert printed.code == 0
@@ -72,6 +85,14 @@ def test_sample_says_when_the_steps_are_not_the_students_own(typed: Typed) -> No
         (["--labels", "cat"], "--labels 'cat' has 'cat'"),
         (["--labels", "0,"], "--labels '0,' has ''"),
         (["--labels", "0-12"], "label 10 is not a class of student-2: it has 10"),
+        (["--sampler", "ddmi"], "there is no sampler 'ddmi': did you mean 'ddim'?"),
+        (["--sampler", "euler_a"], "there is no sampler 'euler_a': did you mean 'euler'?"),
+        (["--eta", "1.5"], "eta is 1.5: give a number from 0 to 1"),
+        (["--gamma", "0.5"], "gamma is a setting of ancestral, not of ddim: leave it out"),
+        (
+            ["--sampler", "ancestral", "--gamma", "-0.1"],
+            "gamma is -0.1: give a number from 0 to 1",
+        ),
         (["--steps", "0"], "the number of steps is 0: use 1 or more"),
         (["--out", "nowhere/grid.png"], "the folder nowhere for --out does not exist"),
         (["--out", "models"], "--out models is a folder"),

@@ -8,15 +8,18 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from pdpipe.diffusion import (
+    PARAMETERIZATIONS,
     CosineSchedule,
+    clipped,
     diffuse,
     eps_from_v,
     v_from_eps,
     v_from_x,
+    v_from_x_eps,
     v_target,
     x_from_v,
 )
-from pdpipe.diffusion.parameterization import V_FROM, scale
+from pdpipe.diffusion.parameterization import scale
 
 
 @pytest.fixture
@@ -70,14 +73,14 @@ def test_round_trips_of_any_prediction(
         assert_close(again, v_hat, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", ["v", "x", "eps"])
+@pytest.mark.parametrize("kind", list(PARAMETERIZATIONS))
 def test_each_prediction_of_the_truth_becomes_the_true_v(
     kind: str, pair: tuple[Tensor, Tensor], coefficients: tuple[Tensor, Tensor]
 ) -> None:
     x, eps = pair
     z_t, v = (make(x, eps, *coefficients) for make in (diffuse, v_target))
-    truth = {"v": v, "x": x, "eps": eps}[kind]
-    assert_close(V_FROM[kind](truth, z_t, *coefficients), v, rtol=0, atol=1e-10)
+    truth = {"v": v, "x": x, "eps": eps, "x_eps": torch.cat([x, eps], dim=1)}[kind]
+    assert_close(PARAMETERIZATIONS[kind].to_v(truth, z_t, *coefficients), v, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -93,3 +96,32 @@ def test_coefficients_are_cast_once() -> None:
     third = torch.tensor(1 / 3, dtype=torch.float64)
     assert scale(third, torch.ones(1)).item() == torch.tensor(1 / 3, dtype=torch.float32).item()
     assert scale(third, torch.ones(1, dtype=torch.float64)).item() == 1 / 3
+
+
+def test_two_heads_are_blended(
+    pair: tuple[Tensor, Tensor], coefficients: tuple[Tensor, Tensor]
+) -> None:
+    """Of two heads that contradict each other, x_hat = sigma² x_out + alpha (z - sigma eps_out)."""
+    (x_out, z_t), (alpha, sigma) = pair, coefficients
+    eps_out = x_out.flip(0) * 1.3
+    v_hat = v_from_x_eps(torch.cat([x_out, eps_out], dim=1), z_t, alpha, sigma)
+    expected = sigma**2 * x_out + alpha * (z_t - sigma * eps_out)
+    assert_close(x_from_v(v_hat, z_t, alpha, sigma), expected, rtol=0, atol=1e-14)
+
+
+def test_no_error_of_two_heads_grows(coefficients: tuple[Tensor, Tensor]) -> None:
+    alpha, sigma = coefficients
+    error = torch.ones(40, 2, 2, 2, dtype=torch.float64)
+    zero = torch.zeros(40, 1, 2, 2, dtype=torch.float64)
+    assert v_from_x_eps(error, zero, alpha, sigma).abs().max() <= 2**0.5
+
+
+def test_clipped_predictions_still_mix_to_z_t(
+    pair: tuple[Tensor, Tensor], coefficients: tuple[Tensor, Tensor]
+) -> None:
+    (v_hat, z_t), (alpha, sigma) = pair, coefficients
+    x_hat, eps_hat = clipped(3 * v_hat, z_t, alpha, sigma)
+    free = x_from_v(3 * v_hat, z_t, alpha, sigma)
+    assert ((free.abs() > 1).any(), x_hat.abs().max() <= 1) == (True, True)
+    assert torch.equal(x_hat, free.clamp(-1, 1))
+    assert_close(diffuse(x_hat, eps_hat, alpha, sigma), z_t, rtol=0, atol=1e-13)

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from pdpipe.diffusion import (
+    DDIM,
     CosineSchedule,
     clipped_ddim_step,
     ddim_step,
     eps_from_v,
-    sample_ddim,
+    uniform_grid,
     x_from_v,
 )
 
@@ -99,7 +100,7 @@ def test_step_there_and_back(z_1: Tensor, schedule: CosineSchedule) -> None:
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 64])
 def test_ddim_is_exact_on_a_point_mass(num_steps: int, z_1: Tensor, point: Gaussian) -> None:
     for clip in (False, True):
-        x = sample_ddim(point, z_1, num_steps, point.schedule, clip=clip)
+        x = DDIM(point.schedule, clip=clip).sample(point, z_1, uniform_grid(num_steps))
         assert_close(x, torch.full_like(z_1, point.mean), rtol=0, atol=1e-9)
 
 
@@ -108,8 +109,9 @@ def test_ddim_converges_to_the_probability_flow_at_first_order(
 ) -> None:
     start, end = times(1.0, 0.0)
     exact = gaussian.flow(z_1, start, end)
+    sample = DDIM(gaussian.schedule).sample
     errors = [
-        (sample_ddim(gaussian, z_1, n, gaussian.schedule, clip=False) - exact).abs().max().item()
+        (sample(gaussian, z_1, uniform_grid(n)) - exact).abs().max().item()
         for n in (32, 64, 128, 256, 512)
     ]
     assert errors[0] < 0.2
@@ -152,14 +154,13 @@ def diffusers_states(
 def test_same_states_as_diffusers(
     num_steps: int, clip: bool, z_1: Tensor, schedule: CosineSchedule
 ) -> None:
-    from pdpipe.diffusion import ddim_states
-
     def denoiser(z_t: Tensor, t: Tensor) -> Tensor:
         """Some smooth v_hat, whose x_hat leaves [-1, 1]."""
         return torch.tanh(2.0 * z_t.roll(1, -1)) - 1.5 * z_t * torch.sin(2.0 * t)
 
     states, x = diffusers_states(denoiser, z_1, num_steps, schedule, clip)
-    *ours, last = ddim_states(denoiser, z_1, num_steps, schedule, clip=clip)
+    grid = uniform_grid(num_steps)
+    *ours, last = (s.z for s in DDIM(schedule, clip=clip).states(denoiser, z_1, grid))
     assert len(ours) == len(states) == num_steps - 1
     for found, expected in zip(ours, states, strict=True):
         assert_close(found, expected, rtol=0, atol=1e-12)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pdpipe.diffusion import CosineSchedule
-from pdpipe.models import build_schedule, guided_denoiser, network_denoiser
+from pdpipe.diffusion import PARAMETERIZATIONS, CosineSchedule
+from pdpipe.models import guided_denoiser, network_denoiser
 from pdpipe.networks import UNet
 
 SCHEDULE = CosineSchedule()
@@ -26,18 +26,21 @@ def unit(
     return network(z[None], log_snr, torch.tensor([label]), weights)[0]
 
 
-@pytest.mark.parametrize("kind", ["v", "x", "eps"])
+@pytest.mark.parametrize("kind", ["v", "x", "eps", "x_eps"])
 def test_each_parameterization_becomes_v(kind: str, make_unet: Callable[..., UNet]) -> None:
-    network, times = make_unet(), [0.1, 0.4, 0.7, 0.9]
+    network = make_unet(heads=PARAMETERIZATIONS[kind].heads)
+    times = [0.1, 0.4, 0.7, 0.9]
     t = torch.tensor(times, dtype=torch.float64).view(-1, 1, 1, 1)
     found = network_denoiser(network, SCHEDULE, kind, LABELS)(Z, t)
     for k, time in enumerate(times):
         alpha, sigma = (float(c) for c in SCHEDULE.alpha_sigma(torch.tensor(time)))
         out = unit(network, Z[k], time, int(LABELS[k]))
+        first, last = out[:1], out[-1:]  # the same where there is one head
         expected = {
             "v": out,
             "x": (alpha * Z[k] - out) / sigma,
             "eps": (out - sigma * Z[k]) / alpha,
+            "x_eps": alpha * last - sigma * first,
         }[kind]
         assert_close(found[k], expected, rtol=1e-5, atol=1e-5)
 
@@ -85,9 +88,3 @@ def test_low_precision_networks_give_images_of_full_precision(
         rough = denoise(Z, t)
     assert rough.dtype == torch.float32
     assert 0 < (rough - denoise(Z, t)).abs().max() < 0.2
-
-
-def test_schedule_of_stored_settings() -> None:
-    schedule = build_schedule({"name": "cosine", "log_snr_min": -12.0, "log_snr_max": 9.0})
-    ends = schedule.log_snr(torch.tensor([0.0, 1.0]))
-    assert ends.tolist() == pytest.approx([9.0, -12.0])

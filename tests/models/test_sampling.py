@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from pdpipe.diffusion import sample_ddim
+from pdpipe.diffusion import DDIM, Ancestral, uniform_grid
 from pdpipe.errors import ModelError
 from pdpipe.models import DiffusionModel, network_denoiser, sample_noise
 
@@ -131,7 +131,7 @@ def test_guided_teacher_is_two_evaluations_mixed(teacher: DiffusionModel) -> Non
 
     z_1 = sample_noise((1, 8, 8), seed=5, first=0, count=len(labels))
     for clip in (True, False):
-        expected = sample_ddim(denoiser, z_1, 4, teacher.schedule, clip=clip)
+        expected = DDIM(teacher.schedule, clip=clip).sample(denoiser, z_1, uniform_grid(4))
         found = teacher.sample(labels, w=1.7, steps=4, seed=5, clip=clip)
         assert_close(found, expected, rtol=0, atol=1e-4)
     unguided = teacher.sample(labels, w=0.0, steps=4, seed=5, clip=False)
@@ -146,7 +146,7 @@ def test_student_is_given_its_w(student: DiffusionModel) -> None:
         weights = torch.full((len(labels),), w)
         denoiser = network_denoiser(student.network, student.schedule, "v", labels, weights)
         images.append(student.sample(LABELS, w=w))
-        expected = sample_ddim(denoiser, z_1, 4, student.schedule, clip=True)
+        expected = DDIM(student.schedule, clip=True).sample(denoiser, z_1, uniform_grid(4))
         assert_close(images[-1], expected, rtol=0, atol=1e-5)
     assert (images[0] - images[1]).abs().max() > 1e-3
     assert (images[0] - images[2]).abs().max() > 1e-3
@@ -177,17 +177,22 @@ def test_threads_change_speed_and_nothing_else(teacher: DiffusionModel) -> None:
 
 
 def test_batches_are_reported(student: DiffusionModel) -> None:
-    counts: list[int] = []
-    student.sample(LABELS, batch_size=10, on_batch=counts.append)
-    assert counts == [10, 10, 3]
+    counts: list[tuple[int, int]] = []
+    student.sample(LABELS, batch_size=10, on_batch=lambda *done: counts.append(done))
+    assert counts == [(10, 4), (10, 4), (3, 4)]
 
 
 def test_a_guided_teacher_makes_half_as_many_at_a_time(teacher: DiffusionModel) -> None:
     """It gives the network every image twice, so as many go through it at once."""
     for w, expected in ((0.0, [10, 10, 3]), (1.0, [5, 5, 5, 5, 3])):
-        counts: list[int] = []
-        teacher.sample(LABELS, w=w, steps=1, batch_size=10, on_batch=counts.append)
-        assert counts == expected
+        counts: list[tuple[int, int]] = []
+
+        def note(count: int, evaluations: int, counts: list[tuple[int, int]] = counts) -> None:
+            counts.append((count, evaluations))
+
+        teacher.sample(LABELS, w=w, steps=3, batch_size=10, on_batch=note)
+        assert [count for count, _ in counts] == expected
+        assert {evaluations for _, evaluations in counts} == {3 if w == 0 else 6}
 
 
 def test_no_labels_no_images(student: DiffusionModel) -> None:
@@ -267,3 +272,17 @@ def test_says_what_it_is(teacher: DiffusionModel, student: DiffusionModel) -> No
     assert repr(student).startswith("<pdpipe student-4: 4 steps, ")
     assert "teacher: any steps" in repr(teacher)
     assert student.parameters > teacher.parameters
+
+
+def test_samples_of_stochastic_samplers_do_not_depend_on_the_batch(
+    teacher: DiffusionModel,
+) -> None:
+    labels = [3, 1, 4, 1, 5, 9, 2]
+    for sampler in (Ancestral(teacher.schedule, gamma=0.5), DDIM(teacher.schedule, eta=0.7)):
+        whole = teacher.sample(labels, w=1.0, steps=4, sampler=sampler, batch_size=64)
+        parts = teacher.sample(labels, w=1.0, steps=4, sampler=sampler, batch_size=4)
+        assert_close(whole, parts, rtol=0, atol=1e-4)
+        later = teacher.sample(labels[2:], w=1.0, steps=4, sampler=sampler, first=2)
+        assert_close(later, whole[2:], rtol=0, atol=1e-4)
+        other = teacher.sample(labels, w=1.0, steps=4, sampler=sampler, seed=1)
+        assert (other - whole).abs().max() > 0.1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 
 import torch
 
+from pdpipe.bench.setting import config_of, inputs, random_images, seconds
 from pdpipe.data import ImageSet
-from pdpipe.models import build_schedule
-from pdpipe.networks import UNet, UNetConfig
+from pdpipe.diffusion import build_schedule
+from pdpipe.networks import UNet
 from pdpipe.params import OptimizerParams, Params
 from pdpipe.training.guide import guide_objective, student_of
 from pdpipe.training.halve import halving_objective
@@ -75,12 +75,12 @@ def bench_updates(params: Params, device: torch.device, repeats: int) -> Iterato
     gradient (stage one: one of the doubled batch; a halving: two) and the student's forward and
     backward. What remains is the target, the optimiser, the average and the batch.
     """
-    images = _random_images(params)
-    teacher = UNet(_config(params)).to(device).eval().requires_grad_(False)
+    images = random_images(params)
+    teacher = UNet(config_of(params)).to(device).eval().requires_grad_(False)
     student = student_of(teacher, params.guide.w_frequencies, params.guide.w_max).to(device)
     guided_teacher = student_of(teacher, params.guide.w_frequencies, params.guide.w_max)
     guided_teacher = guided_teacher.to(device).eval().requires_grad_(False)
-    schedule = build_schedule(params.schedule.model_dump())
+    schedule = build_schedule(**params.schedule.model_dump())
     w_range = (params.guide.w_min, params.guide.w_max)
     kind = params.teacher.parameterization
     stage_one = guide_objective(teacher, schedule, kind, params.guide.loss_weight, w_range)
@@ -101,17 +101,17 @@ def bench_updates(params: Params, device: torch.device, repeats: int) -> Iterato
 
 def bench_snapshots(params: Params, device: torch.device, repeats: int) -> SnapshotResult:
     """Time the snapshots of the student's training, written to the project's file system."""
-    teacher = UNet(_config(params)).to(device)
+    teacher = UNet(config_of(params)).to(device)
     student = student_of(teacher, params.guide.w_frequencies, params.guide.w_max).to(device)
     settings = optimization(params.guide, repeats, 1e-5)
-    images = _random_images(params)
+    images = random_images(params)
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".pdpipe-bench-") as folder:
         job = _job(params, device, Path(folder))
         state = TrainState(student, settings, device)
         batch = make_batch(job, images, settings.batch_size, 0, False)
         update(job, state, _squared_output, batch, settings)  # fills the optimiser's state
         with job.snapshots.hold():
-            times = [_seconds(lambda: save_snapshot(job, state), device) for _ in range(repeats)]
+            times = [seconds(lambda: save_snapshot(job, state), device) for _ in range(repeats)]
     return SnapshotResult(statistics.median(times), params.runtime.snapshot_seconds)
 
 
@@ -119,15 +119,6 @@ def _squared_output(network: UNet, batch: Batch) -> torch.Tensor:
     zeros = torch.zeros(len(batch.x), device=batch.x.device)
     loss: torch.Tensor = network(batch.x, zeros, batch.labels, zeros).square().mean()
     return loss
-
-
-def _config(params: Params) -> UNetConfig:
-    return UNetConfig(
-        image_size=params.data.image_size,
-        channels=params.data.channels,
-        num_classes=10 if params.network.conditional else 0,
-        **params.network.model_dump(exclude={"conditional"}),
-    )
 
 
 def _job(params: Params, device: torch.device, folder: Path) -> Job:
@@ -143,27 +134,9 @@ def _job(params: Params, device: torch.device, folder: Path) -> Job:
     )
 
 
-def _random_images(params: Params) -> ImageSet:
-    size = (1024, params.data.channels, params.data.image_size, params.data.image_size)
-    return ImageSet(
-        images=torch.randint(0, 256, size, dtype=torch.uint8),
-        labels=torch.arange(1024) % 10,
-        classes=tuple(str(k) for k in range(10)),
-        digest="",
-    )
-
-
-def _inputs(
-    network: UNet, images: ImageSet, size: int, device: torch.device
-) -> tuple[torch.Tensor, ...]:
-    z = torch.randn(size, *images.images.shape[1:], device=device)
-    labels = torch.zeros(size, dtype=torch.int64, device=device)
-    return z, torch.zeros(size, device=device), labels, torch.ones(size, device=device)
-
-
 @torch.no_grad()
 def _forward(network: UNet, images: ImageSet, size: int, device: torch.device) -> None:
-    network(*_inputs(network, images, size, device))
+    network(*inputs(images, size, device))
 
 
 def _measure(
@@ -189,10 +162,10 @@ def _measure(
         def bare() -> None:
             teacher_forwards()
             student.zero_grad(set_to_none=True)
-            out = student(*_inputs(student, images, settings.batch_size, device))
+            out = student(*inputs(images, settings.batch_size, device))
             out.square().mean().backward()
 
-        pairs = [(_seconds(whole, device), _seconds(bare, device)) for _ in range(repeats + 5)][5:]
+        pairs = [(seconds(whole, device), seconds(bare, device)) for _ in range(repeats + 5)][5:]
     quartiles = statistics.quantiles([a / b for a, b in pairs], n=4)
     return BenchResult(
         name,
@@ -202,13 +175,3 @@ def _measure(
         quartiles[0],
         quartiles[2],
     )
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started

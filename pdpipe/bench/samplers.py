@@ -1,0 +1,58 @@
+"""What a sampler costs beyond its network evaluations, measured as a ratio in one run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from pdpipe.bench.setting import config_of, inputs, random_images, seconds
+from pdpipe.diffusion import SAMPLERS, Sampler, build_schedule, uniform_grid
+from pdpipe.models import network_denoiser
+from pdpipe.networks import UNet
+from pdpipe.params import Params
+
+STEPS = 8
+
+
+@dataclass(frozen=True)
+class SamplerResult:
+    """A sampler's time over that of as many bare network evaluations, measured in turns."""
+
+    name: str
+    evaluations: int
+    ratio: float  # median of the paired ratios
+    low: float  # first quartile of them
+    high: float  # third quartile
+
+    def __str__(self) -> str:
+        return (
+            f"sampler {self.name}: {self.evaluations} evaluations, ratio {self.ratio:.3f} "
+            f"(quartiles {self.low:.3f} to {self.high:.3f})"
+        )
+
+
+@torch.inference_mode()
+def bench_samplers(params: Params, device: torch.device, repeats: int) -> Iterator[SamplerResult]:
+    """Time every sampler on an untrained network, a batch of `evaluation.batch_size` images."""
+    network = UNet(config_of(params)).to(device).eval()
+    schedule = build_schedule(**params.schedule.model_dump())
+    batch = inputs(random_images(params), params.evaluation.batch_size, device)
+    denoiser = network_denoiser(network, schedule, params.teacher.parameterization, batch[2])
+    grid, noise = uniform_grid(STEPS), torch.Generator(device).manual_seed(0)
+    for name, make in SAMPLERS.items():
+        sampler = make(schedule)
+        count = sampler.final(denoiser, batch[0], grid, noise).evaluations
+
+        def whole(sampler: Sampler = sampler) -> None:
+            sampler.sample(denoiser, batch[0], grid, noise)
+
+        def bare(count: int = count) -> None:
+            for _ in range(count):
+                network(*batch)
+
+        ratios = [seconds(whole, device) / seconds(bare, device) for _ in range(repeats)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        yield SamplerResult(name, count, middle, low, high)

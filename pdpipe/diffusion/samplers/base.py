@@ -1,0 +1,145 @@
+"""What all samplers share: the grid of times, the states they pass, the noise, and the end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pdpipe.diffusion.parameterization import x_from_v
+from pdpipe.diffusion.schedule import Schedule, ddpm_alphas
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""(z_t, t) -> v_hat: z_t (B, C, H, W); t float64, broadcasting, () or (B, 1, 1, 1).
+
+One that evaluates a network more than once a call says so in an attribute `evaluations`.
+"""
+
+Noise = torch.Generator | Sequence[torch.Generator]
+"""One generator for the whole batch, or one for each image, whatever batch it is in."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a sampler is: z at time t, after so many network evaluations of each image.
+
+    The last state of a sampler is x: its t is the grid's end.
+    """
+
+    z: Tensor
+    t: float
+    evaluations: int
+
+
+def uniform_grid(num_steps: int) -> Tensor:
+    """The times N/N, (N - 1)/N … 0/N: (N + 1,), float64. N >= 1."""
+    return torch.arange(num_steps, -1, -1, dtype=torch.float64) / num_steps
+
+
+def discrete_grid(schedule: Schedule, num_steps: int, train_steps: int = 1000) -> Tensor:
+    """The times of a `train_steps`-step DDPM respaced to N of its steps, then 0: (N + 1,).
+
+    The kept steps k are evenly spaced and end with the last, T; their times are those at which
+    the schedule has the log-SNR of DDPM's alpha_k (linear betas). Ancestral steps along this grid
+    are DDPM's with the betas computed anew on the subsequence, `1 - alpha_k² / alpha_(k-1)²`,
+    since the posterior depends on the kept alphas alone (Nichol & Dhariwal 2021, section 4).
+
+    Args:
+        schedule: with a log-SNR range that holds DDPM's, -10.1 to 9.2.
+        num_steps: N, from 1 to train_steps.
+        train_steps: T.
+
+    Raises:
+        ValueError: more steps than there are.
+    """
+    if not 1 <= num_steps <= train_steps:
+        raise ValueError(f"{num_steps} of {train_steps} discrete steps: take 1 to {train_steps}")
+    kept = (torch.arange(num_steps, 0, -1) * train_steps) // num_steps
+    alpha_squared = ddpm_alphas(train_steps)[kept - 1]
+    times = schedule.time(alpha_squared.log() - torch.log1p(-alpha_squared))
+    return torch.cat([times.clamp(0.0, 1.0), torch.zeros(1, dtype=torch.float64)])
+
+
+class Counted:
+    """A denoiser that counts the network evaluations of each image as they are made."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.evaluations = 0
+        self._denoiser = denoiser
+        self._each: int = getattr(denoiser, "evaluations", 1)
+
+    def __call__(self, z_t: Tensor, t: Tensor) -> Tensor:
+        """v_hat of the denoiser, counted."""
+        self.evaluations += self._each
+        return self._denoiser(z_t, t)
+
+
+@dataclass(frozen=True)
+class Sampler(ABC):
+    """A way from z_1 to x along a grid of times; its settings are fields, each with a default."""
+
+    schedule: Schedule
+    clip: bool = field(default=False, kw_only=True)  # x_hat to [-1, 1], eps_hat recomputed
+
+    @torch.no_grad()
+    def states(
+        self, denoiser: Denoiser, z_1: Tensor, grid: Tensor, generator: Noise | None = None
+    ) -> Iterator[State]:
+        """The state after each step, the last one x.
+
+        Args:
+            denoiser: (z_t, t) -> v_hat.
+            z_1: standard normal noise, (B, C, H, W).
+            grid: N + 1 decreasing times, from that of z_1 to the end, 0 as a rule; float64.
+            generator: of the noise that stochastic samplers add.
+        """
+        yield from self._states(Counted(denoiser), z_1, grid, generator)
+
+    @abstractmethod
+    def _states(
+        self, denoise: Counted, z: Tensor, grid: Tensor, generator: Noise | None
+    ) -> Iterator[State]:
+        """The loop of `states`."""
+
+    def _end(self, denoise: Counted, z: Tensor, grid: Tensor) -> State:
+        """The last state of most samplers: x_hat of the evaluation at the last time but one."""
+        t = grid[-2]
+        x = self.x_hat(denoise(z, t), z, t)
+        return State(x, float(grid[-1]), denoise.evaluations)
+
+    @torch.no_grad()
+    def sample(
+        self, denoiser: Denoiser, z_1: Tensor, grid: Tensor, generator: Noise | None = None
+    ) -> Tensor:
+        """x, the z of the last state: (B, C, H, W)."""
+        return self.final(denoiser, z_1, grid, generator).z
+
+    @torch.no_grad()
+    def final(
+        self, denoiser: Denoiser, z_1: Tensor, grid: Tensor, generator: Noise | None = None
+    ) -> State:
+        """The last state: x, and what it took."""
+        *_, last = self.states(denoiser, z_1, grid, generator)
+        return last
+
+    def x_hat(self, v_hat: Tensor, z_t: Tensor, t: Tensor) -> Tensor:
+        """The prediction of x at time t, clipped if the sampler clips."""
+        x = x_from_v(v_hat, z_t, *self.schedule.alpha_sigma(t))
+        return x.clamp(-1.0, 1.0) if self.clip else x
+
+
+def draw(like: Tensor, generator: Noise | None) -> Tensor:
+    """Standard normal noise shaped like `like`, drawn where its generators are."""
+    if generator is None or isinstance(generator, torch.Generator):
+        device = like.device if generator is None else generator.device
+        noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=device)
+    else:
+        rows = [
+            torch.randn(like.shape[1:], generator=one, dtype=like.dtype, device=one.device)
+            for one in generator
+        ]
+        noise = torch.stack(rows)
+    return noise.to(like.device)

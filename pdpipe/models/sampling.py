@@ -1,0 +1,42 @@
+"""A sampler by its name, as users give it: on the command line or to `DiffusionModel.sample`."""
+
+from __future__ import annotations
+
+from pdpipe.diffusion import DDIM, SAMPLERS, Ancestral, Sampler, Schedule
+from pdpipe.errors import ModelError, did_you_mean
+
+
+def make_sampler(
+    name: str,
+    schedule: Schedule,
+    *,
+    clip: bool = True,
+    eta: float | None = None,
+    gamma: float | None = None,
+) -> Sampler:
+    """The sampler of that name.
+
+    Args:
+        name: a key of `SAMPLERS`.
+        schedule: the model's.
+        clip: clip x_hat to [-1, 1] at every step.
+        eta: of ddim, 0 (deterministic, the default) to 1.
+        gamma: of ancestral, 0 (the smaller variance, the default) to 1.
+
+    Raises:
+        ModelError: an unknown name, a setting that the sampler does not have, or one out of range.
+    """
+    if name not in SAMPLERS:
+        raise ModelError(f"there is no sampler {name!r}: {did_you_mean(name, SAMPLERS)}")
+    for setting, value, owner in (("eta", eta, "ddim"), ("gamma", gamma, "ancestral")):
+        if value is None:
+            continue
+        if name != owner:
+            raise ModelError(f"{setting} is a setting of {owner}, not of {name}: leave it out")
+        if not 0.0 <= value <= 1.0:
+            raise ModelError(f"{setting} is {value:g}: give a number from 0 to 1")
+    if name == "ddim":
+        return DDIM(schedule, clip=clip, eta=eta or 0.0)
+    if name == "ancestral":
+        return Ancestral(schedule, clip=clip, gamma=gamma or 0.0)
+    return SAMPLERS[name](schedule, clip=clip)
