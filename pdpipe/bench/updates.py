@@ -15,6 +15,7 @@ import torch
 from pdpipe.bench.setting import config_of, inputs, random_images, seconds
 from pdpipe.data import ImageSet
 from pdpipe.diffusion import build_schedule
+from pdpipe.models import guided_teacher, w_student
 from pdpipe.networks import UNet
 from pdpipe.params import OptimizerParams, Params
 from pdpipe.training.guide import guide_objective, student_of
@@ -78,14 +79,16 @@ def bench_updates(params: Params, device: torch.device, repeats: int) -> Iterato
     images = random_images(params)
     teacher = UNet(config_of(params)).to(device).eval().requires_grad_(False)
     student = student_of(teacher, params.guide.w_frequencies, params.guide.w_max).to(device)
-    guided_teacher = student_of(teacher, params.guide.w_frequencies, params.guide.w_max)
-    guided_teacher = guided_teacher.to(device).eval().requires_grad_(False)
+    above = student_of(teacher, params.guide.w_frequencies, params.guide.w_max)
+    above = above.to(device).eval().requires_grad_(False)
     schedule = build_schedule(**params.schedule.model_dump())
     w_range = (params.guide.w_min, params.guide.w_max)
     kind = params.teacher.parameterization
-    stage_one = guide_objective(teacher, schedule, kind, params.guide.loss_weight, w_range)
+    stage_one = guide_objective(
+        guided_teacher(teacher, schedule, kind), schedule, kind, params.guide.loss_weight, w_range
+    )
     halving = halving_objective(
-        guided_teacher, schedule, kind, params.halve.loss_weight, w_range, 4, 2
+        w_student(above, schedule, kind), schedule, kind, params.halve.loss_weight, w_range, 4, 2
     )
     both = 2 if params.network.conditional else 1
     yield _measure(
@@ -94,7 +97,7 @@ def bench_updates(params: Params, device: torch.device, repeats: int) -> Iterato
     )  # fmt: skip
     yield _measure(
         "halving", params, device, images, student, halving, params.halve,
-        lambda: [_forward(guided_teacher, images, params.halve.batch_size, device)
+        lambda: [_forward(above, images, params.halve.batch_size, device)
                  for _ in range(2)], repeats,
     )  # fmt: skip
 

@@ -144,6 +144,19 @@ def sample(
 
 
 @app.command(rich_help_panel=TOOLS)
+def toy(
+    out: Annotated[Path, typer.Option(help="The picture to write, .png or .svg.")] = Path(
+        "toy.png"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the noise and the training.", min=0)] = 0,
+) -> None:
+    """Show the method on 25 Gaussians in the plane, in under a minute, with no data."""
+    from pdpipe.cli import tools
+
+    tools.toy(out, seed)
+
+
+@app.command(rich_help_panel=TOOLS)
 def bench(
     repeats: Annotated[int, typer.Option(help="Paired measurements.", min=3)] = 30,
 ) -> None:

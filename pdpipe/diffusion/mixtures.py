@@ -18,7 +18,7 @@ from pdpipe.diffusion.schedule import Schedule
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixture:
-    """Points of D dimensions from K Gaussians of one standard deviation; a class is a component.
+    """Points of D dimensions from K Gaussians of one standard deviation, in classes.
 
     As images they are (B, D, 1, 1), so that all that works on images works on them.
     """
@@ -26,28 +26,36 @@ class GaussianMixture:
     means: Tensor  # (K, D), float64
     std: float
     weights: Tensor  # of the components, (K,), float64, with the sum 1
+    classes: Tensor  # of the components, (K,), int64
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes; as a label it stands for "no label"."""
+        return int(self.classes.max()) + 1
 
     @staticmethod
     def grid(side: int = 5, std: float = 0.05) -> GaussianMixture:
-        """side² Gaussians in the plane, on a grid that fills [-0.8, 0.8]², equally likely."""
+        """side² Gaussians in the plane, on a grid over [-0.8, 0.8]²; classes are columns."""
         line = torch.linspace(-0.8, 0.8, side, dtype=torch.float64)
         means = torch.cartesian_prod(line, line)
-        return GaussianMixture(means, std, torch.full((side**2,), 1 / side**2, dtype=torch.float64))
+        weights = torch.full((side**2,), 1 / side**2, dtype=torch.float64)
+        return GaussianMixture(means, std, weights, torch.arange(side**2) // side)
 
     @staticmethod
     def pair(distance: float = 1.0, std: float = 0.2) -> GaussianMixture:
-        """Two Gaussians in the plane, `distance` apart, of weights 0.3 and 0.7."""
+        """Two Gaussians in the plane, `distance` apart, of weights 0.3 and 0.7: two classes."""
         means = torch.tensor([[-distance / 2, 0.0], [distance / 2, 0.0]], dtype=torch.float64)
-        return GaussianMixture(means, std, torch.tensor([0.3, 0.7], dtype=torch.float64))
+        weights = torch.tensor([0.3, 0.7], dtype=torch.float64)
+        return GaussianMixture(means, std, weights, torch.arange(2))
 
     def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(x (count, D, 1, 1) float64, its component (count,))."""
+        """(x (count, D, 1, 1) float64, its class (count,))."""
         component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         noise = torch.randn(count, self.means.shape[1], generator=generator, dtype=torch.float64)
-        return (self.means[component] + self.std * noise)[:, :, None, None], component
+        return (self.means[component] + self.std * noise)[:, :, None, None], self.classes[component]
 
     def denoiser(self, schedule: Schedule, labels: Tensor | None = None) -> MixtureDenoiser:
-        """The exact denoiser: of the whole mixture, or of each image's own component (B,)."""
+        """The exact denoiser: of the whole mixture, or of each point's own class, labels (B,)."""
         return MixtureDenoiser(self, schedule, labels)
 
     def log_density(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -75,18 +83,19 @@ class MixtureDenoiser:
 
     mixture: GaussianMixture
     schedule: Schedule
-    labels: Tensor | None = None  # (B,); None for the whole mixture
+    labels: Tensor | None = None  # (B,), `num_classes` for no label; None for none at all
 
     def __call__(self, z_t: Tensor, t: Tensor) -> Tensor:
         """v_hat, shaped like z_t, in its dtype; computed in float64."""
         mixture = self.mixture
         alpha, sigma = self.schedule.alpha_sigma(t)
         variance = alpha.reshape(-1, 1) ** 2 * mixture.std**2 + sigma.reshape(-1, 1) ** 2
-        if self.labels is None:
-            logits = mixture._component_logits(z_t, alpha, variance)
-            mean = logits.softmax(dim=1) @ mixture.means
-        else:
-            mean = mixture.means[self.labels]
+        logits = mixture._component_logits(z_t, alpha, variance)
+        if self.labels is not None:
+            labels = self.labels[:, None]
+            other = (labels != mixture.classes) & (labels != mixture.num_classes)
+            logits = logits.masked_fill(other, -math.inf)
+        mean = logits.softmax(dim=1) @ mixture.means
         mean = mean[:, :, None, None]
         variance = variance[:, :, None, None]
         centred = (z_t.double() - scale(alpha, mean) * mean) / variance

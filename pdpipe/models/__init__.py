@@ -1,16 +1,24 @@
 """Trained models: what a file holds, how it is stored, and how it makes images."""
 
 from pdpipe.models.checkpoint import load_classifier, load_model, save_classifier, save_model
-from pdpipe.models.denoisers import guided_denoiser, network_denoiser
+from pdpipe.models.denoisers import (
+    DenoiserOf,
+    guided_denoiser,
+    guided_teacher,
+    network_denoiser,
+    w_student,
+)
 from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel, sample_noise
 from pdpipe.models.sampling import make_sampler
 
 __all__ = [
     "ClassifierInfo",
+    "DenoiserOf",
     "DiffusionModel",
     "ModelInfo",
     "guided_denoiser",
+    "guided_teacher",
     "load_classifier",
     "load_model",
     "make_sampler",
@@ -18,4 +26,5 @@ __all__ = [
     "sample_noise",
     "save_classifier",
     "save_model",
+    "w_student",
 ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from pdpipe.diffusion import PARAMETERIZATIONS, Denoiser, GuidedDenoiser, Schedule
-from pdpipe.networks import UNet
+from pdpipe.networks import Network
+
+DenoiserOf = Callable[[Tensor, Tensor], Denoiser]
+"""(labels (B,), guidance weights w (B,)) -> the denoiser of these images."""
 
 
 def network_denoiser(
-    network: UNet,
+    network: Network,
     schedule: Schedule,
     parameterization: str,
     labels: Tensor,
@@ -19,7 +24,7 @@ def network_denoiser(
     """(z_t, t) -> v_hat with one evaluation of the network.
 
     Args:
-        network: the U-Net.
+        network: the U-Net, or any other with its inputs.
         schedule: gives the log-SNR that the network is conditioned on.
         parameterization: what the network predicts, a key of `PARAMETERIZATIONS`.
         labels: class indices, `network.null_label` for none, (B,).
@@ -36,7 +41,7 @@ def network_denoiser(
 
 
 def guided_denoiser(
-    network: UNet, schedule: Schedule, parameterization: str, labels: Tensor, w: Tensor
+    network: Network, schedule: Schedule, parameterization: str, labels: Tensor, w: Tensor
 ) -> Denoiser:
     """(z_t, t) -> guided v_hat: conditional and unconditional evaluated as one batch of 2B.
 
@@ -50,3 +55,19 @@ def guided_denoiser(
     """
     both = torch.cat([labels, torch.full_like(labels, network.null_label)])
     return GuidedDenoiser(network_denoiser(network, schedule, parameterization, both), w)
+
+
+def guided_teacher(network: Network, schedule: Schedule, parameterization: str) -> DenoiserOf:
+    """A teacher whose guidance is a mixture of two evaluations; without it if unconditional."""
+
+    def of(labels: Tensor, w: Tensor) -> Denoiser:
+        if not network.config.num_classes:
+            return network_denoiser(network, schedule, parameterization, labels)
+        return guided_denoiser(network, schedule, parameterization, labels, w)
+
+    return of
+
+
+def w_student(network: Network, schedule: Schedule, parameterization: str) -> DenoiserOf:
+    """A student that takes w as an input of its network."""
+    return lambda labels, w: network_denoiser(network, schedule, parameterization, labels, w)

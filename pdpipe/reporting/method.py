@@ -118,7 +118,8 @@ def trajectories(schedule: Schedule) -> Figure:
     the same. Source: PD, figure 1.
     """
     means = torch.tensor([[-0.5], [0.5]], dtype=torch.float64)
-    mixture = GaussianMixture(means, 0.15, torch.tensor([0.4, 0.6], dtype=torch.float64))
+    weights = torch.tensor([0.4, 0.6], dtype=torch.float64)
+    mixture = GaussianMixture(means, 0.15, weights, torch.arange(2))
     quantiles = (torch.arange(_PATHS, dtype=torch.float64) + 0.5) / _PATHS
     z_1 = (math.sqrt(2.0) * torch.erfinv(2 * quantiles - 1)).view(-1, 1, 1, 1)
     exact = mixture.denoiser(schedule)

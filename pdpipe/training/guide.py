@@ -10,8 +10,14 @@ from torch import Tensor
 
 from pdpipe.data import ImageSet
 from pdpipe.diffusion import Schedule, diffuse, v_loss_weight, weighted_loss
-from pdpipe.models import DiffusionModel, ModelInfo, guided_denoiser, network_denoiser
-from pdpipe.networks import UNet
+from pdpipe.models import (
+    DenoiserOf,
+    DiffusionModel,
+    ModelInfo,
+    guided_teacher,
+    network_denoiser,
+)
+from pdpipe.networks import Network, UNet
 from pdpipe.params import GuideParams
 from pdpipe.seeds import derive_seed
 from pdpipe.training.job import Batch, Job, Objective, TrainingCost
@@ -26,7 +32,7 @@ def draw_w(batch: Batch, w_min: float, w_max: float) -> Tensor:
 
 
 def guide_objective(
-    teacher: UNet,
+    teacher: DenoiserOf,
     schedule: Schedule,
     parameterization: str,
     loss_weight: str,
@@ -34,19 +40,21 @@ def guide_objective(
 ) -> Objective:
     """(student, batch) -> loss against the guided teacher, at a random t and a random w.
 
+    Args:
+        teacher: the guided denoiser of given labels and w.
+        schedule, parameterization: the student's.
+        loss_weight: a key of `LOSS_WEIGHTS`.
+        w_range: w is uniform between them.
+
     Source: GD, Algorithm 1.
     """
 
-    def objective(student: UNet, batch: Batch) -> Tensor:
+    def objective(student: Network, batch: Batch) -> Tensor:
         t, eps, w = batch.uniform(), batch.noise(), draw_w(batch, *w_range)
         alpha, sigma = schedule.alpha_sigma(t)
         z_t = diffuse(batch.x, eps, alpha, sigma)
         with torch.no_grad():
-            if teacher.config.num_classes:
-                denoise = guided_denoiser(teacher, schedule, parameterization, batch.labels, w)
-            else:
-                denoise = network_denoiser(teacher, schedule, parameterization, batch.labels)
-            v_w = denoise(z_t, t)
+            v_w = teacher(batch.labels, w)(z_t, t)
         v_hat = network_denoiser(student, schedule, parameterization, batch.labels, w)(z_t, t)
         return weighted_loss(v_hat, v_w, v_loss_weight(loss_weight, alpha, sigma))
 
@@ -77,7 +85,7 @@ def train_guide(
     torch.manual_seed(derive_seed(job.seed, "guide network"))
     student = student_of(teacher.network, guide.w_frequencies, guide.w_max)
     objective = guide_objective(
-        teacher.network,
+        guided_teacher(teacher.network, teacher.schedule, teacher.info.parameterization),
         teacher.schedule,
         teacher.info.parameterization,
         guide.loss_weight,

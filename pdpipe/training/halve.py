@@ -16,8 +16,8 @@ from pdpipe.diffusion import (
     v_loss_weight,
     weighted_loss,
 )
-from pdpipe.models import DiffusionModel, ModelInfo, network_denoiser
-from pdpipe.networks import UNet
+from pdpipe.models import DenoiserOf, DiffusionModel, ModelInfo, network_denoiser, w_student
+from pdpipe.networks import Network, UNet
 from pdpipe.params import HalveParams, Rung
 from pdpipe.training.guide import draw_w
 from pdpipe.training.job import Batch, Job, Objective, TrainingCost
@@ -26,7 +26,7 @@ from pdpipe.training.optimization import optimization
 
 
 def halving_objective(
-    teacher: UNet,
+    teacher: DenoiserOf,
     schedule: Schedule,
     parameterization: str,
     loss_weight: str,
@@ -36,17 +36,23 @@ def halving_objective(
 ) -> Objective:
     """(student, batch) -> loss against `ratio` DDIM steps of the teacher, on the student's grid.
 
+    Args:
+        teacher: the denoiser of given labels and w.
+        schedule, parameterization: the student's.
+        loss_weight: a key of `LOSS_WEIGHTS`.
+        w_range: w is uniform between them.
+        num_steps, ratio: the student's N, and how many of the teacher's steps one of its is.
+
     Source: PD, Algorithm 2, and GD, Algorithm 2.
     """
 
-    def objective(student: UNet, batch: Batch) -> Tensor:
+    def objective(student: Network, batch: Batch) -> Tensor:
         i = torch.floor(batch.uniform() * num_steps) + 1  # uniform in 1 … N, exact in float64
         t, eps, w = i / num_steps, batch.noise(), draw_w(batch, *w_range)
         alpha, sigma = schedule.alpha_sigma(t)
         z_t = diffuse(batch.x, eps, alpha, sigma)
         with torch.no_grad():
-            denoise = network_denoiser(teacher, schedule, parameterization, batch.labels, w)
-            v_goal = multi_step_target(denoise, z_t, i, num_steps, schedule, ratio)
+            v_goal = multi_step_target(teacher(batch.labels, w), z_t, i, num_steps, schedule, ratio)
         v_hat = network_denoiser(student, schedule, parameterization, batch.labels, w)(z_t, t)
         return weighted_loss(v_hat, v_goal, v_loss_weight(loss_weight, alpha, sigma))
 
@@ -69,7 +75,7 @@ def train_halving(
     ratio = int(rung.from_) // num_steps
     student = copy.deepcopy(teacher.network).requires_grad_(True)
     objective = halving_objective(
-        teacher.network,
+        w_student(teacher.network, teacher.schedule, teacher.info.parameterization),
         teacher.schedule,
         teacher.info.parameterization,
         halve.loss_weight,

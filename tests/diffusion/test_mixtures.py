@@ -60,7 +60,8 @@ def test_samples_come_from_the_density() -> None:
 def test_a_label_leaves_one_gaussian(gaussian: Gaussian) -> None:
     """And a time for each point."""
     means = torch.tensor([[0.3, 0.3], [-0.9, 0.1]], dtype=torch.float64)
-    mixture = GaussianMixture(means, gaussian.std, torch.tensor([0.5, 0.5], dtype=torch.float64))
+    weights = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    mixture = GaussianMixture(means, gaussian.std, weights, torch.arange(2))
     z, t = points(5), torch.tensor(TIMES, dtype=torch.float64).view(-1, 1, 1, 1)
     labels = torch.zeros(5, dtype=torch.int64)
     found = mixture.denoiser(gaussian.schedule, labels)(z, t)
@@ -68,3 +69,20 @@ def test_a_label_leaves_one_gaussian(gaussian: Gaussian) -> None:
     whole = mixture.denoiser(gaussian.schedule)
     assert_close(whole(z, t)[2:3], whole(z[2:3], t[2, 0, 0, 0]), rtol=0, atol=1e-14)
     assert whole(z.float(), t).dtype == torch.float32
+
+
+def test_no_label_is_the_whole_mixture_and_classes_have_many_components() -> None:
+    mixture, schedule, z = GaussianMixture.grid(3), CosineSchedule(), points(6)
+    t = torch.tensor(0.4, dtype=torch.float64)
+    none = torch.full((6,), mixture.num_classes)
+    whole = mixture.denoiser(schedule)(z, t)
+    assert torch.equal(mixture.denoiser(schedule, none)(z, t), whole)
+    column = GaussianMixture(
+        mixture.means[3:6],
+        mixture.std,
+        torch.full((3,), 1 / 3, dtype=torch.float64),
+        torch.zeros(3, dtype=torch.int64),
+    )
+    found = mixture.denoiser(schedule, torch.ones(6, dtype=torch.int64))(z, t)
+    assert_close(found, column.denoiser(schedule)(z, t), rtol=0, atol=1e-12)
+    assert (found - whole).abs().max() > 0.05

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from pdpipe.data import ImageSet
 from pdpipe.diffusion import CosineSchedule
-from pdpipe.models import DiffusionModel, load_model, network_denoiser, save_model
+from pdpipe.models import DiffusionModel, guided_teacher, load_model, network_denoiser, save_model
 from pdpipe.networks import UNet
 from pdpipe.params import Params
 from pdpipe.training import train_guide
@@ -68,7 +68,9 @@ def test_loss_is_algorithm_1(
     teacher, student = make_unet(seed=1), make_unet(seed=2, **STUDENT)
     batch = make_batch(make_job(), digits, 48, 0, False)
     seen = watch(student)
-    loss = guide_objective(teacher, SCHEDULE, kind, weight, (0.0, 4.0))(student, batch)
+    loss = guide_objective(
+        guided_teacher(teacher, SCHEDULE, kind), SCHEDULE, kind, weight, (0.0, 4.0)
+    )(student, batch)
     (call,) = seen
     assert torch.equal(call[2], batch.labels)
     expected = naive_loss(teacher, student, batch.x, call, kind, weight)
@@ -86,7 +88,9 @@ def test_w_is_uniform_in_its_range_and_independent_of_the_time(
     teacher, student = make_unet(seed=1), make_unet(seed=2, **STUDENT)
     batch = make_batch(make_job(), digits, 2000, 0, False)
     seen = watch(student)
-    guide_objective(teacher, SCHEDULE, "v", "snr", w_range)(student, batch)
+    guide_objective(guided_teacher(teacher, SCHEDULE, "v"), SCHEDULE, "v", "snr", w_range)(
+        student, batch
+    )
     _, log_snr, _, w = seen[0]
     low, high = w_range
     assert w.min() >= low - 1e-6
@@ -140,7 +144,9 @@ class GuidedGaussian(LabelledGaussian):
 def test_a_student_that_knows_the_answer_has_no_loss(make_job: MakeJob, digits: ImageSet) -> None:
     teacher: Any = LabelledGaussian()
     batches = [make_batch(make_job(), digits, 256, 0, False) for _ in range(3)]
-    loss = guide_objective(teacher, SCHEDULE, "v", "snr_plus_one", (0.0, 4.0))
+    loss = guide_objective(
+        guided_teacher(teacher, SCHEDULE, "v"), SCHEDULE, "v", "snr_plus_one", (0.0, 4.0)
+    )
     perfect, other_sign = (loss(GuidedGaussian(sign), batches.pop()) for sign in (1.0, -1.0))
     unguided = loss(GuidedGaussian(0.0), batches.pop())
     assert perfect < 1e-10

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from pdpipe.data import ImageSet
 from pdpipe.diffusion import CosineSchedule
-from pdpipe.models import DiffusionModel, load_model, save_model
+from pdpipe.models import DiffusionModel, load_model, save_model, w_student
 from pdpipe.networks import UNet
 from pdpipe.params import Params
 from pdpipe.training import train_guide, train_halving, train_teacher
@@ -112,7 +112,13 @@ def test_loss_is_algorithm_2(
     batch = make_batch(make_job(), digits, 32, 0, False)
     seen, teachers = watch(student), watch(teacher)
     objective = halving_objective(
-        teacher, SCHEDULE, kind, "snr_truncated", (0.0, 4.0), num_steps, ratio
+        w_student(teacher, SCHEDULE, kind),
+        SCHEDULE,
+        kind,
+        "snr_truncated",
+        (0.0, 4.0),
+        num_steps,
+        ratio,
     )
     loss = objective(student, batch)
     (call,) = seen
@@ -133,9 +139,9 @@ def test_every_grid_index_is_drawn_equally_often(
     teacher, student = make_unet(seed=1, **STUDENT), make_unet(seed=2, **STUDENT)
     batch = make_batch(make_job(), digits, 1000, 0, False)
     seen = watch(student)
-    halving_objective(teacher, SCHEDULE, "v", "snr_truncated", (0.5, 3.0), num_steps, 2)(
-        student, batch
-    )
+    halving_objective(
+        w_student(teacher, SCHEDULE, "v"), SCHEDULE, "v", "snr_truncated", (0.5, 3.0), num_steps, 2
+    )(student, batch)
     z_t, log_snr, _, w = seen[0]
     i = index_of(log_snr, num_steps)
     assert i.min() == 1
@@ -194,7 +200,13 @@ def test_a_student_that_knows_the_answer_has_no_loss(
 ) -> None:
     teacher: Any = Gaussian()
     objective = halving_objective(
-        teacher, SCHEDULE, "v", "snr_truncated", (0.0, 4.0), num_steps, ratio
+        w_student(teacher, SCHEDULE, "v"),
+        SCHEDULE,
+        "v",
+        "snr_truncated",
+        (0.0, 4.0),
+        num_steps,
+        ratio,
     )
 
     def loss(student: nn.Module) -> float:
@@ -219,7 +231,7 @@ def test_a_point_mass_is_its_own_student(
     teacher: Any = PointMass()
     batch = make_batch(make_job(), digits, 256, 0, False)
     objective = halving_objective(
-        teacher, SCHEDULE, "x", "constant", (0.0, 4.0), num_steps, 2
+        w_student(teacher, SCHEDULE, "x"), SCHEDULE, "x", "constant", (0.0, 4.0), num_steps, 2
     )  # the error of x: that of v grows by 1/sigma in float32
     assert objective(PointMass(), batch) < 1e-11
 

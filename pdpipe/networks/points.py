@@ -1,0 +1,75 @@
+"""A residual network for points of few dimensions, with the inputs of the U-Net."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pdpipe.networks.layers import GuidanceEmbedding, TimeEmbedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointNetworkConfig:
+    """Everything that determines the network's layout."""
+
+    dimensions: int
+    num_classes: int
+    width: int = 128
+    blocks: int = 4
+    octaves: int = 4  # of sine and cosine features of each coordinate, from period 2 down
+    w_frequencies: int = 16
+    w_max: float = 4.0
+
+
+class PointNetwork(nn.Module):
+    """Points (B, D, 1, 1) in, predictions of the same shape out; zero before it is trained.
+
+    Residual blocks of two layers, each scaled and shifted by the sum of the embeddings of time,
+    label and w, as the U-Net's are.
+    """
+
+    def __init__(self, config: PointNetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.embed_time = TimeEmbedding(64, width)
+        self.embed_label = nn.Embedding(config.num_classes + 1, width)
+        self.embed_w = GuidanceEmbedding(config.w_frequencies, width, config.w_max)
+        octaves = math.pi * 2.0 ** torch.arange(config.octaves, dtype=torch.float32)
+        self.register_buffer("octaves", octaves, persistent=False)
+        self.octaves: Tensor
+        self.first = nn.Linear(config.dimensions * (1 + 2 * config.octaves), width)
+        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(config.blocks))
+        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(config.blocks))
+        self.modulate = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(config.blocks))
+        self.last = nn.Linear(width, config.dimensions)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    @property
+    def null_label(self) -> int:
+        """The label that stands for "no label": the index after the last class."""
+        return self.config.num_classes
+
+    def forward(
+        self,
+        z_t: Tensor,
+        log_snr: Tensor,
+        labels: Tensor | None = None,
+        w: Tensor | None = None,
+    ) -> Tensor:
+        """The prediction, shaped like z_t (B, D, 1, 1); w (B,) is 0 where it is None."""
+        w = torch.zeros_like(log_snr) if w is None else w
+        emb = F.silu(self.embed_time(log_snr) + self.embed_label(labels) + self.embed_w(w))
+        z = z_t.flatten(1)
+        angle = (z[:, :, None] * self.octaves).flatten(1)
+        h = self.first(torch.cat([z, angle.sin(), angle.cos()], dim=1))
+        for inner, outer, modulate in zip(self.inner, self.outer, self.modulate, strict=True):
+            scale, shift = modulate(emb).chunk(2, dim=1)
+            h = h + outer(F.silu(torch.addcmul(shift, inner(F.silu(h)), 1 + scale)))
+        out: Tensor = self.last(F.silu(h))
+        return out.view_as(z_t)

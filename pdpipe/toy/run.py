@@ -1,0 +1,177 @@
+"""Stage one and the halvings on a mixture of Gaussians, with the pipeline's own objectives."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from pdpipe.diffusion import (
+    DDIM,
+    CosineSchedule,
+    Denoiser,
+    GaussianMixture,
+    GuidedDenoiser,
+    RungeKutta4,
+    Schedule,
+    uniform_grid,
+)
+from pdpipe.models import DenoiserOf, w_student
+from pdpipe.networks import PointNetwork, PointNetworkConfig
+from pdpipe.progress import Progress
+from pdpipe.training.guide import guide_objective
+from pdpipe.training.halve import halving_objective
+from pdpipe.training.job import Batch, Objective
+
+_SEED_STEP = 1_000_003  # between the seeds of the trainings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToySettings:
+    """How much is trained and measured; the default takes under a minute on two cores."""
+
+    seed: int = 0
+    steps: int = 32  # the ladder starts here
+    w: tuple[float, ...] = (0.0, 1.0)  # shown; students are trained on the whole range
+    guide_updates: int = 1000
+    halve_updates: int = 250
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    points: int = 1000  # of each cloud
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of one model at a step count and w, and how far they are from the truth."""
+
+    model: str  # "teacher" or "student"
+    steps: int
+    w: float
+    points: Tensor  # (n, 2)
+    distance: float  # Wasserstein-1 to as many true points
+
+
+@dataclass(frozen=True)
+class Toy:
+    """The truth at each w, the distance of two draws of it, and every model's cloud."""
+
+    truth: dict[float, Tensor]
+    floor: dict[float, float]
+    clouds: list[Cloud] = field(default_factory=list)
+
+    def of(self, model: str, w: float) -> list[Cloud]:
+        """A model's clouds at w, most steps first."""
+        return [cloud for cloud in self.clouds if (cloud.model, cloud.w) == (model, w)]
+
+
+def run_toy(settings: ToySettings) -> Toy:
+    """Train the students of steps, steps/2 … 1, and sample them and the exact teacher by DDIM."""
+    schedule, mixture = CosineSchedule(), GaussianMixture.grid()
+    teacher = exact_teacher(mixture, schedule)
+    toy = _truth(mixture, schedule, teacher, settings)
+    torch.manual_seed(settings.seed)
+    w_range = (0.0, max(settings.w))
+    config = PointNetworkConfig(
+        dimensions=2, num_classes=mixture.num_classes, w_max=max(w_range[1], 1e-6)
+    )
+    student = PointNetwork(config)
+    objective = guide_objective(teacher, schedule, "v", "snr_plus_one", w_range)
+    _train(student, objective, mixture, settings.guide_updates, settings, "stage one")
+    steps = settings.steps
+    while True:
+        _sample(toy, "teacher", teacher, steps, mixture, schedule, settings)
+        _sample(
+            toy, "student", w_student(student, schedule, "v"), steps, mixture, schedule, settings
+        )
+        if steps == 1:
+            return toy
+        steps //= 2
+        above = w_student(copy.deepcopy(student).requires_grad_(False), schedule, "v")
+        objective = halving_objective(above, schedule, "v", "snr_truncated", w_range, steps, 2)
+        _train(student, objective, mixture, settings.halve_updates, settings, f"{steps} steps")
+
+
+def exact_teacher(mixture: GaussianMixture, schedule: Schedule) -> DenoiserOf:
+    """(labels, w) -> the guided denoiser in closed form, two evaluations a call."""
+
+    def of(labels: Tensor, w: Tensor) -> Denoiser:
+        both = torch.cat([labels, torch.full_like(labels, mixture.num_classes)])
+        return GuidedDenoiser(mixture.denoiser(schedule, both), w)
+
+    return of
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """The Wasserstein-1 distance of two clouds of n points, (n, D): the best pairing's mean."""
+    cost = torch.cdist(a.double(), b.double())
+    rows, columns = linear_sum_assignment(cost.numpy())
+    return float(cost[rows, columns].mean())
+
+
+def _truth(
+    mixture: GaussianMixture, schedule: Schedule, teacher: DenoiserOf, settings: ToySettings
+) -> Toy:
+    """At w = 0 draws of the data; elsewhere the guided flow, finely integrated from other noise."""
+    truth, floor = {}, {}
+    for w in settings.w:
+        draws = []
+        for k in (1, 2):
+            generator = torch.Generator().manual_seed(settings.seed + k * _SEED_STEP)
+            if w == 0:
+                x, _ = mixture.sample(settings.points, generator)
+            else:
+                labels = torch.arange(settings.points) % mixture.num_classes
+                z_1 = _noise(settings, generator)
+                denoiser = teacher(labels, torch.full((settings.points,), w))
+                x = RungeKutta4(schedule).sample(denoiser, z_1, uniform_grid(64))
+            draws.append(x.flatten(1))
+        truth[w], floor[w] = draws[0], distance(draws[0], draws[1])
+    return Toy(truth, floor)
+
+
+def _noise(settings: ToySettings, generator: torch.Generator) -> Tensor:
+    return torch.randn(settings.points, 2, 1, 1, generator=generator, dtype=torch.float64)
+
+
+def _sample(
+    toy: Toy,
+    model: str,
+    denoiser_of: DenoiserOf,
+    steps: int,
+    mixture: GaussianMixture,
+    schedule: Schedule,
+    settings: ToySettings,
+) -> None:
+    """Add a model's clouds at each w; every cloud starts from the same noise."""
+    labels = torch.arange(settings.points) % mixture.num_classes
+    for w in settings.w:
+        z_1 = _noise(settings, torch.Generator().manual_seed(settings.seed)).float()
+        denoiser = denoiser_of(labels, torch.full((settings.points,), w))
+        x = DDIM(schedule).sample(denoiser, z_1, uniform_grid(steps)).flatten(1)
+        toy.clouds.append(Cloud(model, steps, w, x, distance(x, toy.truth[w])))
+
+
+def _train(
+    student: nn.Module,
+    objective: Objective,
+    mixture: GaussianMixture,
+    updates: int,
+    settings: ToySettings,
+    name: str,
+) -> None:
+    """Adam with a rate that falls linearly to 0, on fresh points in every update."""
+    optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate, fused=True)
+    rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, updates)
+    generator = torch.Generator().manual_seed(settings.seed + 3 * _SEED_STEP)
+    with Progress(f"toy, {name}", updates, "updates") as progress:
+        for _ in range(updates):
+            x, labels = mixture.sample(settings.batch_size, generator)
+            loss = objective(student, Batch(x.float(), labels, generator, generator))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            rate.step()
+            progress.advance()
