@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -26,8 +27,14 @@ print("mlflow" in sys.modules, "sqlalchemy" in sys.modules)
 """
 
 
-def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+def couriers() -> list[psutil.Process]:
+    """MLflow's processes of this one, which may have others, left by other tests."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if any("pdpipe.tracking.courier" in argument for argument in child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_a_stage_never_imports_mlflow(store: Store) -> None:
@@ -41,11 +48,11 @@ def test_a_stage_never_imports_mlflow(store: Store) -> None:
 
 def test_a_process_started_ahead_is_the_trackers(store: Store) -> None:
     start_ahead()
-    (ahead,) = children()
+    (ahead,) = couriers()
     with open_tracker("teacher", {}) as tracker:
-        assert children() == [ahead]
+        assert couriers() == [ahead]
         tracker.log(1, {"loss": 0.5})
-    assert children() == []
+    assert couriers() == []
     assert len(store.runs()) == 1
 
 
@@ -53,10 +60,10 @@ def test_one_started_for_another_server_is_ended(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_ahead()
-    (ahead,) = children()
+    (ahead,) = couriers()
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
     with open_tracker("teacher", {}):
-        assert ahead not in children()
+        assert ahead not in couriers()
     assert store.runs() == []
     assert len(type(store)(store.uri, "another").runs()) == 1
 
@@ -75,7 +82,7 @@ def test_the_process_dies_and_the_stage_goes_on(store: Store, local: LocalRecord
     said: list[str] = []
     with open_tracker("teacher", {}, say=said.append) as tracker:
         tracker.log(1, {"loss": 0.5})
-        (process,) = children()
+        (process,) = couriers()
         process.kill()
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
