@@ -135,8 +135,9 @@ def toy(out: Path, seed: int) -> None:
     if not out.parent.is_dir():
         raise ParamsError(f"the folder {out.parent} for --out does not exist: make it first")
     from pdpipe.reporting import figures
+    from pdpipe.reporting.clouds import clouds
     from pdpipe.runtime import keep_freed_memory
-    from pdpipe.toy import ToySettings, picture, run_toy
+    from pdpipe.toy import ToySettings, panels, run_toy
 
     keep_freed_memory()
     found = run_toy(ToySettings(seed=seed))
@@ -147,7 +148,7 @@ def toy(out: Path, seed: int) -> None:
             row = [f"{cloud.steps}: {cloud.distance:.3f}" for cloud in found.of(model, w)]
             print(f"  {model} by steps  {'  '.join(row)}")
     with figures.style():
-        drawn = picture(found)
+        drawn = clouds(panels(found))
         save = figures.svg_bytes if out.suffix == ".svg" else figures.png_bytes
         out.write_bytes(save(drawn))
     print(f"wrote {out}")

@@ -13,7 +13,8 @@ from pdpipe.cli import tools
 from pdpipe.diffusion import CosineSchedule, GaussianMixture, guided
 from pdpipe.errors import ParamsError
 from pdpipe.reporting import figures
-from pdpipe.toy import ToySettings, picture, run_toy
+from pdpipe.reporting.clouds import clouds
+from pdpipe.toy import ToySettings, panels, run_toy
 from pdpipe.toy.run import distance, exact_teacher
 
 SMALL = ToySettings(steps=4, guide_updates=3, halve_updates=2, batch_size=16, points=20)
@@ -54,7 +55,7 @@ def test_clouds_for_each_model_step_count_and_w() -> None:
     again = run_toy(SMALL)
     assert [c.distance for c in again.clouds] == [c.distance for c in toy.clouds]
     with figures.style():
-        drawn = picture(toy)
+        drawn = clouds(panels(toy))
     assert len(drawn.axes) == 4 * 4
     titles = [axes.get_title() for axes in drawn.axes]
     assert f"1 step, {toy.clouds[-1].distance:.3f}" in titles

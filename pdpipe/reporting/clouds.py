@@ -1,0 +1,45 @@
+"""Clouds of points in the plane, a panel each: the figure of the toy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pdpipe.reporting.figures import INK, STUDENT, TEACHER
+
+_COLOURS = {"truth": INK, "teacher": TEACHER, "student": STUDENT}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One cloud, (n, 2), of a kind: truth, teacher or student."""
+
+    kind: str
+    title: str
+    points: Tensor
+
+
+def clouds(rows: dict[str, list[Panel]]) -> Figure:
+    """A row of panels for each label; every row has as many."""
+    columns = len(next(iter(rows.values())))
+    figure = Figure(figsize=(1.75 * columns, 1.95 * len(rows)))
+    axes = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
+    for row, (label, panels) in zip(axes, rows.items(), strict=True):
+        row[0].set_ylabel(label)
+        for one, panel in zip(row, panels, strict=True):
+            _draw(one, panel)
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    x, y = panel.points.T.numpy()
+    axes.plot(x, y, ".", color=_COLOURS[panel.kind], markersize=1.2)
+    axes.set_title(panel.title, fontsize=9)
+    axes.set_xlim(-1.3, 1.3)
+    axes.set_ylim(-1.3, 1.3)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_aspect("equal")
