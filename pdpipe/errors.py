@@ -22,6 +22,10 @@ class ModelError(PdpipeError):
     """A model file is missing, damaged, or asked for something it was not trained for."""
 
 
+class SamplerError(PdpipeError):
+    """A sampler's settings, its grid or its generators cannot be used."""
+
+
 class TrainingError(PdpipeError):
     """A training run cannot start, resume or go on."""
 

@@ -160,7 +160,7 @@ def toy(
 def bench(
     repeats: Annotated[int, typer.Option(help="Paired measurements.", min=3)] = 30,
 ) -> None:
-    """Measure what a distillation update costs against its network evaluations alone."""
+    """Measure what updates and samplers cost against their network evaluations alone."""
     from pdpipe.cli import tools
 
     tools.bench(repeats)

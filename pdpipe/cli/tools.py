@@ -1,4 +1,4 @@
-"""The commands beside the stages: check, preset, sample, bench."""
+"""The commands beside the stages: check, preset, sample, toy, bench."""
 
 from __future__ import annotations
 
@@ -106,6 +106,12 @@ def sample(
             "images will be worse",
             file=sys.stderr,
         )
+    if trained is not None and sampler != "ddim":
+        print(
+            f"note: {model.info.name} was distilled for ddim: it predicts one step of that, which "
+            f"{sampler} takes for something else",
+            file=sys.stderr,
+        )
     taken = []  # network evaluations of each image, for each batch
     x = model.sample(
         columns * rows,
@@ -134,14 +140,17 @@ def toy(out: Path, seed: int) -> None:
         raise ParamsError(f"--out {out} is neither .png nor .svg: give it one of these endings")
     if not out.parent.is_dir():
         raise ParamsError(f"the folder {out.parent} for --out does not exist: make it first")
+    if out.is_dir():
+        raise ParamsError(f"--out {out} is a folder: give the name of the picture to write")
     from pdpipe.reporting import figures
     from pdpipe.reporting.clouds import clouds
     from pdpipe.runtime import keep_freed_memory
     from pdpipe.toy import ToySettings, panels, run_toy
 
     keep_freed_memory()
-    found = run_toy(ToySettings(seed=seed))
-    print("Wasserstein-1 distance to the truth, 1000 points; of two draws of the truth in brackets")
+    settings = ToySettings(seed=seed)
+    found = run_toy(settings)
+    print(f"Wasserstein-1 distance to the truth, {settings.points} points (two draws of the truth)")
     for w, floor in found.floor.items():
         print(f"w = {w:g} ({floor:.3f})")
         for model in ("teacher", "student"):

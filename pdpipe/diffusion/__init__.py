@@ -17,7 +17,8 @@ Reading order: `schedule`, `parameterization`, `losses` (what is learned), `step
 denoiser is known exactly).
 
 Sources: PD = Salimans & Ho 2022 (progressive distillation); GD = Meng et al. 2022 (distillation of
-guided models); DDPM = Ho et al. 2020; DDIM = Song et al. 2021; CFG = Ho & Salimans 2022.
+guided models); DDPM = Ho et al. 2020; DDIM = J. Song et al. 2021; SDE = Y. Song et al. 2021 (score
+SDEs); CFG = Ho & Salimans 2022.
 """
 
 from pdpipe.diffusion.guidance import GuidedDenoiser, guided

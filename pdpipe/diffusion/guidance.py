@@ -35,7 +35,7 @@ class GuidedDenoiser:
 
     both: Denoiser  # of a batch of 2B: the first half with labels, the second with the null label
     w: Tensor  # guidance weights, (B,)
-    evaluations: int = 2
+    evaluations_per_call: int = 2
 
     def __call__(self, z_t: Tensor, t: Tensor) -> Tensor:
         """The guided v_hat, shaped like z_t (B, C, H, W)."""

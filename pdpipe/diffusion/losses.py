@@ -1,7 +1,9 @@
 """Loss weights omega(log_snr) on the squared error of x (PD, section 4 and figure 2).
 
-No x error is ever multiplied by exp(20): an error of v by D is an error of x by sigma_t D, so each
-weight is given on the v error, where all are bounded by 1.
+No error of x is multiplied by exp(20): an error of v by D is an error of x by sigma_t D, so each
+weight is given on the error of v, where all are bounded by 1. (A network that predicts x, or eps,
+has its output divided by sigma, or alpha, on the way to v; give it the weight `constant`, or `snr`,
+which takes that back.)
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ class MixtureDenoiser:
 
     Within a component x and z_t are jointly normal: with S = alpha² std² + sigma² the variance of
     z_t and r = z_t - alpha mean, `E[x | z_t] = mean + alpha std² r / S` and
-    `E[eps | z_t] = sigma r / S`; the components count by their posterior probability.
+    `E[eps | z_t] = sigma r / S`; the components count by their posterior probability. For points
+    on the CPU.
     """
 
     mixture: GaussianMixture

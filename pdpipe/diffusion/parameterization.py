@@ -62,12 +62,16 @@ def v_from_x_eps(both: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Ten
     It blends them: `x_hat = sigma² x_out + alpha (z_t - sigma eps_out)`, so that each head counts
     where it is well conditioned, and no error grows.
     """
+    assert both.shape[1] == 2 * z_t.shape[1], "the network has one head"
     x_out, eps_out = both.chunk(2, dim=1)
     return v_target(x_out, eps_out, alpha, sigma)
 
 
 def clipped(v_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """(x_hat clipped to [-1, 1], eps_hat recomputed from it): the pair still mixes to z_t."""
+    """(x_hat clipped to [-1, 1], eps_hat recomputed from it): the pair still mixes to z_t.
+
+    For t well above 0: what is clipped off x_hat comes back in eps_hat times alpha/sigma.
+    """
     x_hat = x_from_v(v_hat, z_t, alpha, sigma).clamp(-1.0, 1.0)
     return x_hat, (z_t - scale(alpha, z_t) * x_hat) / scale(sigma, z_t)
 

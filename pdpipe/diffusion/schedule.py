@@ -23,7 +23,7 @@ class Schedule(ABC):
 
     Times may have any shape and dtype; what comes back is float64, of the same shape. alpha and
     sigma are taken from the angle, neither as the root of 1 minus the other squared, so that both
-    keep all their digits at both ends.
+    are good to 1e-11 of themselves at both ends (log-SNR ±20).
     """
 
     @abstractmethod
@@ -135,7 +135,7 @@ class LinearBetaSchedule(Schedule):
 
     `B = b_0 u + (b_1 - b_0) u²/2` with b_0 = T beta_min, b_1 = T beta_max, T = 1000. u is linear in
     t, between the two log-SNR ends: at u = 0 the log-SNR has no bound, and DDPM's own end, u = 1,
-    is where it is -10.05, the default (DDPM, section 4; Song et al. 2021, equation 33).
+    is where it is -10.05, the default (DDPM, section 4; SDE, equation 33).
     """
 
     beta_min: float = 1e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -81,7 +82,7 @@ class DiffusionModel:
     def check_w(self, w: float) -> None:
         """Raise ModelError unless the model may be used at guidance weight w."""
         low, high = self.info.w_min, self.info.w_max
-        if not low <= w <= (float("inf") if high is None else high):
+        if not low <= w <= (sys.float_info.max if high is None else high):
             upper = "" if high is None else f" to {high:g}"
             raise ModelError(
                 f"{self.info.name} was trained for guidance weights w from {low:g}{upper}, not "
@@ -122,6 +123,7 @@ class DiffusionModel:
         seed: int = 0,
         clip: bool = True,
         sampler: Sampler | str = "ddim",
+        grid: Tensor | None = None,
         batch_size: int = 256,
         first: int = 0,
         on_batch: Callable[[int, int], None] | None = None,
@@ -140,6 +142,7 @@ class DiffusionModel:
             clip: clip x_hat to [-1, 1] at every step; without it, x may leave that range.
             sampler: a name, a key of `diffusion.SAMPLERS`, or a sampler on the model's schedule,
                 which then has a `clip` of its own.
+            grid: the times to sample at, such as `discrete_grid`; by default `steps` uniform ones.
             batch_size: images that the network sees at a time; a guided teacher sees each twice,
                 and makes half as many.
             first: index of the first sample, to go on where another call ended.
@@ -147,9 +150,10 @@ class DiffusionModel:
                 evaluations that each of them took.
 
         Raises:
-            ModelError: a label, w, step count or batch size that cannot be used.
+            ModelError: a label, w, step count, sampler or batch size that cannot be used.
+            SamplerError: a grid that is none.
         """
-        chosen, num_steps = self.check_labels(labels), self.resolve_steps(steps)
+        chosen = self.check_labels(labels)
         self.check_w(w)
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}: use 1 or more")
@@ -157,7 +161,12 @@ class DiffusionModel:
         size = max(batch_size // self.evaluations_per_step(w), 1)
         if isinstance(sampler, str):
             sampler = make_sampler(sampler, self.schedule, clip=clip)
-        grid = uniform_grid(num_steps)
+        if sampler.schedule != self.schedule:
+            raise ModelError(
+                f"the sampler has another schedule than {self.info.name}: make it with the model's "
+                "own, `model.schedule`"
+            )
+        grid = uniform_grid(self.resolve_steps(steps)) if grid is None else grid
 
         def make(start: int) -> tuple[Tensor, int]:
             part = chosen[start : start + size]

@@ -24,17 +24,14 @@ def make_sampler(
         gamma: of ancestral, 0 (the smaller variance, the default) to 1.
 
     Raises:
-        ModelError: an unknown name, a setting that the sampler does not have, or one out of range.
+        ModelError: an unknown name, or a setting that the sampler does not have.
+        SamplerError: a setting out of range.
     """
     if name not in SAMPLERS:
         raise ModelError(f"there is no sampler {name!r}: {did_you_mean(name, SAMPLERS)}")
     for setting, value, owner in (("eta", eta, "ddim"), ("gamma", gamma, "ancestral")):
-        if value is None:
-            continue
-        if name != owner:
+        if value is not None and name != owner:
             raise ModelError(f"{setting} is a setting of {owner}, not of {name}: leave it out")
-        if not 0.0 <= value <= 1.0:
-            raise ModelError(f"{setting} is {value:g}: give a number from 0 to 1")
     if name == "ddim":
         return DDIM(schedule, clip=clip, eta=eta or 0.0)
     if name == "ancestral":

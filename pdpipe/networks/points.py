@@ -59,7 +59,7 @@ class PointNetwork(nn.Module):
         self,
         z_t: Tensor,
         log_snr: Tensor,
-        labels: Tensor | None = None,
+        labels: Tensor | None,
         w: Tensor | None = None,
     ) -> Tensor:
         """The prediction, shaped like z_t (B, D, 1, 1); w (B,) is 0 where it is None."""

@@ -42,6 +42,11 @@ class ToySettings:
     learning_rate: float = 2e-3
     points: int = 1000  # of each cloud
 
+    def __post_init__(self) -> None:
+        assert self.steps & (self.steps - 1) == 0 < self.steps, "steps are halved down to 1"
+        assert self.w, "show at least one w"
+        assert min(self.w) >= 0, "w is 0 or more"
+
 
 @dataclass(frozen=True)
 class Cloud:

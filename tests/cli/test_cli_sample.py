@@ -57,7 +57,7 @@ def test_sample_writes_the_images_that_python_gives(
 
 
 def test_sample_says_how_often_the_network_was_evaluated(typed: Typed) -> None:
-    for sampler, w, evaluations in (("ddim", "0", 3), ("ddim", "1", 6), ("heun", "1", 12)):
+    for sampler, w, evaluations in (("ddim", "0", 3), ("ddim", "1", 6), ("heun", "1", 10)):
         options = ("--sampler", sampler, "--w", w, "--steps", "3", "--labels", "1")
         printed = typed.run("sample", "--model", "models/teacher.safetensors", *options)
         assert f" {evaluations} network evaluations each" in printed.out
@@ -67,6 +67,14 @@ def test_sample_says_when_the_steps_are_not_the_students_own(typed: Typed) -> No
     printed = typed.run("sample", "--model", "models/student-2.safetensors", "--steps", "5")
     assert printed.code == 0
     assert "student-2 was distilled for 2 steps" in printed.err
+
+
+def test_sample_says_when_a_student_meets_another_sampler(typed: Typed) -> None:
+    student = ("sample", "--model", "models/student-2.safetensors", "--sampler")
+    assert "student-2 was distilled for ddim" in typed.run(*student, "heun").err
+    assert typed.run(*student, "ddim").err == ""
+    teacher = ("sample", "--model", "models/teacher.safetensors", "--sampler", "heun")
+    assert typed.run(*teacher, "--steps", "2").err == ""
 
 
 @pytest.mark.parametrize(

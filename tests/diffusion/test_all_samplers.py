@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+import weakref
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from pdpipe.diffusion import (
     GaussianMixture,
     GuidedDenoiser,
     Heun,
+    LinearBetaSchedule,
     RungeKutta4,
     Sampler,
     Schedule,
@@ -40,6 +42,7 @@ from pdpipe.diffusion import (
     v_target,
     x_from_v,
 )
+from pdpipe.errors import SamplerError
 
 if TYPE_CHECKING:
     from conftest import Gaussian
@@ -132,21 +135,24 @@ def test_generators_of_each_image_make_it_independent_of_its_batch(
     assert torch.equal(whole, torch.cat(parts))
 
 
-FLOWS = ["euler", "heun", "rk4"]  # they return z_0; all others end with x_hat
-ends_with_x_hat = pytest.mark.parametrize("name", [n for n in SAMPLERS if n not in FLOWS])
+FLOWS = ["euler", "heun", "rk4"]  # they return z_0 if they do not clip; all others end with x_hat
 
 
-@ends_with_x_hat
-def test_clipping_keeps_samples_in_range(name: str, z_1: Tensor, schedule: CosineSchedule) -> None:
-    def denoiser(z_t: Tensor, t: Tensor) -> Tensor:
-        """x_hat is beyond the range everywhere: 3 times the sign of z_t."""
-        alpha, sigma = schedule.alpha_sigma(t)
-        return (alpha * z_t - 3 * z_t.sign()) / sigma
-
-    grid = uniform_grid(8)
-    free = SAMPLERS[name](schedule).sample(denoiser, z_1, grid, generator())
-    clipped_x = SAMPLERS[name](schedule, clip=True).sample(denoiser, z_1, grid, generator())
-    assert clipped_x.abs().max() <= 1 < 2 < free.abs().max()
+@every_sampler
+@pytest.mark.parametrize("num_steps", [1, 2, 4, 8, 32])
+def test_clipping_keeps_samples_in_range_and_near_the_data(
+    name: str, num_steps: int, schedule: CosineSchedule
+) -> None:
+    """Points at the corners of the range, in float32, on the full grid."""
+    corners = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
+    thirds = torch.full((3,), 1 / 3, dtype=torch.float64)
+    mixture = GaussianMixture(corners, 1e-3, thirds, torch.arange(3))
+    z_1 = torch.randn(200, 2, 1, 1, generator=generator())
+    sampler = SAMPLERS[name](schedule, clip=True)
+    x = sampler.sample(mixture.denoiser(schedule), z_1, uniform_grid(num_steps), generator())
+    assert x.abs().max() <= 1
+    if num_steps == 32:
+        assert (x.abs() > 0.9).all(dim=1).double().mean() > 0.9, "few points are at a corner"
 
 
 @every_sampler
@@ -159,15 +165,21 @@ def test_clipping_is_a_denoiser_with_clipped_predictions(
         alpha, sigma = schedule.alpha_sigma(t)
         return v_target(*clipped(wavy(z_t, t), z_t, alpha, sigma), alpha, sigma)
 
-    grid = torch.linspace(1.0, 0.1, 8, dtype=torch.float64)  # 1/sigma is 2e4 at t = 0
-    found = SAMPLERS[name](schedule, clip=True).sample(wavy, z_1, grid, generator())
-    expected = SAMPLERS[name](schedule).sample(clipping, z_1, grid, generator())
-    assert_close(found, expected, rtol=0, atol=1e-10)
-    free = SAMPLERS[name](schedule).sample(wavy, z_1, grid, generator())
-    assert (free - found).abs().max() > 0.05, "nothing was clipped"
+    grid = uniform_grid(8)
+    found, expected, free = (
+        list(sampler.states(denoiser, z_1, grid, generator()))
+        for sampler, denoiser in (
+            (SAMPLERS[name](schedule, clip=True), wavy),
+            (SAMPLERS[name](schedule), clipping),
+            (SAMPLERS[name](schedule), wavy),
+        )
+    )
+    for a, b in zip(found[:-1], expected, strict=False):
+        assert_close(a.z, b.z, rtol=0, atol=1e-10)
+    assert (free[-2].z - found[-2].z).abs().max() > 0.05, "nothing was clipped"
 
 
-@ends_with_x_hat
+@pytest.mark.parametrize("name", [n for n in SAMPLERS if n not in FLOWS])
 @pytest.mark.parametrize("kind", list(SCHEDULES))
 def test_a_point_mass_is_found_whatever_the_schedule(name: str, kind: str, z_1: Tensor) -> None:
     """x_hat is the point at any z_t and t, so it is what they return."""
@@ -420,7 +432,59 @@ def test_respaced_grid_has_ddpms_betas_on_the_subsequence(
     assert_close(posterior_std(phi_t, phi_s, 1.0) ** 2, betas, rtol=1e-8, atol=0)
 
 
-def test_too_many_discrete_steps(schedule: CosineSchedule) -> None:
+def test_discrete_steps_that_cannot_be_taken(schedule: CosineSchedule) -> None:
     for count in (0, 1001):
-        with pytest.raises(ValueError, match="take 1 to 1000"):
+        with pytest.raises(SamplerError, match="take 1 to 1000"):
             discrete_grid(schedule, count)
+    with pytest.raises(SamplerError, match=r"from 20.00 to -10.05, .* to -10.12: widen"):
+        discrete_grid(LinearBetaSchedule(), 50)
+    assert len(discrete_grid(LinearBetaSchedule(log_snr_min=-10.2), 50)) == 51
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_settings_out_of_range(value: float, schedule: CosineSchedule) -> None:
+    with pytest.raises(SamplerError, match=r"eta is .*: give a number from 0 to 1"):
+        DDIM(schedule, eta=value)
+    with pytest.raises(SamplerError, match=r"gamma is .*: give a number from 0 to 1"):
+        Ancestral(schedule, gamma=value)
+
+
+@pytest.mark.parametrize(
+    ("times", "sentence"),
+    [
+        ([0.0, 1.0], "decrease"),
+        ([1.0, 0.5, 0.5, 0.0], "decrease"),
+        ([1.2, 0.0], "from at most 1"),
+        ([0.5, -0.1], "to at least 0"),
+        ([1.0], "two times or more"),
+        ([[1.0, 0.0]], "two times or more"),
+    ],
+)
+def test_grids_that_are_none(
+    times: Any, sentence: str, z_1: Tensor, schedule: CosineSchedule
+) -> None:
+    with pytest.raises(SamplerError, match=sentence):
+        DDIM(schedule).sample(wavy, z_1, torch.tensor(times, dtype=torch.float64))
+    with pytest.raises(SamplerError, match="float64"):
+        DDIM(schedule).sample(wavy, z_1, torch.tensor([1.0, 0.0]))
+    with pytest.raises(SamplerError, match="use 1 or more"):
+        uniform_grid(0)
+
+
+def test_one_generator_is_not_a_list_of_one(z_1: Tensor, schedule: CosineSchedule) -> None:
+    with pytest.raises(SamplerError, match="1 generators for 8 images"):
+        Ancestral(schedule).sample(wavy, z_1, uniform_grid(3), [generator()])
+
+
+@every_sampler
+def test_states_that_are_past_are_let_go(name: str, z_1: Tensor, schedule: CosineSchedule) -> None:
+    """Of a long run only the last few are in memory."""
+    seen: list[weakref.ref[Tensor]] = []
+
+    def denoiser(z_t: Tensor, t: Tensor) -> Tensor:
+        seen.append(weakref.ref(z_t))
+        assert sum(ref() is not None for ref in seen) <= 4
+        return -0.1 * z_t
+
+    SAMPLERS[name](schedule).sample(denoiser, z_1, uniform_grid(30), generator())
+    assert len(seen) >= 30

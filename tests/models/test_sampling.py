@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from pdpipe.diffusion import DDIM, Ancestral, uniform_grid
+from pdpipe.diffusion import DDIM, Ancestral, CosineSchedule, uniform_grid
 from pdpipe.errors import ModelError
 from pdpipe.models import DiffusionModel, network_denoiser, sample_noise
 
@@ -286,3 +286,22 @@ def test_samples_of_stochastic_samplers_do_not_depend_on_the_batch(
         assert_close(later, whole[2:], rtol=0, atol=1e-4)
         other = teacher.sample(labels, w=1.0, steps=4, sampler=sampler, seed=1)
         assert (other - whole).abs().max() > 0.1
+
+
+def test_a_grid_of_ones_own(teacher: DiffusionModel) -> None:
+    uniform = teacher.sample([1, 2], steps=4)
+    assert torch.equal(teacher.sample([1, 2], grid=uniform_grid(4)), uniform)
+    grid = torch.tensor([1.0, 0.7, 0.2, 0.0], dtype=torch.float64)
+    assert (teacher.sample([1, 2], grid=grid) - uniform).abs().max() > 1e-3
+
+
+def test_a_sampler_of_another_schedule_is_refused(teacher: DiffusionModel) -> None:
+    other = DDIM(CosineSchedule(log_snr_min=-10.0))
+    with pytest.raises(ModelError, match="another schedule than teacher: make it with"):
+        teacher.sample([1], sampler=other)
+
+
+def test_w_is_a_number(teacher: DiffusionModel) -> None:
+    for w in (math.inf, math.nan):
+        with pytest.raises(ModelError, match=f"not {w}"):
+            teacher.sample([1], w=w)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,3 +97,48 @@ def test_the_process_dies_and_the_stage_goes_on(store: Store, local: LocalRecord
     assert "cannot be used (the process that talks to it has ended)" in sentence
     assert len(local.points()) == 4
     assert (local.run()["status"], local.run()["published"]) == ("FINISHED", False)
+
+
+def test_a_process_that_is_stuck_holds_up_nothing(store: Store, local: LocalRecord) -> None:
+    """More than a pipe holds is handed over at once; all of it arrives when the process goes on."""
+    with open_tracker("teacher", {}) as tracker:
+        (process,) = couriers()
+        process.suspend()
+        for step in range(5000):
+            tracker.log(step, {"a name that is rather long for a metric": 0.5})
+        asked = time.monotonic()
+        tracker.publish()
+        assert time.monotonic() - asked < 1
+        process.resume()
+    (run,) = store.runs()
+    assert len(store.points(run, "a name that is rather long for a metric")) == 5000
+    assert local.run()["published"] is True
+
+
+def test_the_process_dies_while_the_stage_waits_for_its_answer(
+    store: Store, local: LocalRecord
+) -> None:
+    said: list[str] = []
+    with open_tracker("teacher", {}, say=said.append) as tracker:
+        tracker.log(1, {"loss": 0.5})
+        (process,) = couriers()
+        process.suspend()
+        threading.Timer(0.5, process.kill).start()
+        asked = time.monotonic()
+        tracker.finish()
+        assert time.monotonic() - asked < 5
+    (sentence,) = said
+    assert "the process that talks to it has ended" in sentence
+    assert local.run()["published"] is False
+
+
+def test_no_process_can_be_started(
+    store: Store, local: LocalRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdpipe.tracking.courier._COMMAND", ["/nowhere/python"])
+    said: list[str] = []
+    with open_tracker("teacher", {}, say=said.append) as tracker:
+        tracker.log(1, {"loss": 0.5})
+    (sentence,) = said
+    assert "no process could be started" in sentence
+    assert len(local.points()) == 1

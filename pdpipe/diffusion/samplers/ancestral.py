@@ -16,6 +16,7 @@ from pdpipe.diffusion.steps import (
     posterior_mean,
     posterior_std,
 )
+from pdpipe.errors import SamplerError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +27,17 @@ class Ancestral(Sampler):
     6, is the best of 11 gammas for each N. No noise is added in the last step, whose x_hat is x.
     On `discrete_grid` this is DDPM itself, respaced.
 
+    Raises:
+        SamplerError: gamma is out of range.
+
     Source: DDPM, Algorithm 2; PD, section 2.
     """
 
     gamma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.gamma <= 1.0:
+            raise SamplerError(f"gamma is {self.gamma:g}: give a number from 0 to 1")
 
     def _states(
         self, denoise: Counted, z: Tensor, grid: Tensor, generator: Noise | None

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from pdpipe.diffusion.parameterization import x_from_v
 from pdpipe.diffusion.schedule import Schedule, ddpm_alphas
+from pdpipe.errors import SamplerError
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(z_t, t) -> v_hat: z_t (B, C, H, W); t float64, broadcasting, () or (B, 1, 1, 1).
 
-One that evaluates a network more than once a call says so in an attribute `evaluations`.
+One that evaluates a network more than once a call says so in `evaluations_per_call`.
 """
 
 Noise = torch.Generator | Sequence[torch.Generator]
@@ -26,7 +27,8 @@ Noise = torch.Generator | Sequence[torch.Generator]
 class State:
     """Where a sampler is: z at time t, after so many network evaluations of each image.
 
-    The last state of a sampler is x: its t is the grid's end.
+    The last state's z is x, and its t the end of the grid. Most samplers take the x_hat of their
+    last evaluation, at the last time but one; those of the flow integrate to the end.
     """
 
     z: Tensor
@@ -35,11 +37,23 @@ class State:
 
 
 def uniform_grid(num_steps: int) -> Tensor:
-    """The times N/N, (N - 1)/N … 0/N: (N + 1,), float64. N >= 1."""
+    """The times N/N, (N - 1)/N … 0/N: (N + 1,), float64.
+
+    Raises:
+        SamplerError: N is below 1.
+    """
+    if num_steps < 1:
+        raise SamplerError(f"the number of steps is {num_steps}: use 1 or more")
     return torch.arange(num_steps, -1, -1, dtype=torch.float64) / num_steps
 
 
-def discrete_grid(schedule: Schedule, num_steps: int, train_steps: int = 1000) -> Tensor:
+def discrete_grid(
+    schedule: Schedule,
+    num_steps: int,
+    train_steps: int = 1000,
+    beta_min: float = 1e-4,
+    beta_max: float = 0.02,
+) -> Tensor:
     """The times of a `train_steps`-step DDPM respaced to N of its steps, then 0: (N + 1,).
 
     The kept steps k are evenly spaced and end with the last, T; their times are those at which
@@ -48,19 +62,26 @@ def discrete_grid(schedule: Schedule, num_steps: int, train_steps: int = 1000) -
     since the posterior depends on the kept alphas alone (Nichol & Dhariwal 2021, section 4).
 
     Args:
-        schedule: with a log-SNR range that holds DDPM's, -10.1 to 9.2.
+        schedule: with a log-SNR range that holds DDPM's, -10.12 to 9.21.
         num_steps: N, from 1 to train_steps.
-        train_steps: T.
+        train_steps, beta_min, beta_max: T and the ends of its betas; those of 1000 steps fit no
+            other T.
 
     Raises:
-        ValueError: more steps than there are.
+        SamplerError: more steps than there are, or a schedule that ends before they do.
     """
     if not 1 <= num_steps <= train_steps:
-        raise ValueError(f"{num_steps} of {train_steps} discrete steps: take 1 to {train_steps}")
+        raise SamplerError(f"{num_steps} of {train_steps} discrete steps: take 1 to {train_steps}")
     kept = (torch.arange(num_steps, 0, -1) * train_steps) // num_steps
-    alpha_squared = ddpm_alphas(train_steps)[kept - 1]
-    times = schedule.time(alpha_squared.log() - torch.log1p(-alpha_squared))
-    return torch.cat([times.clamp(0.0, 1.0), torch.zeros(1, dtype=torch.float64)])
+    alpha_squared = ddpm_alphas(train_steps, beta_min, beta_max)[kept - 1]
+    log_snr = alpha_squared.log() - torch.log1p(-alpha_squared)
+    high, low = schedule.log_snr(torch.tensor([0.0, 1.0])).tolist()
+    if log_snr.min() < low or log_snr.max() > high:
+        raise SamplerError(
+            f"the schedule's log-SNR goes from {high:.2f} to {low:.2f}, that of the discrete steps "
+            f"from {log_snr.max():.2f} to {log_snr.min():.2f}: widen log_snr_min and log_snr_max"
+        )
+    return torch.cat([schedule.time(log_snr), torch.zeros(1, dtype=torch.float64)])
 
 
 class Counted:
@@ -69,7 +90,7 @@ class Counted:
     def __init__(self, denoiser: Denoiser) -> None:
         self.evaluations = 0
         self._denoiser = denoiser
-        self._each: int = getattr(denoiser, "evaluations", 1)
+        self._each: int = getattr(denoiser, "evaluations_per_call", 1)
 
     def __call__(self, z_t: Tensor, t: Tensor) -> Tensor:
         """v_hat of the denoiser, counted."""
@@ -93,9 +114,14 @@ class Sampler(ABC):
         Args:
             denoiser: (z_t, t) -> v_hat.
             z_1: standard normal noise, (B, C, H, W).
-            grid: N + 1 decreasing times, from that of z_1 to the end, 0 as a rule; float64.
+            grid: N + 1 decreasing times in [0, 1], from that of z_1 to the end, 0 as a rule;
+                float64, on the CPU.
             generator: of the noise that stochastic samplers add.
+
+        Raises:
+            SamplerError: the grid is no such grid, or the generators are not one for each image.
         """
+        _check(z_1, grid, generator)
         yield from self._states(Counted(denoiser), z_1, grid, generator)
 
     @abstractmethod
@@ -122,13 +148,25 @@ class Sampler(ABC):
         self, denoiser: Denoiser, z_1: Tensor, grid: Tensor, generator: Noise | None = None
     ) -> State:
         """The last state: x, and what it took."""
-        *_, last = self.states(denoiser, z_1, grid, generator)
+        for state in self.states(denoiser, z_1, grid, generator):
+            last = state  # the states before it are let go
         return last
 
     def x_hat(self, v_hat: Tensor, z_t: Tensor, t: Tensor) -> Tensor:
         """The prediction of x at time t, clipped if the sampler clips."""
         x = x_from_v(v_hat, z_t, *self.schedule.alpha_sigma(t))
         return x.clamp(-1.0, 1.0) if self.clip else x
+
+
+def _check(z_1: Tensor, grid: Tensor, generator: Noise | None) -> None:
+    if grid.dim() != 1 or len(grid) < 2 or grid.dtype != torch.float64:
+        raise SamplerError("a grid is a float64 tensor of two times or more: see uniform_grid")
+    if not (grid.diff() < 0).all() or grid[0] > 1 or grid[-1] < 0:
+        raise SamplerError("the times of a grid decrease, from at most 1 to at least 0")
+    if isinstance(generator, Sequence) and len(generator) != len(z_1):
+        raise SamplerError(
+            f"{len(generator)} generators for {len(z_1)} images: give one for each, or one for all"
+        )
 
 
 def draw(like: Tensor, generator: Noise | None) -> Tensor:

@@ -11,7 +11,13 @@ from torch import Tensor
 from pdpipe.diffusion.parameterization import clipped, eps_from_v, scale, x_from_v
 from pdpipe.diffusion.samplers.base import Counted, Denoiser, Noise, Sampler, State, draw
 from pdpipe.diffusion.schedule import Schedule
-from pdpipe.diffusion.steps import clipped_ddim_step, ddim_step, posterior_std
+from pdpipe.diffusion.steps import (
+    clipped_ddim_step,
+    ddim_step,
+    posterior_std,
+    transition_share,
+)
+from pdpipe.errors import SamplerError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +27,17 @@ class DDIM(Sampler):
     N evaluations on N intervals: the last one's x_hat is x, since a further step to t = 0 would
     change it by less than 2e-4.
 
+    Raises:
+        SamplerError: eta is out of range.
+
     Source: DDIM, equation 12; PD, equation 8.
     """
 
     eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.eta <= 1.0:
+            raise SamplerError(f"eta is {self.eta:g}: give a number from 0 to 1")
 
     def _states(
         self, denoise: Counted, z: Tensor, grid: Tensor, generator: Noise | None
@@ -48,7 +61,7 @@ class DDIM(Sampler):
             x_hat = x_from_v(v_hat, z, alpha_t, sigma_t)
             eps_hat = eps_from_v(v_hat, z, alpha_t, sigma_t)
         std = self.eta * posterior_std(phi_t, phi_s, gamma=0.0)
-        kept = (phi_s.sin() ** 2 - std**2).clamp(min=0.0).sqrt()
+        kept = phi_s.sin() * (1.0 - self.eta**2 * transition_share(phi_t, phi_s)).sqrt()
         z_s = scale(phi_s.cos(), z) * x_hat + scale(kept, z) * eps_hat
         return z_s + scale(std, z) * draw(z, generator)
 

@@ -2,7 +2,9 @@
 
 These integrate to the very end of the grid and return z there: at t = 0 it is x up to
 sigma_0 = 4.5e-5. An evaluation of the network is the unit of cost: on N intervals Euler takes N,
-Heun 2 N, RK4 4 N. Source: Song et al. 2021, equation 13, in the variables of PD, appendix D.
+Heun 2 N, RK4 4 N. With `clip` the last interval is one evaluation, whose x_hat is x: close to t = 0
+the velocity of a clipped x_hat grows like 1/sigma. Source: SDE, equation 13, in the variables of
+PD, appendix D.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ class _Flow(Sampler):
         self, denoise: Counted, z: Tensor, grid: Tensor, generator: Noise | None
     ) -> Iterator[State]:
         velocity = partial(self._velocity, denoise)
-        for i in range(len(grid) - 1):
+        for i in range(len(grid) - (2 if self.clip else 1)):
             t, s = grid[i], grid[i + 1]
             z = self._advance(velocity, z, t, s)
             yield State(z, float(s), denoise.evaluations)
+        if self.clip:
+            yield self._end(denoise, z, grid)
 
     def _velocity(self, denoise: Denoiser, z: Tensor, t: Tensor) -> Tensor:
         """dz/dphi at time t: v_hat, that of the clipped x_hat if the sampler clips."""
@@ -94,7 +98,8 @@ class RungeKutta4(_Flow):
 class AdaptiveFlow(_Flow):
     """The reference: scipy's Dormand-Prince method of order 8 with adaptive steps, in float64.
 
-    It evaluates as often as its tolerances need; the grid only says where states are wanted.
+    It evaluates as often as its tolerances need; the grid only says where states are wanted. The
+    denoiser is given z in z_1's dtype: give float64 noise for more than seven digits.
     """
 
     tolerance: float = 1e-10  # relative and absolute
@@ -105,13 +110,13 @@ class AdaptiveFlow(_Flow):
         def rate(time: float, flat: Any) -> Any:
             at = torch.tensor(time, dtype=torch.float64)
             state = torch.from_numpy(flat).view(z.shape).to(z)
-            v_hat = velocity(state, at).double().cpu() * self.schedule.angle_rate(at)
+            v_hat = velocity(state, at).cpu().double() * self.schedule.angle_rate(at)
             return v_hat.flatten().numpy()
 
         found = solve_ivp(
             rate,
             (float(t), float(s)),
-            z.double().cpu().flatten().numpy(),
+            z.cpu().double().flatten().numpy(),
             method="DOP853",
             rtol=self.tolerance,
             atol=self.tolerance,
