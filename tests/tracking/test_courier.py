@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from pdpipe.tracking import open_tracker, start_ahead
 
 if TYPE_CHECKING:
-    import pytest
     from conftest import LocalRecord, Store
 
 STAGE = """
@@ -26,6 +26,12 @@ with open_tracker("teacher", {}) as tracker:
     tracker.log(1, {"loss": 0.5})
 print("mlflow" in sys.modules, "sqlalchemy" in sys.modules)
 """
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is away is announced once in a process, and this one is that of all tests."""
+    monkeypatch.setattr("pdpipe.tracking.server._announced", set())
 
 
 def couriers() -> list[psutil.Process]:
