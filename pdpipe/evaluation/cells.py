@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdpipe.data import to_uint8
+from pdpipe.diffusion import Sampler
 from pdpipe.errors import EvaluationError
 from pdpipe.files import replacing
 from pdpipe.models import DiffusionModel
@@ -57,6 +58,7 @@ def balanced_labels(num_samples: int, num_classes: int) -> Tensor:
 
 def make_images(
     model: DiffusionModel,
+    sampler: Sampler,
     labels: Tensor,
     steps: int,
     w: float,
@@ -67,9 +69,10 @@ def make_images(
 
     Args:
         model: the teacher or a student.
+        sampler: on the model's schedule; it clips or does not.
         labels: of the images, (n,).
         steps, w: the cell.
-        settings: batch size, seed, clipping and the number of paired samples.
+        settings: batch size, seed and the number of paired samples.
         on_evaluations: called with the network evaluations of each finished batch.
 
     Raises:
@@ -88,7 +91,7 @@ def make_images(
         w=w,
         steps=steps,
         seed=derive_seed(settings.seed, "evaluation"),
-        clip=settings.clip,
+        sampler=sampler,
         batch_size=settings.batch_size,
         on_batch=count,
     )

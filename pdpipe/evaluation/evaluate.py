@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pdpipe.diffusion import Sampler
 from pdpipe.evaluation.cells import CellStore, Images, balanced_labels, make_images
 from pdpipe.evaluation.measure import measure_cell, paired_mse
 from pdpipe.evaluation.records import Cell, CellCost, MetricsRecord, ModelInfo, Protocol
 from pdpipe.evaluation.reference import Reference
-from pdpipe.models import DiffusionModel
+from pdpipe.models import DiffusionModel, evaluations_of, make_sampler
 from pdpipe.params import EvaluationParams
 from pdpipe.progress import Progress
 
@@ -57,7 +58,9 @@ def evaluate_model(
     conditional = model.network.config.num_classes > 0
     classes = model.info.classes if conditional else ["all"]
     labels = balanced_labels(settings.num_samples, len(classes))
-    cells = _all_images(model, labels, settings, steps, store)
+    name = settings.teacher_sampler if model.info.kind == "teacher" else "ddim"
+    sampler = make_sampler(name, model.schedule, clip=settings.clip)
+    cells = _all_images(model, sampler, labels, settings, steps, store)
     if paired is None:
         paired = {cell.w: cell.paired for cell in cells if cell.steps == max(steps)}
     measured = [
@@ -82,7 +85,7 @@ def evaluate_model(
             weights=model.info.weights,
             parameters=model.parameters,
         ),
-        protocol=_protocol(reference, settings, conditional),
+        protocol=_protocol(reference, settings, name, conditional),
         cells=measured,
     )
     return Evaluated(metrics, costs, cells, classes)
@@ -90,6 +93,7 @@ def evaluate_model(
 
 def _all_images(
     model: DiffusionModel,
+    sampler: Sampler,
     labels: Tensor,
     settings: EvaluationParams,
     steps: list[int],
@@ -97,14 +101,16 @@ def _all_images(
 ) -> list[Images]:
     cells = []
     grid = [(n, w) for n in steps for w in settings.w]
-    total = sum(len(labels) * n * model.evaluations_per_step(w) for n, w in grid)
+    total = sum(
+        len(labels) * evaluations_of(sampler, n) * model.evaluations_per_step(w) for n, w in grid
+    )
     model.sample(labels[: settings.batch_size], steps=1, w=settings.w[0])  # warm up, unmeasured
     with Progress(f"evaluate {model.info.name}", total, "network evaluations") as progress:
         for n, w in grid:
             cell = store.get(n, w)
             if cell is None:
                 progress.note = f"{n} steps, w = {w:g}"
-                cell = make_images(model, labels, n, w, settings, progress.advance)
+                cell = make_images(model, sampler, labels, n, w, settings, progress.advance)
                 store.put(cell)
             else:
                 progress.skip(len(labels) * cell.nfe)
@@ -134,12 +140,14 @@ def _measured(
     )
 
 
-def _protocol(reference: Reference, settings: EvaluationParams, conditional: bool) -> Protocol:
+def _protocol(
+    reference: Reference, settings: EvaluationParams, sampler: str, conditional: bool
+) -> Protocol:
     full = max(settings.teacher_steps)
     fields: dict[str, Any] = {} if conditional else {"balance": "no labels"}
     return Protocol(
         extractor=reference.extractor,
-        sampler="ddim",
+        sampler=sampler,
         clip=settings.clip,
         seed=settings.seed,
         num_fake=settings.num_samples,

@@ -10,13 +10,14 @@ from pdpipe.models.denoisers import (
 )
 from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel, sample_noise
-from pdpipe.models.sampling import make_sampler
+from pdpipe.models.sampling import evaluations_of, make_sampler
 
 __all__ = [
     "ClassifierInfo",
     "DenoiserOf",
     "DiffusionModel",
     "ModelInfo",
+    "evaluations_of",
     "guided_denoiser",
     "guided_teacher",
     "load_classifier",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pdpipe.diffusion import DDIM, SAMPLERS, Ancestral, Sampler, Schedule
+import torch
+
+from pdpipe.diffusion import DDIM, SAMPLERS, Ancestral, Sampler, Schedule, uniform_grid
 from pdpipe.errors import ModelError, did_you_mean
 
 
@@ -37,3 +39,10 @@ def make_sampler(
     if name == "ancestral":
         return Ancestral(schedule, clip=clip, gamma=gamma or 0.0)
     return SAMPLERS[name](schedule, clip=clip)
+
+
+def evaluations_of(sampler: Sampler, num_steps: int) -> int:
+    """How often the sampler calls a denoiser on N uniform steps: counted, on one pixel of noise."""
+    pixel, noise = torch.zeros(1, 1, 1, 1), torch.Generator()
+    end = sampler.final(lambda z_t, _: torch.zeros_like(z_t), pixel, uniform_grid(num_steps), noise)
+    return end.evaluations

@@ -138,6 +138,9 @@ class EvaluationParams(Section):
     seed: Annotated[int, Field(ge=0)]
     w: Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
     teacher_steps: Annotated[list[Count], Field(min_length=1)]
+    teacher_sampler: Literal[
+        "ddim", "ancestral", "stochastic", "dpm_solver", "euler", "heun", "rk4"
+    ]
     clip: bool
     paired_samples: Count
 

@@ -93,7 +93,7 @@ def _steps_panel(axes: Axes, m: Measurements, w: float) -> None:
         color=TEACHER,
         linestyle="--",
         marker="s",
-        label="teacher, DDIM",
+        label=m.teacher_by,
     )
     if not student.empty:
         axes.plot(*_points(student, "steps", "fid"), color=STUDENT, marker="o", label="student")
@@ -119,7 +119,7 @@ def fid_against_is(m: Measurements) -> Figure:
         _tradeoff_panel(axes, m, kind)
     if m.student_steps:
         panels[0].set_title("students")
-    panels[-1].set_title("teacher by DDIM")
+    panels[-1].set_title(m.teacher_by)
     figure.supxlabel(f"{m.named('FID')}, lower is better", fontsize=10, color=INK)
     figure.supylabel(f"{m.named('IS')}, higher is better", fontsize=10, color=INK)
     handles, labels = panels[0].get_legend_handles_labels()

@@ -8,6 +8,15 @@ from typing import Any
 import pandas as pd
 
 DASH = "–"  # there is no such measurement
+_SAMPLERS = {
+    "ddim": "DDIM",
+    "dpm_solver": "DPM-Solver++(2M)",
+    "heun": "Heun's method",
+    "rk4": "Runge-Kutta 4",
+    "euler": "Euler's method",
+    "ancestral": "ancestral sampling",
+    "stochastic": "the stochastic sampler",
+}
 
 
 def figure(value: Any) -> str:
@@ -40,14 +49,21 @@ def weight(w: float) -> str:
     return f"w = {w:g}"
 
 
+def sampler(name: str) -> str:
+    """A sampler as it is called in the field."""
+    return _SAMPLERS.get(name, name)
+
+
 def steps(n: int) -> str:
     """A step count in words, `1 step` or `4 steps`."""
     return f"{n} step" if n == 1 else f"{n} steps"
 
 
 def evaluations(num_steps: int, nfe: int) -> str:
-    """The network evaluations of a sample, `64 × 2` where a step takes two."""
-    per_step = nfe // num_steps
+    """The network evaluations of a sample, `64 × 2` where every step takes two."""
+    per_step, more = divmod(nfe, num_steps)
+    if more:
+        return f"{nfe}"
     return f"{num_steps}" if per_step == 1 else f"{num_steps} × {per_step}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pdpipe.evaluation.records import CostRecord, MetricsRecord
+from pdpipe.reporting import formats
 from pdpipe.reporting.results import Results
 
 # The columns of reports/table.csv. Rows of kind `real` are real images measured as if generated:
@@ -28,6 +29,7 @@ COLUMNS: dict[str, str] = {
     "extractor": "string",
     "num_fake": "Int64",
     "num_real": "Int64",
+    "sampler": "string",
     "seed": "Int64",
     "clip": "boolean",
     "weights": "string",
@@ -49,6 +51,11 @@ class Measurements:
     def full_steps(self) -> int:
         """The teacher's full step count: what the students stand for."""
         return int(max(self._values("teacher", "steps")))
+
+    @property
+    def teacher_by(self) -> str:
+        """`teacher by DDIM`, with the sampler that it was measured with."""
+        return f"teacher by {formats.sampler(self.select('teacher').iloc[0]['sampler'])}"
 
     @property
     def guidance(self) -> list[float]:
@@ -135,6 +142,7 @@ def _model_rows(metrics: MetricsRecord, cost: CostRecord) -> list[dict[str, Any]
         "extractor": protocol.extractor.name,
         "num_fake": protocol.num_fake,
         "num_real": protocol.num_real,
+        "sampler": protocol.sampler,
         "seed": protocol.seed,
         "clip": protocol.clip,
         "weights": metrics.model.weights,

@@ -133,7 +133,7 @@ def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
 def _fid_picture(m: Measurements, svg: bytes) -> Picture:
     caption = (
         f"{m.named('FID')} against sampling steps, both axes logarithmic, for each guidance "
-        "weight: the students (solid), the teacher by DDIM at the same steps (dashed), and the "
+        f"weight: the students (solid), the {m.teacher_by} at the same steps (dashed), and the "
         "floor (dotted)."
     )
     return Picture(svg=inline_svg(svg, "fid", caption), caption=caption)

@@ -37,7 +37,7 @@ def protocol_table(results: Results, m: Measurements) -> Table:
         ["guidance", f"{protocol.guidance}; w = 0 is unguided"],
         [
             "NFE, network evaluations a sample",
-            "student: one a step at every w; teacher: one a step at w = 0, two at w > 0",
+            "counted as the sampler asks for them; at w > 0 the teacher takes two each time",
         ],
         [
             "paired error",

@@ -151,7 +151,7 @@ def _steps_row(row: pd.Series[Any]) -> list[str]:
 
 
 def matrix(m: Measurements, kind: str, metric: MetricMatrix) -> Table:
-    """One metric of the students, or of the teacher by DDIM, over N × w."""
+    """One metric of the students, or of the teacher, over N × w."""
     cells = m.select(kind).pivot(index="steps", columns="w", values=metric.column)
     rows = [
         [str(steps), *(metric.text(cells.loc[steps, w]) for w in m.guidance)]
@@ -161,7 +161,7 @@ def matrix(m: Measurements, kind: str, metric: MetricMatrix) -> Table:
     if kind == "student":
         full = [metric.text(m.full(w)[metric.column]) for w in m.guidance]
         references = [[f"teacher, {m.full_steps}", *full]]
-    who = "Students" if kind == "student" else "Teacher by DDIM"
+    who = "Students" if kind == "student" else m.teacher_by.replace("t", "T", 1)
     return Table(
         title=f"{who}: {m.named(metric.metric)}",
         columns=["steps", *map(formats.weight, m.guidance)],

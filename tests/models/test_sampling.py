@@ -10,9 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from pdpipe.diffusion import DDIM, Ancestral, CosineSchedule, uniform_grid
+from pdpipe.diffusion import DDIM, SAMPLERS, Ancestral, CosineSchedule, uniform_grid
 from pdpipe.errors import ModelError
-from pdpipe.models import DiffusionModel, network_denoiser, sample_noise
+from pdpipe.models import (
+    DiffusionModel,
+    evaluations_of,
+    make_sampler,
+    network_denoiser,
+    sample_noise,
+)
 
 MakeModel = Callable[..., DiffusionModel]
 STUDENT = {"w_frequencies": 4, "w_max": 4.0}
@@ -305,3 +311,15 @@ def test_w_is_a_number(teacher: DiffusionModel) -> None:
     for w in (math.inf, math.nan):
         with pytest.raises(ModelError, match=f"not {w}"):
             teacher.sample([1], w=w)
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+@pytest.mark.parametrize("clip", [True, False])
+def test_evaluations_are_known_beforehand(name: str, clip: bool, teacher: DiffusionModel) -> None:
+    sampler = make_sampler(name, teacher.schedule, clip=clip)
+    taken: list[int] = []
+    teacher.sample(
+        [1, 2], steps=3, sampler=sampler, on_batch=lambda _, evaluations: taken.append(evaluations)
+    )
+    assert taken == [evaluations_of(sampler, 3)]
+    assert taken[0] in {"heun": (5, 6), "rk4": (9, 12)}.get(name, (3,))
