@@ -141,7 +141,7 @@ def appended(
     ("path", "stale"),
     [
         ("data/loading.py", {"prepare", "reference"} | TRAINING | EVALUATING),
-        ("diffusion/steps.py", TRAINING | EVALUATING),
+        ("diffusion/steps.py", TRAINING | EVALUATING | {"report"}),
         ("networks/unet.py", {"reference"} | TRAINING | EVALUATING),
         ("models/model.py", {"reference"} | TRAINING | EVALUATING),
         ("seeds.py", TRAINING | EVALUATING),
