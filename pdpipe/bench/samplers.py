@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from pdpipe.bench.setting import config_of, inputs, random_images, seconds
+from pdpipe.bench.setting import Ratio, config_of, inputs, quartiles, random_images, seconds
 from pdpipe.diffusion import SAMPLERS, Sampler, build_schedule, uniform_grid
 from pdpipe.models import network_denoiser
 from pdpipe.networks import UNet
@@ -17,21 +16,15 @@ from pdpipe.params import Params
 STEPS = 8
 
 
-@dataclass(frozen=True)
-class SamplerResult:
+@dataclass(frozen=True, kw_only=True)
+class SamplerResult(Ratio):
     """A sampler's time over that of as many bare network evaluations, measured in turns."""
 
     name: str
     evaluations: int
-    ratio: float  # median of the paired ratios
-    low: float  # first quartile of them
-    high: float  # third quartile
 
     def __str__(self) -> str:
-        return (
-            f"sampler {self.name}: {self.evaluations} evaluations, ratio {self.ratio:.3f} "
-            f"(quartiles {self.low:.3f} to {self.high:.3f})"
-        )
+        return f"sampler {self.name}: {self.evaluations} evaluations, {self.spelled()}"
 
 
 @torch.inference_mode()
@@ -53,6 +46,5 @@ def bench_samplers(params: Params, device: torch.device, repeats: int) -> Iterat
             for _ in range(count):
                 network(*batch)
 
-        ratios = [seconds(whole, device) / seconds(bare, device) for _ in range(repeats)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        yield SamplerResult(name, count, middle, low, high)
+        pairs = [(seconds(whole, device), seconds(bare, device)) for _ in range(repeats)]
+        yield SamplerResult(name=name, evaluations=count, **quartiles(pairs))

@@ -1,9 +1,11 @@
-"""What the benchmarks share: a network of params.yaml, random images, and a clock."""
+"""What the benchmarks share: a network of params.yaml, random images, a clock, and ratios."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -11,6 +13,25 @@ from pdpipe.data import ImageSet
 from pdpipe.diffusion import PARAMETERIZATIONS
 from pdpipe.networks import UNetConfig
 from pdpipe.params import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """A time over the time of the bare network evaluations in it, from measurements in turns."""
+
+    ratio: float  # median of the paired ratios
+    low: float  # first quartile of them
+    high: float  # third quartile
+
+    def spelled(self) -> str:
+        """`ratio 1.012 (quartiles 0.974 to 1.038)`."""
+        return f"ratio {self.ratio:.3f} (quartiles {self.low:.3f} to {self.high:.3f})"
+
+
+def quartiles(pairs: list[tuple[float, float]]) -> dict[str, float]:
+    """The fields of `Ratio` from the two times of each pair."""
+    low, middle, high = statistics.quantiles([a / b for a, b in pairs], n=4)
+    return {"ratio": middle, "low": low, "high": high}
 
 
 def config_of(params: Params) -> UNetConfig:

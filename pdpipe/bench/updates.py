@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pdpipe.bench.setting import config_of, inputs, random_images, seconds
+from pdpipe.bench.setting import Ratio, config_of, inputs, quartiles, random_images, seconds
 from pdpipe.data import ImageSet
 from pdpipe.diffusion import build_schedule
 from pdpipe.models import guided_teacher, w_student
@@ -25,22 +25,18 @@ from pdpipe.training.loop import TrainState, make_batch, save_snapshot, update
 from pdpipe.training.optimization import optimization
 
 
-@dataclass(frozen=True)
-class BenchResult:
+@dataclass(frozen=True, kw_only=True)
+class BenchResult(Ratio):
     """Median seconds of an update and of its network evaluations alone, measured in turns."""
 
     name: str
     update: float
     evaluations: float
-    ratio: float  # median of the paired ratios
-    low: float  # first quartile of them
-    high: float  # third quartile
 
     def __str__(self) -> str:
         return (
             f"{self.name}: update {self.update * 1e3:.1f} ms, its teacher forwards and student "
-            f"forward + backward alone {self.evaluations * 1e3:.1f} ms, ratio {self.ratio:.3f} "
-            f"(quartiles {self.low:.3f} to {self.high:.3f})"
+            f"forward + backward alone {self.evaluations * 1e3:.1f} ms, {self.spelled()}"
         )
 
 
@@ -169,12 +165,9 @@ def _measure(
             out.square().mean().backward()
 
         pairs = [(seconds(whole, device), seconds(bare, device)) for _ in range(repeats + 5)][5:]
-    quartiles = statistics.quantiles([a / b for a, b in pairs], n=4)
     return BenchResult(
-        name,
-        statistics.median(a for a, _ in pairs),
-        statistics.median(b for _, b in pairs),
-        quartiles[1],
-        quartiles[0],
-        quartiles[2],
+        name=name,
+        update=statistics.median(a for a, _ in pairs),
+        evaluations=statistics.median(b for _, b in pairs),
+        **quartiles(pairs),
     )
