@@ -14,9 +14,14 @@ REPORTS = Path("reports")
 WORK = Path(".pdpipe")  # snapshots, unfinished evaluations, local copies of what is tracked
 
 
+def model(name: str) -> Path:
+    """The model file of `teacher` or `student-4`."""
+    return Path(f"models/{name}.safetensors")
+
+
 def student(steps: int | str) -> Path:
     """The model file of the student of `steps` steps."""
-    return Path(f"models/student-{steps}.safetensors")
+    return model(f"student-{steps}")
 
 
 def metrics(name: str) -> Path:
@@ -32,3 +37,26 @@ def cost(name: str) -> Path:
 def samples(name: str) -> Path:
     """The sample sheets of `teacher` or `student-4`."""
     return RESULTS / "samples" / f"{name}.safetensors"
+
+
+STUDIES = Path("stages/studies.json")  # the studies that were run, for the report
+
+
+def study_params(study: str) -> Path:
+    """The params of a study."""
+    return Path("stages") / study / "params.yaml"
+
+
+def study_metrics(study: str, arm: str) -> Path:
+    """The metrics file of one arm of a study."""
+    return Path("stages") / study / "results" / f"{arm}.json"
+
+
+def study_cost(study: str, arm: str) -> Path:
+    """The cost file of one arm of a study."""
+    return Path("stages") / study / "cost" / f"{arm}.json"
+
+
+def study_table(study: str) -> Path:
+    """Every measurement of a study, as the report reads it."""
+    return Path("stages") / study / "table.csv"

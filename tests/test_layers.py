@@ -47,7 +47,7 @@ OWNERS = {
     "tqdm": {"progress"},
     "dvc": set(),
     "diffusers": set(),
-    "scipy": {"diffusion", "toy"},  # the adaptive reference solver; the best pairing
+    "scipy": {"diffusion", "toy", "reporting"},  # adaptive solver; best pairing; Student's t
     "pytest": set(),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

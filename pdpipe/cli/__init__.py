@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 
 STAGES, TOOLS = "Stages of the pipeline (run by `dvc repro`)", "Tools"
+STUDIES = "Stages of a study (run by `dvc repro stages/<study>/dvc.yaml`)"
 Steps = Annotated[int, typer.Option(help="The student's sampling steps: a key of the ladder.")]
 
 
@@ -93,6 +94,27 @@ def report() -> None:
     from pdpipe.cli import evaluations
 
     evaluations.report()
+
+
+Study = Annotated[str, typer.Argument(help="A folder of stages/, such as baselines.")]
+
+
+@app.command(rich_help_panel=STUDIES)
+def measure(
+    study: Study, arm: Annotated[str, typer.Argument(help="A key of its params' arms.")]
+) -> None:
+    """Measure one arm of a study on the chain's models."""
+    from pdpipe.cli import studies
+
+    studies.measure(study, arm)
+
+
+@app.command(rich_help_panel=STUDIES)
+def conclude(study: Study) -> None:
+    """Gather a study's measurements, for the report to take up."""
+    from pdpipe.cli import studies
+
+    studies.conclude(study)
 
 
 @app.command(rich_help_panel=TOOLS)

@@ -20,6 +20,9 @@ from pdpipe.params import Params, chain_id, chain_params
 from pdpipe.runtime import machine
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from pdpipe.evaluation.reference import Reference
     from pdpipe.reporting import Headline
 
 
@@ -75,17 +78,20 @@ def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> 
     from pdpipe.evaluation.cells import CellStore, load_paired, save_samples
     from pdpipe.evaluation.evaluate import evaluate_model
     from pdpipe.evaluation.records import CostRecord, Machine, write_cost, write_metrics
-    from pdpipe.evaluation.reference import load_reference
-    from pdpipe.files import digest_file
-    from pdpipe.models import load_classifier
+    from pdpipe.models import Sampling
 
     settings, student = run.params.evaluation, name != "teacher"
     model = run.load(model_path)
-    classifier, _ = load_classifier(layout.EXTRACTOR, device=str(run.device))
-    measured_with = load_reference(layout.REFERENCE, extractor_sha256=digest_file(layout.EXTRACTOR))
-    paired = load_paired(layout.samples("teacher"), settings.w) if student else None
+    classifier, measured_with = load_instruments(run)
     found = evaluate_model(
-        model, classifier, measured_with, settings, counts, CellStore(run.work), paired
+        model,
+        classifier,
+        measured_with,
+        settings,
+        [(n, w) for n in counts for w in settings.w],
+        CellStore(run.work),
+        load_paired(layout.samples("teacher"), settings.w) if student else None,
+        Sampling("ddim" if student else settings.teacher_sampler),
     )
     full = None if student else found.at(max(counts))
     save_samples(layout.samples(name), found.cells, found.classes, full)
@@ -102,6 +108,17 @@ def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> 
         run.final[f"fid/steps_{cell.steps}/w_{cell.w:g}"] = cell.fid
 
 
+def load_instruments(run: StageRun) -> tuple[nn.Module, Reference]:
+    """The extractor, on the run's device, and the real side that was measured with it."""
+    from pdpipe.evaluation.reference import load_reference
+    from pdpipe.files import digest_file
+    from pdpipe.models import load_classifier
+
+    classifier, _ = load_classifier(layout.EXTRACTOR, device=str(run.device))
+    reference = load_reference(layout.REFERENCE, extractor_sha256=digest_file(layout.EXTRACTOR))
+    return classifier, reference
+
+
 def report() -> None:
     """Stage `report`; the chain's run over the stages' runs is made here."""
     params = read_stage_params()
@@ -115,7 +132,8 @@ def report() -> None:
         "schedule": params.schedule.model_dump(),
     }
     code = ["diffusion", "reporting"]
-    with stage_run("report", "report", params, used, list(outputs.values()), code) as run:
+    inputs = [*outputs.values(), layout.STUDIES]
+    with stage_run("report", "report", params, used, inputs, code) as run:
         found = write_report(params, layout.RESULTS, layout.REPORTS)
         print(found.sentence)
         run.outputs["metrics"] = layout.REPORTS / "metrics.json"

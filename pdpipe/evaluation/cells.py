@@ -18,10 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdpipe.data import to_uint8
-from pdpipe.diffusion import Sampler
 from pdpipe.errors import EvaluationError
 from pdpipe.files import replacing
-from pdpipe.models import DiffusionModel
+from pdpipe.models import DiffusionModel, Sampling
 from pdpipe.params import EvaluationParams
 from pdpipe.seeds import derive_seed
 
@@ -58,7 +57,7 @@ def balanced_labels(num_samples: int, num_classes: int) -> Tensor:
 
 def make_images(
     model: DiffusionModel,
-    sampler: Sampler,
+    sampling: Sampling,
     labels: Tensor,
     steps: int,
     w: float,
@@ -69,10 +68,10 @@ def make_images(
 
     Args:
         model: the teacher or a student.
-        sampler: on the model's schedule; it clips or does not.
+        sampling: the sampler, its setting and its grid.
         labels: of the images, (n,).
         steps, w: the cell.
-        settings: batch size, seed and the number of paired samples.
+        settings: batch size, seed, clipping and the number of paired samples.
         on_evaluations: called with the network evaluations of each finished batch.
 
     Raises:
@@ -89,9 +88,9 @@ def make_images(
     x = model.sample(
         labels,
         w=w,
-        steps=steps,
         seed=derive_seed(settings.seed, "evaluation"),
-        sampler=sampler,
+        sampler=sampling.sampler(model.schedule, clip=settings.clip),
+        grid=sampling.times(model.schedule, steps),
         batch_size=settings.batch_size,
         on_batch=count,
     )
@@ -179,7 +178,7 @@ def load_paired(path: Path, weights: list[float]) -> dict[float, Tensor]:
     """The teacher's unrounded images at each w, (p, C, H, W), as `save_samples` wrote them.
 
     Raises:
-        EvaluationError: the file is missing, damaged, or was made for other weights w.
+        EvaluationError: the file is missing, damaged, or lacks one of the weights w.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -194,9 +193,11 @@ def load_paired(path: Path, weights: list[float]) -> dict[float, Tensor]:
         raise EvaluationError(
             f"{path} is damaged ({detail}): delete it and run `dvc repro evaluate-teacher`"
         ) from None
-    if about["w"] != weights:
+    images = dict(zip(about["w"], paired, strict=True))
+    absent = [w for w in weights if w not in images]
+    if absent:
         raise EvaluationError(
-            f"{path} was made for other weights w ({about['w']}, now {weights}): run "
-            "`dvc repro evaluate-teacher`"
+            f"{path} was made for other weights w ({about['w']}, not {absent[0]}): put it into "
+            "evaluation.w of params.yaml and run `dvc repro evaluate-teacher`"
         )
-    return dict(zip(weights, paired, strict=True))
+    return {w: images[w] for w in weights}

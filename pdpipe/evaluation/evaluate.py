@@ -7,14 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pdpipe.diffusion import Sampler
 from pdpipe.evaluation.cells import CellStore, Images, balanced_labels, make_images
 from pdpipe.evaluation.measure import measure_cell, paired_mse
 from pdpipe.evaluation.records import Cell, CellCost, MetricsRecord, ModelInfo, Protocol
 from pdpipe.evaluation.reference import Reference
-from pdpipe.models import DiffusionModel, evaluations_of, make_sampler
+from pdpipe.models import DiffusionModel, Sampling, evaluations_of
 from pdpipe.params import EvaluationParams
 from pdpipe.progress import Progress
+
+DDIM = Sampling()
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,22 @@ def evaluate_model(
     classifier: nn.Module,
     reference: Reference,
     settings: EvaluationParams,
-    steps: list[int],
+    places: list[tuple[int, float]],
     store: CellStore,
     paired: dict[float, Tensor] | None = None,
+    sampling: Sampling = DDIM,
 ) -> Evaluated:
-    """Measure a model at every step count of `steps` and every w of the settings.
+    """Measure a model at some step counts and guidance weights.
 
     Args:
         model: the teacher or a student.
         classifier, reference: the extractor and the real side made with it.
-        settings: section `evaluation` of params.yaml.
-        steps: the step counts.
+        settings: section `evaluation` of params.yaml, but for its weights and step counts.
+        places: (steps, w) of each cell.
         store: keeps finished cells, and gives back those of an interrupted run.
         paired: the teacher's full-count images at each w, (p, C, H, W); None for the teacher
-            itself, whose cells at the largest count of `steps` then take that part.
+            itself, whose cells at its largest step count then take that part.
+        sampling: the sampler, its setting and its grid.
 
     Raises:
         EvaluationError: the samples cannot be shared equally by the classes, or not be measured.
@@ -58,11 +61,10 @@ def evaluate_model(
     conditional = model.network.config.num_classes > 0
     classes = model.info.classes if conditional else ["all"]
     labels = balanced_labels(settings.num_samples, len(classes))
-    name = settings.teacher_sampler if model.info.kind == "teacher" else "ddim"
-    sampler = make_sampler(name, model.schedule, clip=settings.clip)
-    cells = _all_images(model, sampler, labels, settings, steps, store)
+    cells = _all_images(model, sampling, labels, settings, places, store)
     if paired is None:
-        paired = {cell.w: cell.paired for cell in cells if cell.steps == max(steps)}
+        most = max(cell.steps for cell in cells)
+        paired = {cell.w: cell.paired for cell in cells if cell.steps == most}
     measured = [
         _measured(cell, labels if conditional else None, classifier, reference, paired[cell.w])
         for cell in cells
@@ -85,7 +87,7 @@ def evaluate_model(
             weights=model.info.weights,
             parameters=model.parameters,
         ),
-        protocol=_protocol(reference, settings, name, conditional),
+        protocol=_protocol(reference, settings, sampling, conditional),
         cells=measured,
     )
     return Evaluated(metrics, costs, cells, classes)
@@ -93,24 +95,24 @@ def evaluate_model(
 
 def _all_images(
     model: DiffusionModel,
-    sampler: Sampler,
+    sampling: Sampling,
     labels: Tensor,
     settings: EvaluationParams,
-    steps: list[int],
+    places: list[tuple[int, float]],
     store: CellStore,
 ) -> list[Images]:
     cells = []
-    grid = [(n, w) for n in steps for w in settings.w]
+    sampler = sampling.sampler(model.schedule, clip=settings.clip)
     total = sum(
-        len(labels) * evaluations_of(sampler, n) * model.evaluations_per_step(w) for n, w in grid
+        len(labels) * evaluations_of(sampler, n) * model.evaluations_per_step(w) for n, w in places
     )
-    model.sample(labels[: settings.batch_size], steps=1, w=settings.w[0])  # warm up, unmeasured
+    model.sample(labels[: settings.batch_size], steps=1, w=places[0][1])  # warm up, unmeasured
     with Progress(f"evaluate {model.info.name}", total, "network evaluations") as progress:
-        for n, w in grid:
+        for n, w in places:
             cell = store.get(n, w)
             if cell is None:
                 progress.note = f"{n} steps, w = {w:g}"
-                cell = make_images(model, sampler, labels, n, w, settings, progress.advance)
+                cell = make_images(model, sampling, labels, n, w, settings, progress.advance)
                 store.put(cell)
             else:
                 progress.skip(len(labels) * cell.nfe)
@@ -141,13 +143,15 @@ def _measured(
 
 
 def _protocol(
-    reference: Reference, settings: EvaluationParams, sampler: str, conditional: bool
+    reference: Reference, settings: EvaluationParams, sampling: Sampling, conditional: bool
 ) -> Protocol:
     full = max(settings.teacher_steps)
     fields: dict[str, Any] = {} if conditional else {"balance": "no labels"}
     return Protocol(
         extractor=reference.extractor,
-        sampler=sampler,
+        sampler=sampling.name,
+        gamma=sampling.gamma,
+        grid=sampling.grid,
         clip=settings.clip,
         seed=settings.seed,
         num_fake=settings.num_samples,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.features import check_labels, extract_features
 from pdpipe.evaluation.fidelity import feature_statistics, fid, inception_score
+from pdpipe.evaluation.intervals import balanced_groups, standard_error
 from pdpipe.evaluation.neighbours import nearest_distances, summarize_distances
 from pdpipe.evaluation.reference import Reference
 
@@ -17,7 +18,9 @@ Measured = TypedDict(
     "Measured",
     {
         "fid": float,
+        "fid_se": float | None,
         "is": float,
+        "is_se": float | None,
         "accuracy": float | None,
         "nearest_median": float,
         "nearest_close": float,
@@ -38,7 +41,8 @@ def measure_cell(
 
     Args:
         images: uint8 (n, C, H, W), n >= 2.
-        labels: the labels (n,) int64 that they were made for; None (no labels) has no accuracy.
+        labels: the labels (n,) int64 that they were made for, as `balanced_labels` orders them;
+            None (no labels) has no accuracy.
         classifier: the extractor with which `reference` was made.
         reference: the real side.
         batch_size: most images given to the classifier at once.
@@ -51,11 +55,23 @@ def measure_cell(
         check_labels(labels, len(images))
     distances = nearest_distances(images, reference.train_images, device=device)
     found = extract_features(classifier, images, batch_size=batch_size, device=device)
-    statistics = feature_statistics(found.features, of="the generated images")
+    classes = 1 if labels is None else int(labels.max()) + 1
+    groups = balanced_groups(len(images), classes)
+
+    def fid_of(kept: Tensor) -> float:
+        statistics = feature_statistics(found.features[kept], of="the generated images")
+        return fid(statistics, reference.train)
+
+    def is_of(kept: Tensor) -> float:
+        return inception_score(found.logits[kept])
+
+    everything = torch.ones(len(images), dtype=torch.bool)
     nearest = summarize_distances(distances, reference.nearest_threshold)
     return {
-        "fid": fid(statistics, reference.train),
-        "is": inception_score(found.logits),
+        "fid": fid_of(everything),
+        "fid_se": None if groups is None else standard_error(fid_of, groups),
+        "is": is_of(everything),
+        "is_se": None if groups is None else standard_error(is_of, groups),
         "accuracy": None if labels is None else found.accuracy(labels),
         "nearest_median": nearest.median,
         "nearest_close": nearest.close,

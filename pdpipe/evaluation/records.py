@@ -20,6 +20,8 @@ from pdpipe.files import write_json
 BALANCED_LABELS = "equal counts per class"
 STRATIFIED_SPLIT = "stratified split"
 ROUNDED = "uint8, rounded"
+JACKKNIFE_GROUPS = 10
+JACKKNIFE = f"jackknife over {JACKKNIFE_GROUPS} class-balanced groups of the images"
 GUIDANCE = "x_hat_w = (1 + w) x_hat_c - w x_hat_u"
 
 Count = Annotated[int, Field(ge=1)]
@@ -52,6 +54,8 @@ class Protocol(Record):
 
     extractor: Extractor
     sampler: str
+    gamma: Share | None = None  # of the ancestral sampler
+    grid: Literal["uniform", "ddpm"] = "uniform"  # ddpm: DDPM's 1000 steps, respaced
     clip: bool
     seed: Annotated[int, Field(ge=0)]
     num_fake: Count
@@ -59,6 +63,7 @@ class Protocol(Record):
     real_split: str = "train"
     balance: str = BALANCED_LABELS
     quantization: str = ROUNDED
+    standard_errors: str = JACKKNIFE
     paired_with: str
     paired_samples: Count
     guidance: str = GUIDANCE
@@ -71,7 +76,9 @@ class Cell(Record):
     w: NotNegative
     nfe: Count  # network evaluations a sample
     fid: NotNegative
+    fid_se: NotNegative | None  # standard error; None: too few samples for one
     is_: NotNegative = Field(alias="is")
+    is_se: NotNegative | None
     accuracy: Share | None  # None: the model takes no labels
     paired_mse: NotNegative
     nearest_median: NotNegative
@@ -168,15 +175,15 @@ class TrainingCostRecord(Record):
     machine: Machine
 
 
-AnyRecord = TypeVar("AnyRecord", MetricsRecord, FloorRecord, CostRecord, TrainingCostRecord)
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def write_metrics(path: Path, record: MetricsRecord | FloorRecord) -> None:
+def write_metrics(path: Path, record: Record) -> None:
     """Write a metrics file, atomically; equal records give equal bytes."""
     write_json(path, record.plain())
 
 
-def write_cost(path: Path, record: CostRecord) -> None:
+def write_cost(path: Path, record: Record) -> None:
     """Write an evaluation's cost file, atomically."""
     write_json(path, record.plain())
 

@@ -10,19 +10,21 @@ from pdpipe.models.denoisers import (
 )
 from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel, sample_noise
-from pdpipe.models.sampling import evaluations_of, make_sampler
+from pdpipe.models.sampling import Sampling, evaluations_of, make_sampler, most_steps
 
 __all__ = [
     "ClassifierInfo",
     "DenoiserOf",
     "DiffusionModel",
     "ModelInfo",
+    "Sampling",
     "evaluations_of",
     "guided_denoiser",
     "guided_teacher",
     "load_classifier",
     "load_model",
     "make_sampler",
+    "most_steps",
     "network_denoiser",
     "sample_noise",
     "save_classifier",

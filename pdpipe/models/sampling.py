@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import Literal
 
-from pdpipe.diffusion import DDIM, SAMPLERS, Ancestral, Sampler, Schedule, uniform_grid
+import torch
+from torch import Tensor
+
+from pdpipe.diffusion import (
+    DDIM,
+    SAMPLERS,
+    Ancestral,
+    Sampler,
+    Schedule,
+    discrete_grid,
+    uniform_grid,
+)
 from pdpipe.errors import ModelError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A way to sample, as it is written in records: a sampler, its setting, its kind of grid."""
+
+    name: str = "ddim"  # a key of `SAMPLERS`
+    gamma: float | None = None  # of ancestral
+    grid: Literal["uniform", "ddpm"] = "uniform"  # ddpm: steps of DDPM's 1000, respaced
+
+    def sampler(self, schedule: Schedule, *, clip: bool) -> Sampler:
+        """The sampler on a model's schedule; raises what `make_sampler` does."""
+        return make_sampler(self.name, schedule, clip=clip, gamma=self.gamma)
+
+    def times(self, schedule: Schedule, num_steps: int) -> Tensor:
+        """The N + 1 times of its grid; raises what `uniform_grid` and `discrete_grid` do."""
+        if self.grid == "ddpm":
+            return discrete_grid(schedule, num_steps)
+        return uniform_grid(num_steps)
 
 
 def make_sampler(
@@ -46,3 +77,11 @@ def evaluations_of(sampler: Sampler, num_steps: int) -> int:
     pixel, noise = torch.zeros(1, 1, 1, 1), torch.Generator()
     end = sampler.final(lambda z_t, _: torch.zeros_like(z_t), pixel, uniform_grid(num_steps), noise)
     return end.evaluations
+
+
+def most_steps(sampler: Sampler, evaluations: int) -> int:
+    """The largest number of steps that calls a denoiser at most so often (1 or more)."""
+    steps = evaluations  # no sampler makes more steps than evaluations
+    while steps > 1 and evaluations_of(sampler, steps) > evaluations:
+        steps -= 1
+    return steps

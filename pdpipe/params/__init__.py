@@ -22,8 +22,10 @@ from pdpipe.params.models import (
     chain_params,
 )
 from pdpipe.params.reading import parse_params, read_params
+from pdpipe.params.studies import ArmParams, StudyParams, read_study
 
 __all__ = [
+    "ArmParams",
     "DataParams",
     "EvaluationParams",
     "ExtractorParams",
@@ -36,9 +38,11 @@ __all__ = [
     "RuntimeParams",
     "ScheduleParams",
     "Section",
+    "StudyParams",
     "TeacherParams",
     "chain_id",
     "chain_params",
     "parse_params",
     "read_params",
+    "read_study",
 ]

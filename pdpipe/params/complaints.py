@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from pdpipe.errors import did_you_mean
-from pdpipe.params.models import Params, Rung
+from pdpipe.params.models import Params
 
 
-def one_sentence(error: ValidationError) -> str:
-    """One complaint of pydantic, as `section.key: what is wrong, how to mend it`.
+def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
+    """One complaint of pydantic about a `root`, as `section.key: what is wrong, how to mend it`.
 
     An unknown key comes before all others: a mistyped key is unknown and leaves the right one
     missing, and it is the mistyped one that has to be mended.
@@ -23,7 +23,7 @@ def one_sentence(error: ValidationError) -> str:
     kind, given = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
         *parents, name = (str(part) for part in problem["loc"])
-        return f"unknown key {where}: {did_you_mean(name, _known_keys(parents))}"
+        return f"unknown key {where}: {did_you_mean(name, _known_keys(root, parents))}"
     if kind == "missing":
         return f"{where} is missing: add it (`pdpipe preset digits` shows every key)"
     if kind == "literal_error":
@@ -38,14 +38,13 @@ def one_sentence(error: ValidationError) -> str:
     return f"{where}: {_lower_first(str(problem['msg']))}, got {given!r}"
 
 
-def _known_keys(parents: list[str]) -> list[str]:
-    model: Any = Params
+def _known_keys(root: type[BaseModel], parents: list[str]) -> list[str]:
+    """The keys of the section at `parents`; a mapping's keys are free, its values sections."""
+    inside: Any = root
     for part in parents:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else Rung
-        model = annotation if isinstance(annotation, type) else Rung
-        if not issubclass(model, BaseModel):
-            model = Rung
-    return [field.alias or name for name, field in model.model_fields.items()]
+        values = get_args(inside)  # of a mapping: the types of its keys and of its values
+        inside = values[1] if values else inside.model_fields[part].annotation
+    return [field.alias or name for name, field in inside.model_fields.items()]
 
 
 def _is_number(text: str) -> bool:

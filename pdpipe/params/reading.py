@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from pdpipe.errors import ParamsError
 from pdpipe.params.complaints import one_sentence
-from pdpipe.params.models import Params, RuntimeParams
+from pdpipe.params.models import Params, RuntimeParams, Section
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
@@ -20,17 +20,42 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     Raises:
         ParamsError: the file is missing, is not YAML, or says something that cannot be run.
     """
+    return parse_params(_yaml(path, "write one with `pdpipe preset digits`"), path)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def read_section(path: Path, section: type[AnySection], mend: str) -> AnySection:
+    """The validated contents of a YAML file that holds one section.
+
+    Args:
+        path: the file.
+        section: what it holds.
+        mend: what to do if the file does not exist.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or does not hold the section.
+    """
+    raw = _yaml(path, mend)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)
+        return section.model_validate(raw)
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {one_sentence(error, section)}") from None
+
+
+def _yaml(path: Path, mend: str) -> object:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)
     except FileNotFoundError:
         raise ParamsError(
-            f"{path} does not exist here: change to the project's folder, or write one with "
-            "`pdpipe preset digits`"
+            f"{path} does not exist here: change to the project's folder, or {mend}"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         detail = " ".join(str(error).split())
         raise ParamsError(f"{path} is not valid YAML: {detail}") from None
-    return parse_params(raw, path)
 
 
 def parse_params(raw: object, path: Path = Path("params.yaml")) -> Params:

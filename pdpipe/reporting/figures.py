@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.grids import Grid
+from pdpipe.reporting.intervals import margin
 from pdpipe.reporting.measurements import Measurements
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and legible on white and on black.
@@ -74,7 +75,7 @@ def fid_against_steps(m: Measurements) -> Figure:
         axes.remove()
     for axes in panels.flat[max(0, len(guidance) - across) : len(guidance)]:
         axes.tick_params(labelbottom=True)
-    _log_axis(panels[0, 0], "y", m.frame["fid"])
+    log_axis(panels[0, 0], "y", m.frame["fid"])
     figure.supxlabel("sampling steps", fontsize=10, color=INK)
     figure.supylabel(f"{m.named('FID')}, lower is better", fontsize=10, color=INK)
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -88,18 +89,22 @@ def _steps_panel(axes: Axes, m: Measurements, w: float) -> None:
     axes.axhline(
         floor["fid"], color=FAINT, linestyle=":", label=f"floor, {m.named('FID', floor)}", zorder=1
     )
-    axes.plot(
-        *_points(teacher, "steps", "fid"),
-        color=TEACHER,
-        linestyle="--",
-        marker="s",
-        label=m.teacher_by,
-    )
-    if not student.empty:
-        axes.plot(*_points(student, "steps", "fid"), color=STUDENT, marker="o", label="student")
+    for rows, colour, line, marker, label in (
+        (teacher, TEACHER, "--", "s", m.teacher_by),
+        (student, STUDENT, "-", "o", "student"),
+    ):
+        if not rows.empty:
+            x, y = _points(rows, "steps", "fid")
+            half = [margin(se) for se in rows["fid_se"]]
+            axes.errorbar(x, y, yerr=half, color=colour, linestyle=line, marker=marker, label=label)
     axes.set_title(formats.weight(w))
+    steps_axis(axes, [*teacher["steps"], *student["steps"]])
+
+
+def steps_axis(axes: Axes, steps: Sequence[int]) -> None:
+    """A horizontal axis of counts that double, some of them written."""
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(_thinned({*teacher["steps"], *student["steps"]})))
+    axes.xaxis.set_major_locator(FixedLocator(_thinned(set(steps))))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
@@ -145,7 +150,7 @@ def _tradeoff_panel(axes: Axes, m: Measurements, kind: str) -> None:
     if curves:
         _label_weights(axes, curves[0], offset=(7, -11), align="left")
     axes.margins(x=0.12)
-    _log_axis(axes, "x", pd.concat([full, *curves])["fid"])
+    log_axis(axes, "x", pd.concat([full, *curves])["fid"])
 
 
 def _label_weights(
@@ -169,7 +174,7 @@ def _points(rows: pd.DataFrame, x: str, y: str) -> tuple[Any, Any]:
     return rows[x].to_numpy(dtype=float), rows[y].to_numpy(dtype=float)
 
 
-def _log_axis(axes: Axes, which: str, values: pd.Series[Any]) -> None:
+def log_axis(axes: Axes, which: str, values: pd.Series[Any]) -> None:
     """A logarithmic axis with plain numbers; linear where a value is not positive."""
     if (values.dropna() <= 0).any():
         return

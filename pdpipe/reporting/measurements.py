@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pdpipe.evaluation.records import CostRecord, MetricsRecord
+from pdpipe.evaluation.records import CellCost, MetricsRecord
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import Results
 
@@ -20,7 +20,9 @@ COLUMNS: dict[str, str] = {
     "w": "float64",  # guidance weight; 0 is unguided
     "nfe": "Int64",  # network evaluations a sample
     "fid": "float64",
+    "fid_se": "float64",  # standard error
     "is": "float64",
+    "is_se": "float64",
     "accuracy": "float64",  # label accuracy by the extractor's classifier
     "paired_mse": "float64",  # to the teacher's full-count image from the same noise
     "nearest_median": "float64",  # distance to the nearest training image, median
@@ -30,6 +32,8 @@ COLUMNS: dict[str, str] = {
     "num_fake": "Int64",
     "num_real": "Int64",
     "sampler": "string",
+    "gamma": "float64",  # of ancestral sampling
+    "grid": "string",  # uniform times, or ddpm: the 1000 steps of DDPM, respaced
     "seed": "Int64",
     "clip": "boolean",
     "weights": "string",
@@ -105,7 +109,7 @@ def measurements(results: Results) -> Measurements:
     """The tidy table of `results`: real images, then teacher and students, most steps first."""
     rows = _real_rows(results)
     for model, cost in zip(results.models, results.evaluation, strict=True):
-        rows += _model_rows(model, cost)
+        rows += model_rows(model, cost.cells)
     return Measurements(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))
 
 
@@ -133,8 +137,9 @@ def _real_rows(results: Results) -> list[dict[str, Any]]:
     return [heldout, train]
 
 
-def _model_rows(metrics: MetricsRecord, cost: CostRecord) -> list[dict[str, Any]]:
-    seconds = {(cell.steps, cell.w): cell.seconds_per_image for cell in cost.cells}
+def model_rows(metrics: MetricsRecord, costs: list[CellCost]) -> list[dict[str, Any]]:
+    """A row for each cell of a model, most steps first, with the time that it took."""
+    seconds = {(cell.steps, cell.w): cell.seconds_per_image for cell in costs}
     protocol = metrics.protocol
     shared = {
         "model": metrics.model.name,
@@ -143,6 +148,8 @@ def _model_rows(metrics: MetricsRecord, cost: CostRecord) -> list[dict[str, Any]
         "num_fake": protocol.num_fake,
         "num_real": protocol.num_real,
         "sampler": protocol.sampler,
+        "gamma": protocol.gamma,
+        "grid": protocol.grid,
         "seed": protocol.seed,
         "clip": protocol.clip,
         "weights": metrics.model.weights,

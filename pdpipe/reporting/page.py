@@ -16,6 +16,7 @@ from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.results import Results
 from pdpipe.reporting.sheets import Images
+from pdpipe.reporting.studies import Section
 
 TEMPLATE = "page.html.jinja"
 SVG_SCALE = 1.5  # CSS pixels a point at most: text of 10 points is then 15 pixels high
@@ -56,6 +57,7 @@ def page(
     curves: dict[str, bytes],
     by_steps: Grid,
     by_class: Grid,
+    sections: list[Section],
 ) -> str:
     """The page's HTML.
 
@@ -63,9 +65,10 @@ def page(
         results: for the protocol and the costs.
         m: the measurements behind every table.
         headline: its sentence is the page's title.
-        curves: the SVG of `fid_by_steps`, `fid_is` and of each picture of the method.
+        curves: the SVG of `fid_by_steps`, `fid_is`, each picture of the method and each study.
         by_steps: the sample grid over steps and w.
         by_class: the sample grid over steps and classes.
+        sections: of the studies that were run; their figures are in `curves` as `study_<name>`.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -87,6 +90,7 @@ def page(
         fid_by_steps=_fid_picture(m, curves["fid_by_steps"]),
         fid_is=_tradeoff_picture(m, curves["fid_is"]),
         method=[_method_picture(name, curves[name]) for name in _METHOD_CAPTIONS],
+        studies=[(s, _study_picture(s, curves)) for s in sections],
         by_steps=by_steps,
         by_class=by_class,
         costs=[
@@ -98,6 +102,7 @@ def page(
         extractor=results.teacher.protocol.extractor,
         accuracy=formats.percent(results.teacher.protocol.extractor.heldout_accuracy),
         floor=m.named("FID", m.heldout),
+        standard_errors=results.teacher.protocol.standard_errors,
         num_heldout=results.floor.protocol.num_heldout,
     )
 
@@ -152,3 +157,10 @@ def _tradeoff_picture(m: Measurements, svg: bytes) -> Picture:
 def _method_picture(name: str, svg: bytes) -> Picture:
     caption = _METHOD_CAPTIONS[name]
     return Picture(svg=inline_svg(svg, name, caption), caption=caption)
+
+
+def _study_picture(section: Section, curves: dict[str, bytes]) -> Picture | None:
+    name = f"study_{section.name}"
+    if name not in curves:
+        return None
+    return Picture(svg=inline_svg(curves[name], name, section.caption), caption=section.caption)

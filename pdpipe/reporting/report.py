@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from pdpipe.diffusion import build_schedule
 from pdpipe.files import replacing, write_json, write_text
+from pdpipe.layout import STUDIES
 from pdpipe.params import Params
 from pdpipe.reporting import figures, grids, method, tables
 from pdpipe.reporting.headline import Headline, headline, metrics_summary
@@ -16,9 +17,12 @@ from pdpipe.reporting.page import page
 from pdpipe.reporting.provenance import machines_sentence
 from pdpipe.reporting.results import read_results
 from pdpipe.reporting.sheets import read_sheets
+from pdpipe.reporting.studies import read_sections, studies_markdown
 
 
-def write_report(params: Params, results_dir: Path, reports_dir: Path) -> Headline:
+def write_report(
+    params: Params, results_dir: Path, reports_dir: Path, studies: Path = STUDIES
+) -> Headline:
     """The headline of the report that it writes to `reports_dir`.
 
     The same results give the same bytes. Files: table.csv (every measurement), table.md,
@@ -30,6 +34,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path) -> Headli
             schedule is drawn.
         results_dir: holds metrics/, cost/ and samples/.
         reports_dir: made if it does not exist.
+        studies: the JSON file of the studies that were run; each adds a section and a figure.
 
     Raises:
         EvaluationError: a file is missing or damaged, lacks what params asks for, or was measured
@@ -44,8 +49,6 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path) -> Headli
     write_text(reports_dir / "table.csv", m.frame.to_csv(index=False, lineterminator="\n"))
     points = tables.fid_by_steps(m)
     write_text(reports_dir / "fid_by_steps.csv", points.to_csv(index=False, lineterminator="\n"))
-    markdown = tables.report_markdown(m, found.sentence, machines_sentence(results))
-    write_text(reports_dir / "table.md", markdown)
     write_json(reports_dir / "metrics.json", metrics_summary(m))
     schedule = build_schedule(**params.schedule.model_dump())
     with figures.style():
@@ -56,10 +59,17 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path) -> Headli
             "angles": method.angles(),
             "trajectories": method.trajectories(schedule),
         }
+        models = {model.model.name: model.model.sha256 for model in results.models}
+        sections = read_sections(studies, m, models)
+        curves |= {f"study_{s.name}": s.figure for s in sections if s.figure is not None}
         svg = {name: _write_figure(figure, reports_dir / name) for name, figure in curves.items()}
         for name, grid in {"samples_by_steps": by_steps, "samples_by_class": by_class}.items():
             _write_figure(figures.grid_figure(grid), reports_dir / name, dpi=figures.GRID_DPI)
-    html = page(results, m, found, curves=svg, by_steps=by_steps, by_class=by_class)
+    markdown = tables.report_markdown(m, found.sentence, machines_sentence(results))
+    write_text(reports_dir / "table.md", markdown + studies_markdown(sections))
+    html = page(
+        results, m, found, curves=svg, by_steps=by_steps, by_class=by_class, sections=sections
+    )
     write_text(reports_dir / "index.html", html)
     return found
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.headline import NEAR, match
+from pdpipe.reporting.intervals import with_margin
 from pdpipe.reporting.measurements import Measurements
 
 
@@ -58,7 +59,7 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     Columns with the suffix `_teacher` are the teacher's at the same step count, `_equal_nfe` those
     at the same number of network evaluations; both are missing where there is no such cell.
     """
-    columns = ["steps", "nfe", "fid", "is", "paired_mse", "seconds_per_image"]
+    columns = ["steps", "nfe", "fid", "fid_se", "is", "is_se", "paired_mse", "seconds_per_image"]
     teacher = m.select("teacher", w=w)[columns]
     same_steps = teacher.add_suffix("_teacher")
     equal_nfe = teacher.add_suffix("_equal_nfe")
@@ -113,8 +114,9 @@ def steps_table(m: Measurements, w: float) -> Table:
     spent = formats.evaluations(m.full_steps, int(full["nfe"]))
     reference = [
         f"teacher, {spent}",
-        *([formats.DASH, formats.figure(full["fid"]), formats.DASH, formats.DASH, formats.DASH]),
-        *([formats.DASH, formats.figure(full["is"])]),
+        *([formats.DASH, with_margin(full["fid"], full["fid_se"])]),
+        *(3 * [formats.DASH]),
+        *([formats.DASH, with_margin(full["is"], full["is_se"])]),
         *([formats.DASH, formats.small(full["paired_mse"])]),
         *([formats.DASH, formats.milliseconds(full["seconds_per_image"])]),
     ]
@@ -136,13 +138,13 @@ def steps_table(m: Measurements, w: float) -> Table:
 def _steps_row(row: pd.Series[Any]) -> list[str]:
     return [
         str(int(row["steps"])),
-        formats.figure(row["fid"]),
-        formats.figure(row["fid_teacher"]),
-        formats.figure(row["fid_equal_nfe"]),
+        with_margin(row["fid"], row["fid_se"]),
+        with_margin(row["fid_teacher"], row["fid_se_teacher"]),
+        with_margin(row["fid_equal_nfe"], row["fid_se_equal_nfe"]),
         formats.figure(row["fid"] / row["fid_teacher"]),
         formats.figure(row["fid"] / row["fid_equal_nfe"]),
-        formats.figure(row["is"]),
-        formats.figure(row["is_teacher"]),
+        with_margin(row["is"], row["is_se"]),
+        with_margin(row["is_teacher"], row["is_se_teacher"]),
         formats.small(row["paired_mse"]),
         formats.small(row["paired_mse_teacher"]),
         formats.milliseconds(row["seconds_per_image"]),

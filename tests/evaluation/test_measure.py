@@ -40,7 +40,9 @@ def test_held_out_images_measure_as_the_floor(
         "nearest_median": floor.nearest_median,
         "nearest_close": floor.nearest_close,
     }
-    assert found == pytest.approx(expected, rel=1e-9)
+    assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-9)  # type: ignore[literal-required]
+    assert found["fid_se"] > 0
+    assert found["is_se"] > 0
     cell = Cell.model_validate({"steps": 4, "w": 0.3, "nfe": 4, "paired_mse": 0.0, **found})
     assert cell.is_ == floor.is_heldout
 
@@ -53,7 +55,9 @@ def test_the_order_and_the_batches_of_the_images_do_not_matter(
     other = measure_cell(
         heldout.images[order], heldout.labels[order], classifier, reference, batch_size=10
     )
-    assert other == pytest.approx(found, rel=1e-5)
+    errors = ("fid_se", "is_se")  # of groups, which the order makes
+    figures = [{k: v for k, v in one.items() if k not in errors} for one in (other, found)]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
 
 
 def test_each_fault_shows_in_its_number(

@@ -41,6 +41,8 @@ METRICS: dict[str, Any] = {
             "name": "digits-cnn", "sha256": SHA, "features": 128, "heldout_accuracy": 0.996,
         },
         "sampler": "ddim",
+        "gamma": None,
+        "grid": "uniform",
         "clip": True,
         "seed": 1,
         "num_fake": 1500,
@@ -48,14 +50,16 @@ METRICS: dict[str, Any] = {
         "real_split": "train",
         "balance": "equal counts per class",
         "quantization": "uint8, rounded",
+        "standard_errors": "jackknife over 10 class-balanced groups of the images",
         "paired_with": "teacher, 64 steps",
         "paired_samples": 300,
         "guidance": "x_hat_w = (1 + w) x_hat_c - w x_hat_u",
     },
     "cells": [
         {
-            "steps": 4, "w": 0.3, "nfe": 4, "fid": 0.81, "is": 7.9, "accuracy": 0.99,
-            "paired_mse": 0.012, "nearest_median": 1.7, "nearest_close": 0.02,
+            "steps": 4, "w": 0.3, "nfe": 4, "fid": 0.81, "fid_se": 0.04, "is": 7.9,
+            "is_se": 0.01, "accuracy": 0.99, "paired_mse": 0.012,
+            "nearest_median": 1.7, "nearest_close": 0.02,
         }
     ],
 }  # fmt: skip
@@ -74,7 +78,10 @@ TRAINING: dict[str, Any] = {
     "seconds": 15.2,
     "machine": MACHINE,
 }
-MEASURED = {"fid": 0.5, "is": 8.0, "accuracy": 1.0, "nearest_median": 1.0, "nearest_close": 0.0}
+MEASURED = {
+    "fid": 0.5, "fid_se": None, "is": 8.0, "is_se": None, "accuracy": 1.0,
+    "nearest_median": 1.0, "nearest_close": 0.0,
+}  # fmt: skip
 
 
 def with_cell(**changes: Any) -> dict[str, Any]:
@@ -93,8 +100,8 @@ def built() -> MetricsRecord:
         ),
         cells=[
             Cell(
-                steps=4, w=0.3, nfe=4, fid=0.81, is_=7.9, accuracy=0.99, paired_mse=0.012,
-                nearest_median=1.7, nearest_close=0.02,
+                steps=4, w=0.3, nfe=4, fid=0.81, fid_se=0.04, is_=7.9, is_se=0.01, accuracy=0.99,
+                paired_mse=0.012, nearest_median=1.7, nearest_close=0.02,
             )
         ],
     )  # fmt: skip

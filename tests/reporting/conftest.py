@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 FORMULAS: dict[str, Callable[[bool, int, float], float]] = {
     "fid": lambda student, n, w: 1.1 + 0.003 * n + 0.11 * w if student else 1.0 + 9 / n + 0.13 * w,
+    "fid_se": lambda student, n, w: 0.02 if student else 0.01 + 0.05 / n,
     "is": lambda student, n, w: 7.0 + 0.01 * n + 0.2 * w + (0.05 if student else 0.0),
+    "is_se": lambda student, n, w: 0.01 + 0.001 * n,
     "accuracy": lambda student, n, w: 0.95 + 0.02 / n + 0.001 * w + (0.01 if student else 0.0),
     "paired_mse": lambda student, n, w: (0.01 if student else 0.2) / n + 0.001 * w,
     "nearest_median": lambda student, n, w: 1.7 + 0.002 * n + 0.02 * w + (0.1 if student else 0.0),
@@ -163,6 +165,8 @@ def _write_model(chain: Chain, name: str, kind: str, steps: Sequence[int]) -> No
     protocol = {
         "extractor": EXTRACTOR,
         "sampler": "ddim",
+        "gamma": None,
+        "grid": "uniform",
         "clip": True,
         "seed": 1,
         "num_fake": 1500,
@@ -170,6 +174,7 @@ def _write_model(chain: Chain, name: str, kind: str, steps: Sequence[int]) -> No
         "real_split": "train",
         "balance": "equal counts per class",
         "quantization": "uint8, rounded",
+        "standard_errors": "jackknife over 10 class-balanced groups of the images",
         "paired_with": f"teacher, {max(chain.params.evaluation.teacher_steps)} steps",
         "paired_samples": 300,
         "guidance": "x_hat_w = (1 + w) x_hat_c - w x_hat_u",

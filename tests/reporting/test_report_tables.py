@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from pdpipe.reporting import provenance, tables
 from pdpipe.reporting.measurements import COLUMNS, measurements
@@ -13,7 +14,9 @@ from pdpipe.reporting.results import read_results
 
 METRICS = [
     "fid",
+    "fid_se",
     "is",
+    "is_se",
     "accuracy",
     "paired_mse",
     "nearest_median",
@@ -74,6 +77,11 @@ def test_csv_has_the_floor(full_report):
 def test_steps_table_holds_the_inputs(full_chain, markdown, w):
     header, *rows = read_markdown(markdown)[f"w = {w:g}"]
     fid = "FID-1500[digits-cnn]: "
+
+    def with_interval(metric, kind, n):
+        half = stats.t(9).ppf(0.975) * full_chain.value(f"{metric}_se", kind, n, w)
+        return f"{full_chain.value(metric, kind, n, w):.2f} ± {half:.2f}"
+
     for cells in rows[:-1]:
         row = dict(zip(header, cells, strict=True))
         n = int(row["steps"])
@@ -81,12 +89,12 @@ def test_steps_table_holds_the_inputs(full_chain, markdown, w):
         def of(metric, kind, n=n):
             return full_chain.value(metric, kind, n, w)
 
-        assert row[fid + "student"] == f"{of('fid', 'student'):.2f}"
-        assert row[fid + "teacher, same steps"] == f"{of('fid', 'teacher'):.2f}"
+        assert row[fid + "student"] == with_interval("fid", "student", n)
+        assert row[fid + "teacher, same steps"] == with_interval("fid", "teacher", n)
         ratio = of("fid", "student") / of("fid", "teacher")
         assert float(row[fid + "ratio, same steps"]) == pytest.approx(ratio, abs=0.005)
-        assert row["IS-1500[digits-cnn]: student"] == f"{of('is', 'student'):.2f}"
-        assert row["IS-1500[digits-cnn]: teacher, same steps"] == f"{of('is', 'teacher'):.2f}"
+        assert row["IS-1500[digits-cnn]: student"] == with_interval("is", "student", n)
+        assert row["IS-1500[digits-cnn]: teacher, same steps"] == with_interval("is", "teacher", n)
         paired = float(row["paired error: student"])
         assert paired == pytest.approx(of("paired_mse", "student"), rel=0.05)
         milliseconds = 1000 * of("seconds_per_image", "student")
@@ -94,8 +102,7 @@ def test_steps_table_holds_the_inputs(full_chain, markdown, w):
     assert [row[0] for row in rows[:-1]] == ["8", "4", "2", "1"]
     full = dict(zip(header, rows[-1], strict=True))
     assert full["steps"] == ("teacher, 16" if w == 0 else "teacher, 16 × 2")
-    expected = full_chain.value("fid", "teacher", 16, w)
-    assert full[fid + "teacher, same steps"] == f"{expected:.2f}"
+    assert full[fid + "teacher, same steps"] == with_interval("fid", "teacher", 16)
 
 
 @pytest.mark.parametrize("w", [0.0, 0.3, 2.0])
@@ -109,7 +116,7 @@ def test_equal_nfe_takes_the_teacher_that_evaluates_as_often(full_chain, markdow
             assert row[column] == "–"
         else:
             expected = full_chain.value("fid", "teacher", teacher_steps, w)
-            assert row[column] == f"{expected:.2f}"
+            assert row[column].split(" ± ")[0] == f"{expected:.2f}"
 
 
 def test_equal_nfe_is_missing_where_the_teacher_was_not_measured(make_chain):

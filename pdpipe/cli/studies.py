@@ -1,0 +1,71 @@
+"""The stages of a study: measure an arm, and conclude for the report."""
+
+from __future__ import annotations
+
+import time
+
+from pdpipe import layout
+from pdpipe.cli.evaluations import load_instruments
+from pdpipe.cli.run import EVALUATION_CODE, read_stage_params, stage_run
+from pdpipe.errors import ParamsError, did_you_mean
+from pdpipe.params import read_study
+from pdpipe.runtime import machine
+
+
+def measure(study: str, arm: str) -> None:
+    """Stage `measure` of a study: one of its arms."""
+    params = read_stage_params()
+    arms = read_study(layout.study_params(study), params).arms
+    if arm not in arms:
+        raise ParamsError(f"study {study} has no arm {arm!r}: {did_you_mean(arm, arms)}")
+    chosen = arms[arm]
+    from pdpipe.evaluation.arms import ArmCost, ArmRecord, measure_arm
+    from pdpipe.evaluation.cells import load_paired
+    from pdpipe.evaluation.records import Machine, write_cost, write_metrics
+
+    model_path = layout.model(chosen.model)
+    inputs = [model_path, layout.EXTRACTOR, layout.REFERENCE, layout.samples("teacher")]
+    used = {"arm": chosen.model_dump(), "evaluation": params.evaluation.model_dump()}
+    name = f"{study}.measure@{arm}"
+    with stage_run(name, f"{study}-{arm}", params, used, inputs, EVALUATION_CODE) as run:
+        model = run.load(model_path)
+        classifier, reference = load_instruments(run)
+        paired = load_paired(layout.samples("teacher"), chosen.w)
+        records, costs = measure_arm(
+            model, classifier, reference, params.evaluation, chosen, run.work, paired
+        )
+        write_metrics(
+            layout.study_metrics(study, arm), ArmRecord(arm=arm, nfe=chosen.nfe, records=records)
+        )
+        cost = ArmCost(
+            arm=arm,
+            seconds=time.monotonic() - run.started,
+            machine=Machine.model_validate(machine(run.device)),
+            costs=costs,
+        )
+        write_cost(layout.study_cost(study, arm), cost)
+        run.outputs["metrics"] = layout.study_metrics(study, arm)
+        best = min((cell.fid for record in records for cell in record.cells), default=0.0)
+        run.final["lowest_fid"] = best
+
+
+def conclude(study: str) -> None:
+    """Stage `conclude` of a study: its table, and its entry among the studies that were run."""
+    params = read_stage_params()
+    settings = read_study(layout.study_params(study), params)
+    from pdpipe.evaluation.arms import ArmCost, ArmRecord
+    from pdpipe.evaluation.records import read_record
+    from pdpipe.reporting.studies import write_study
+
+    inputs = [layout.study_metrics(study, arm) for arm in settings.arms]
+    name = f"{study}.conclude"
+    with stage_run(name, study, params, settings.model_dump(), inputs, ["reporting"]) as run:
+        arms = {
+            arm: (
+                read_record(layout.study_metrics(study, arm), ArmRecord),
+                read_record(layout.study_cost(study, arm), ArmCost),
+            )
+            for arm in settings.arms
+        }
+        write_study(study, settings.question, arms, layout.study_table(study), layout.STUDIES)
+        run.outputs["table"] = layout.study_table(study)

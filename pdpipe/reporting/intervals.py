@@ -1,0 +1,40 @@
+"""What standard errors allow to be said: an interval, and whether two figures are apart."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from scipy.special import stdtrit
+
+from pdpipe.evaluation.records import JACKKNIFE_GROUPS
+from pdpipe.reporting import formats
+
+LEVEL = 0.95
+
+
+def margin(se: Any) -> float:
+    """Half the width of the 95 % interval of a figure with this standard error; NaN for none."""
+    if pd.isna(se):
+        return math.nan
+    return float(stdtrit(JACKKNIFE_GROUPS - 1, (1 + LEVEL) / 2)) * float(se)
+
+
+def apart(a: Any, b: Any) -> bool:
+    """Whether the FIDs of two rows differ by more than the interval of their difference.
+
+    The images are made from the same noise, so their errors go together as a rule, and the sum of
+    the squares, which is meant for independent ones, is on the safe side. Without standard errors
+    nothing is apart.
+    """
+    both = math.hypot(margin(a["fid_se"]), margin(b["fid_se"]))
+    return bool(abs(a["fid"] - b["fid"]) > both)
+
+
+def with_margin(value: Any, se: Any) -> str:
+    """A figure with its interval, as `1.39 ± 0.08`; alone where there is no standard error."""
+    half = margin(se)
+    shown = formats.figure(value)
+    decimals = len(shown.partition(".")[2])  # as many as the figure is shown with
+    return shown if math.isnan(half) else f"{shown} ± {half:.{decimals}f}"

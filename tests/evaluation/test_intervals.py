@@ -1,0 +1,112 @@
+"""The jackknife: exact where theory is, and intervals that cover where the bootstrap's do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor
+
+from pdpipe.evaluation.fidelity import Statistics, feature_statistics, fid
+from pdpipe.evaluation.intervals import balanced_groups, standard_error
+from pdpipe.reporting.intervals import apart, margin, with_margin
+
+CLASSES, COUNT, WIDTH = 4, 240, 6
+
+
+def test_of_a_mean_it_is_the_textbook_standard_error() -> None:
+    x = torch.randn(10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    groups = balanced_groups(10, 1)
+    assert groups is not None
+    found = standard_error(lambda kept: float(x[kept].mean()), groups)
+    assert found == pytest.approx(float(x.std() / math.sqrt(10)), rel=1e-12)
+
+
+@given(rounds=st.integers(2, 200), classes=st.integers(1, 12))
+def test_every_group_has_every_class_equally_often(rounds: int, classes: int) -> None:
+    labels = torch.arange(rounds * classes) % classes
+    groups = balanced_groups(rounds * classes, classes)
+    if groups is None:
+        assert (rounds - 1) * classes < 2
+        return
+    counts = torch.zeros(min(10, rounds), classes, dtype=torch.int64)
+    counts.index_put_((groups, labels), torch.ones(1, dtype=torch.int64), accumulate=True)
+    assert (counts == counts[:, :1]).all()
+    assert counts.min() >= 1
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize(("samples", "classes"), [(10, 10), (2, 1), (1, 1)])
+def test_too_few_samples_have_no_standard_error(samples: int, classes: int) -> None:
+    assert balanced_groups(samples, classes) is None
+
+
+def features(generator: torch.Generator, width: int = WIDTH) -> Tensor:
+    """A balanced sample of a mixture: one component a class, far apart."""
+    labels = torch.arange(COUNT) % CLASSES
+    means = 4.0 * torch.eye(CLASSES, width, dtype=torch.float64)
+    noise = torch.randn(COUNT, width, generator=generator, dtype=torch.float64)
+    return means[labels] + noise * (1.0 + 0.5 * labels[:, None])
+
+
+@pytest.fixture(scope="module")
+def reference() -> Statistics:
+    generator = torch.Generator().manual_seed(1)
+    return feature_statistics(torch.cat([features(generator) for _ in range(40)]) * 1.1)
+
+
+def fid_to(reference: Statistics, rows: Tensor) -> Callable[[Tensor], float]:
+    return lambda chosen: fid(feature_statistics(rows[chosen]), reference)
+
+
+def test_intervals_of_fid_cover_what_they_say(reference: Statistics) -> None:
+    generator = torch.Generator().manual_seed(2)
+    groups = balanced_groups(COUNT, CLASSES)
+    assert groups is not None
+    everything = torch.ones(COUNT, dtype=torch.bool)
+    found = []
+    for _ in range(250):
+        statistic = fid_to(reference, features(generator))
+        found.append((statistic(everything), standard_error(statistic, groups)))
+    truth = math.fsum(value for value, _ in found) / len(found)  # of FID at this count
+    covered = [abs(value - truth) <= margin(se) for value, se in found]
+    low, high = stats.binom(250, 0.95).ppf([0.001, 0.999]) / 250
+    assert low <= sum(covered) / len(covered) <= high
+
+
+def test_the_plain_bootstraps_interval_misses_the_figure_itself() -> None:
+    generator = torch.Generator().manual_seed(3)
+    real = feature_statistics(torch.cat([features(generator, 32) for _ in range(40)]))
+    statistic = fid_to(real, features(generator, 32))
+    resampled = sorted(
+        statistic(torch.randint(0, COUNT, (COUNT,), generator=generator)) for _ in range(200)
+    )
+    figure = statistic(torch.ones(COUNT, dtype=torch.bool))
+    assert resampled[5] > figure  # the lower end of its 95 % interval
+
+
+def test_unbalanced_groups_are_seen_as_noise(reference: Statistics) -> None:
+    """Groups of one class each: leaving one out changes the mixture, not only the noise."""
+    rows = features(torch.Generator().manual_seed(4))
+    groups = balanced_groups(COUNT, CLASSES)
+    assert groups is not None
+    balanced = standard_error(fid_to(reference, rows), groups)
+    by_class = torch.arange(COUNT) % CLASSES
+    assert standard_error(fid_to(reference, rows), by_class) > 3 * balanced
+
+
+def test_margins_and_their_words() -> None:
+    assert margin(1.0) == pytest.approx(stats.t(9).ppf(0.975), rel=1e-12)
+    assert math.isnan(margin(None))
+    assert with_margin(1.3912, 0.04) == "1.39 ± 0.09"
+    assert with_margin(0.04512, 0.001) == "0.045 ± 0.002"
+    assert with_margin(1.3912, None) == "1.39"
+    near, far = {"fid": 1.0, "fid_se": 0.1}, {"fid": 1.2, "fid_se": 0.1}
+    assert not apart(near, far)  # 0.2 against 2.26 x 0.141
+    assert apart(near, {"fid": 1.4, "fid_se": 0.1})
+    assert not apart(near, {"fid": 9.0, "fid_se": None})

@@ -1,0 +1,40 @@
+"""A study beside the main chain: it runs on demand, and makes nothing but the report stale."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+STUDY = "stages/baselines/dvc.yaml"
+PARAMS = "stages/baselines/params.yaml"
+
+
+def test_a_study_runs_on_demand_and_only_the_report_takes_it_up(chain, copy_of, tmp_path):
+    project = copy_of(chain.project, tmp_path / "project")
+    (project.root / "dvc.lock").unlink()  # even a chain that is not recorded runs no study
+    assert not [stage for stage in project.repro("--dry") if "measure" in stage]
+    project.run("git", "checkout", "dvc.lock")
+
+    ran = project.repro(STUDY)
+    measured = {f"{STUDY}:measure@heun", f"{STUDY}:measure@student-2"}
+    assert set(ran[:2]) == measured
+    assert ran[2:] == [f"{STUDY}:conclude"]
+    assert project.repro(STUDY) == []
+
+    assert project.repro() == ["report"]
+    page = (project.root / "reports/index.html").read_text(encoding="utf-8")
+    assert 'id="study-baselines"' in page
+    assert (project.root / "reports/study_baselines.png").is_file()
+    assert project.repro() == []
+
+    records = json.loads((project.root / "stages/baselines/results/student-2.json").read_text())
+    assert [r["protocol"]["gamma"] for r in records["records"]] == [0.0, 0.5, 1.0]
+    assert {cell["nfe"] for r in records["records"] for cell in r["cells"]} == {2}
+
+    study = yaml.safe_load((project.root / PARAMS).read_text())
+    study["arms"]["heun"]["nfe"] = [4]
+    (project.root / PARAMS).write_text(yaml.safe_dump(study))
+    assert project.repro() == []  # the chain does not care
+    assert project.repro(STUDY) == [f"{STUDY}:measure@heun", f"{STUDY}:conclude"]
+    assert project.repro() == ["report"]

@@ -1,0 +1,133 @@
+"""The section of the study `baselines`: every method at equal evaluations, and what follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pdpipe.errors import EvaluationError
+from pdpipe.files import digest_file
+from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.studies import baselines, read_sections, studies_markdown
+
+SHA = {"teacher": "a" * 64, "student-2": "b" * 64, "student-4": "c" * 64}  # as in the table
+Study = Callable[..., pd.DataFrame]
+
+
+def test_a_tuned_method_takes_the_best_gamma_of_each_cell(measured: Measurements, study: Study):
+    found = {method.name: method for method in baselines.methods(study(), measured)}
+    assert list(found) == [
+        "student by DDIM",
+        "student by ancestral sampling, tuned γ",
+        "teacher by DDIM",
+        "teacher by Heun's method",
+        "teacher by ancestral sampling, γ = 0",
+        "teacher by ancestral sampling, γ = 1",
+        "teacher by ancestral sampling, tuned γ",
+    ]
+    tuned = found["teacher by ancestral sampling, tuned γ"].at(4, 1.0)
+    assert tuned is not None
+    assert (tuned["gamma"], tuned["fid"]) == (0.5, 2.0)
+    student = found["student by ancestral sampling, tuned γ"].at(4, 0.0)
+    assert student is not None
+    assert (student["model"], student["gamma"]) == ("student-4", 0.0)
+
+
+def test_methods_stand_side_by_side_at_equal_evaluations(measured: Measurements, study: Study):
+    tables = baselines.section(study(), measured).tables
+    assert [table.title.rpartition(", ")[2] for table in tables] == ["w = 0", "w = 1"]
+    cells = {row[0]: row[1:] for row in tables[1].rows}
+    # at w = 1 the teacher evaluates twice a step: DDIM-1 for 2 evaluations, DDIM-2 for 4
+    assert cells["teacher by DDIM"] == ["5.00 ± 0.02", "3.00 ± 0.02"]
+    assert cells["student by DDIM"] == ["0.55 ± 0.02", "0.53 ± 0.02"]
+    assert cells["teacher by Heun's method"] == ["4.00 ± 0.02 (1)", "2.50 ± 0.02 (3)"]
+
+
+def test_the_conclusion_follows_the_figures_and_their_intervals(measured, study):
+    def conclude(**changes: object) -> str:
+        return baselines.section(study(**changes), measured).conclusion
+
+    said = conclude()
+    assert said.startswith(
+        "By network evaluations, the student's FID-1500[digits-cnn] is below the teacher's best "
+        "sampler with 2 at w = 0 (0.55 against 1.00, ancestral sampling, tuned γ)"
+    )
+    assert "level with the teacher's best sampler with 4 at w = 0 (0.53 against 0.50" in said
+    exact = conclude(fid_se=0.0)
+    assert "above the teacher's best sampler with 4 at w = 0 (0.53 against 0.50" in exact
+    assert "below" in conclude(fid=2.0)
+    assert "above" in conclude(fid=0.1)
+    assert "below" not in conclude(fid=0.1)
+
+
+def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
+    """A studies.json with one entry, whose table is `frame`."""
+    table = folder / name / "table.csv"
+    table.parent.mkdir()
+    frame.to_csv(table, index=False)
+    entry = {"question": "How far?", "table_sha256": digest_file(table)}
+    (folder / "studies.json").write_text(json.dumps({name: entry}))
+    return folder / "studies.json"
+
+
+def test_sections_are_read_from_the_files(measured, study, tmp_path: Path):
+    (section,) = read_sections(write(tmp_path, study()), measured, SHA)
+    direct = baselines.section(study(), measured)
+    assert (section.name, section.question) == ("baselines", "How far?")
+    assert (section.tables, section.conclusion) == (direct.tables, direct.conclusion)
+    text = studies_markdown([section])
+    assert "## Samplers without distillation" in text
+    assert "### Samplers at equal evaluations, w = 1" in text
+    assert section.conclusion in text
+
+
+def test_without_studies_there_is_no_section(measured, tmp_path: Path):
+    assert read_sections(tmp_path / "studies.json", measured, SHA) == []
+    (tmp_path / "studies.json").write_text("{}")
+    assert read_sections(tmp_path / "studies.json", measured, SHA) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "models", "other"),
+    [
+        ({}, {**SHA, "student-4": "d" * 64}, "student-4"),
+        ({}, {"teacher": SHA["teacher"], "student-4": SHA["student-4"]}, "student-2"),
+        ({"num_fake": 300}, SHA, "num_fake"),
+        ({"seed": 2}, SHA, "seed"),
+    ],
+)
+def test_another_chains_study_is_not_shown(measured, study, tmp_path, changes, models, other):
+    (section,) = read_sections(write(tmp_path, study(**changes)), measured, models)
+    assert section.conclusion == (
+        f"This study was run on another chain than this one (other: {other}): run "
+        "`dvc repro stages/baselines/dvc.yaml`, then `dvc repro`."
+    )
+    assert (section.tables, section.figure) == ([], None)
+
+
+def refused(studies: Path, measured: Measurements) -> str:
+    with pytest.raises(EvaluationError) as error:
+        read_sections(studies, measured, SHA)
+    return str(error.value)
+
+
+def test_damaged_entries_and_tables_are_refused(measured, study, tmp_path: Path):
+    studies = write(tmp_path, study())
+    table = tmp_path / "baselines/table.csv"
+    table.write_text(table.read_text() + "x")
+    again = "run `dvc repro -f -s stages/baselines/dvc.yaml:conclude`"
+    assert refused(studies, measured) == (
+        f"{table} is not the table that the study baselines wrote: {again}"
+    )
+    table.unlink()
+    assert refused(studies, measured) == f"{table} does not exist: {again}"
+    studies.write_text('{"baseline": {"question": "?", "table_sha256": "0"}}')
+    assert "has the study 'baseline', for which there is no section" in refused(studies, measured)
+    assert "baselines" in refused(studies, measured)
+    for damaged in ("{", "[1]", '{"baselines": {"question": "?"}}', '{"baselines": 3}'):
+        studies.write_text(damaged)
+        assert "write {} into it, and run the studies again" in refused(studies, measured)
