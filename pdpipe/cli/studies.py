@@ -15,6 +15,7 @@ from pdpipe.runtime import machine
 def measure(study: str, arm: str) -> None:
     """Stage `measure` of a study: one of its arms."""
     params = read_stage_params()
+    check_study(study)
     arms = read_study(layout.study_params(study), params).arms
     if arm not in arms:
         raise ParamsError(f"study {study} has no arm {arm!r}: {did_you_mean(arm, arms)}")
@@ -52,20 +53,29 @@ def measure(study: str, arm: str) -> None:
 def conclude(study: str) -> None:
     """Stage `conclude` of a study: its table, and its entry among the studies that were run."""
     params = read_stage_params()
+    check_study(study)
     settings = read_study(layout.study_params(study), params)
     from pdpipe.evaluation.arms import ArmCost, ArmRecord
     from pdpipe.evaluation.records import read_record
     from pdpipe.reporting.studies import write_study
 
     inputs = [layout.study_metrics(study, arm) for arm in settings.arms]
+    again = f"dvc repro stages/{study}/dvc.yaml"
     name = f"{study}.conclude"
     with stage_run(name, study, params, settings.model_dump(), inputs, ["reporting"]) as run:
         arms = {
             arm: (
-                read_record(layout.study_metrics(study, arm), ArmRecord),
-                read_record(layout.study_cost(study, arm), ArmCost),
+                read_record(layout.study_metrics(study, arm), ArmRecord, again),
+                read_record(layout.study_cost(study, arm), ArmCost, again),
             )
             for arm in settings.arms
         }
         write_study(study, settings.question, arms, layout.study_table(study), layout.STUDIES)
         run.outputs["table"] = layout.study_table(study)
+
+
+def check_study(study: str) -> None:
+    """Refuse a name that is no folder of stages/ with params in it."""
+    known = sorted(path.parent.name for path in layout.STUDIES.parent.glob("*/params.yaml"))
+    if study not in known:
+        raise ParamsError(f"there is no study {study!r}: {did_you_mean(study, known)}")

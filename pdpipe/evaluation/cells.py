@@ -183,7 +183,7 @@ def load_paired(path: Path, weights: list[float]) -> dict[float, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["sheet"])
-            paired = file.get_tensor("paired")
+            images = dict(zip(about["w"], file.get_tensor("paired"), strict=True))
     except FileNotFoundError:
         raise EvaluationError(
             f"{path} does not exist: run `dvc repro evaluate-teacher`, which makes it"
@@ -193,11 +193,10 @@ def load_paired(path: Path, weights: list[float]) -> dict[float, Tensor]:
         raise EvaluationError(
             f"{path} is damaged ({detail}): delete it and run `dvc repro evaluate-teacher`"
         ) from None
-    images = dict(zip(about["w"], paired, strict=True))
     absent = [w for w in weights if w not in images]
     if absent:
         raise EvaluationError(
-            f"{path} was made for other weights w ({about['w']}, not {absent[0]}): put it into "
+            f"{path} was made for other weights w ({[*images]}, not {absent[0]}): put it into "
             "evaluation.w of params.yaml and run `dvc repro evaluate-teacher`"
         )
     return {w: images[w] for w in weights}

@@ -18,17 +18,16 @@ from pdpipe.evaluation.records import JACKKNIFE_GROUPS
 
 
 def balanced_groups(num_samples: int, num_classes: int) -> Tensor | None:
-    """The group of each sample: (n,) int64, 0 … G - 1, G = 10 where there are that many rounds.
+    """The group of each sample: (n,) int64, 0 … 9.
 
     A round is one sample of each class, as `balanced_labels` orders them; a group is of whole
-    rounds next to each other, as even as can be. None if there is only one round, or a group less
-    would leave fewer than the 2 samples that FID needs.
+    rounds next to each other, as even as can be. None if there are fewer rounds than groups. Where
+    groups are not quite even, the bias of FID differs a little between them and adds to the spread.
     """
     rounds = num_samples // num_classes
-    if rounds < 2 or num_samples - num_classes < 2:
+    if rounds < JACKKNIFE_GROUPS:
         return None
-    groups = min(JACKKNIFE_GROUPS, rounds)
-    return (torch.arange(num_samples) // num_classes) * groups // rounds
+    return (torch.arange(num_samples) // num_classes) * JACKKNIFE_GROUPS // rounds
 
 
 def standard_error(statistic: Callable[[Tensor], float], groups: Tensor) -> float:

@@ -21,7 +21,7 @@ BALANCED_LABELS = "equal counts per class"
 STRATIFIED_SPLIT = "stratified split"
 ROUNDED = "uint8, rounded"
 JACKKNIFE_GROUPS = 10
-JACKKNIFE = f"jackknife over {JACKKNIFE_GROUPS} class-balanced groups of the images"
+JACKKNIFE = f"jackknife over {JACKKNIFE_GROUPS} groups of the images, balanced as the whole is"
 GUIDANCE = "x_hat_w = (1 + w) x_hat_c - w x_hat_u"
 
 Count = Annotated[int, Field(ge=1)]
@@ -188,8 +188,8 @@ def write_cost(path: Path, record: Record) -> None:
     write_json(path, record.plain())
 
 
-def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
-    """The record in a metrics or cost file.
+def read_record(path: Path, kind: type[AnyRecord], mend: str = "dvc repro") -> AnyRecord:
+    """The record in a metrics or cost file, which the command `mend` makes.
 
     Raises:
         EvaluationError: the file is missing, damaged, or holds another kind of record.
@@ -197,12 +197,10 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
     try:
         return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise EvaluationError(f"{path} does not exist: run `dvc repro`, which makes it") from None
+        raise EvaluationError(f"{path} does not exist: run `{mend}`, which makes it") from None
     except (ValueError, EvaluationError) as error:
         detail = " ".join(str(error).split())
-        raise EvaluationError(
-            f"{path} is damaged ({detail}): delete it and run `dvc repro`"
-        ) from None
+        raise EvaluationError(f"{path} is damaged ({detail}): delete it and run `{mend}`") from None
 
 
 def _check_once(name: str, cells: list[Cell] | list[CellCost]) -> None:

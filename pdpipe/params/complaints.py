@@ -25,7 +25,8 @@ def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
         *parents, name = (str(part) for part in problem["loc"])
         return f"unknown key {where}: {did_you_mean(name, _known_keys(root, parents))}"
     if kind == "missing":
-        return f"{where} is missing: add it (`pdpipe preset digits` shows every key)"
+        more = " (`pdpipe preset digits` shows every key)" if root is Params else ""
+        return f"{where} is missing: add it{more}"
     if kind == "literal_error":
         expected = str(problem["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
         return f"{where} is {given!r}: {did_you_mean(str(given), expected.split(', '))}"

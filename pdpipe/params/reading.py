@@ -38,6 +38,8 @@ def read_section(path: Path, section: type[AnySection], mend: str) -> AnySection
         ParamsError: the file is missing, is not YAML, or does not hold the section.
     """
     raw = _yaml(path, mend)
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{path} holds no settings: {mend}")
     try:
         return section.model_validate(raw)
     except ParamsError as error:
@@ -53,6 +55,8 @@ def _yaml(path: Path, mend: str) -> object:
         raise ParamsError(
             f"{path} does not exist here: change to the project's folder, or {mend}"
         ) from None
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read ({error.strerror}): {mend}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         detail = " ".join(str(error).split())
         raise ParamsError(f"{path} is not valid YAML: {detail}") from None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pdpipe.errors import ParamsError
 from pdpipe.params.models import Count, Params, Section
@@ -24,18 +25,6 @@ class ArmParams(Section):
     nfe: Annotated[list[Count], Field(min_length=1)]  # most network evaluations an image
     w: Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
 
-    @model_validator(mode="after")
-    def _fitting(self) -> ArmParams:
-        if (self.gammas is None) == (self.sampler == "ancestral"):
-            raise ParamsError(
-                f"sampler {self.sampler} {'needs' if self.gammas is None else 'has no'} gammas: "
-                + ("list some" if self.gammas is None else "leave them out")
-            )
-        for key, values in (("gammas", self.gammas or []), ("nfe", self.nfe), ("w", self.w)):
-            if len(set(values)) != len(values):
-                raise ParamsError(f"{key} repeats a value: list each one once")
-        return self
-
 
 class StudyParams(Section):
     """A study's params file."""
@@ -51,17 +40,28 @@ def read_study(path: Path, params: Params) -> StudyParams:
         ParamsError: the file is missing, is not YAML, or says what cannot be measured.
     """
     study = read_section(path, StudyParams, "name a study, a folder of stages/")
-    models = {"teacher", *(f"student-{n}" for n in params.rungs())}
     for key, arm in study.arms.items():
-        if arm.model not in models:
-            raise ParamsError(
-                f"{path}: arms.{key}.model is {arm.model}, which the chain does not have: use one "
-                f"of {', '.join(sorted(models))}"
-            )
-        absent = [w for w in arm.w if w not in params.evaluation.w]
-        if absent:
-            raise ParamsError(
-                f"{path}: arms.{key}.w has {absent[0]}, which the chain was not evaluated at: use "
-                f"weights of evaluation.w in params.yaml, {params.evaluation.w}"
-            )
+        for complaint in _complaints(arm, params):
+            raise ParamsError(f"{path}: arms.{key}.{complaint}")
     return study
+
+
+def _complaints(arm: ArmParams, params: Params) -> Iterator[str]:
+    """What cannot be measured in an arm, by the key that has to be changed."""
+    models = ["teacher", *(f"student-{n}" for n in params.rungs())]
+    if arm.model not in models:
+        yield f"model is {arm.model}, which the chain does not evaluate: use {', '.join(models)}"
+    for key, values in (("gammas", arm.gammas or []), ("nfe", arm.nfe), ("w", arm.w)):
+        if len(set(values)) != len(values):
+            yield f"{key} repeats a value: list each one once"
+    if arm.sampler == "ancestral":
+        if arm.gammas is None:
+            yield "gammas are missing, which sampler ancestral needs: list some from 0.0 to 1.0"
+    elif arm.gammas is not None or arm.grid != "uniform":
+        yield f"sampler is {arm.sampler}, which has no gammas and no grid: leave them out"
+    absent = [w for w in arm.w if w not in params.evaluation.w]
+    if absent:
+        yield (
+            f"w has {absent[0]}, which the chain was not evaluated at: use weights of "
+            f"evaluation.w in params.yaml, {params.evaluation.w}"
+        )

@@ -37,4 +37,7 @@ def with_margin(value: Any, se: Any) -> str:
     half = margin(se)
     shown = formats.figure(value)
     decimals = len(shown.partition(".")[2])  # as many as the figure is shown with
-    return shown if math.isnan(half) else f"{shown} ± {half:.{decimals}f}"
+    if math.isnan(half):
+        return shown
+    rounded = f"{half:.{decimals}f}"
+    return f"{shown} ± {rounded if float(rounded) else f'{half:.1g}'}"

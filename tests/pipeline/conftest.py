@@ -32,7 +32,6 @@ PARTS = (
     ".gitignore",
     "data/raw/README.md",
     "pdpipe",
-    "stages/baselines/dvc.yaml",
 )
 COPY_VERSION = "0.0.0+copy"  # of the copied package: its outputs show that it was the one that ran
 
@@ -179,21 +178,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def tiny_study() -> dict[str, Any]:
-    """The params of the study `baselines` for the tiny chain."""
-    shared = {"nfe": [2, 4], "w": [0.0, 1.0]}
-    return {
-        "question": "How far do better samplers get?",
-        "arms": {
-            "heun": {"model": "teacher", "sampler": "heun", **shared},
-            "student-2": {
-                "model": "student-2", "sampler": "ancestral", "gammas": [0.0, 0.5, 1.0],
-                "nfe": [2], "w": [0.0, 1.0],
-            },
-        },
-    }  # fmt: skip
-
-
 def new_project(root: Path, environment: Mapping[str, str]) -> Project:
     """A committed repository with the pipeline at a tiny setting; nothing has run in it."""
     for part in PARTS:
@@ -211,8 +195,8 @@ def new_project(root: Path, environment: Mapping[str, str]) -> Project:
     code.write_text(text)
     project = Project(root, environment)
     project.write_params(tiny_params())
+    (root / "stages").mkdir()
     (root / "stages/studies.json").write_text("{}\n")
-    (root / "stages/baselines/params.yaml").write_text(yaml.safe_dump(tiny_study()))
     project.run("git", "init", "--quiet")
     set_author(project)
     project.commit()

@@ -174,7 +174,7 @@ def _write_model(chain: Chain, name: str, kind: str, steps: Sequence[int]) -> No
         "real_split": "train",
         "balance": "equal counts per class",
         "quantization": "uint8, rounded",
-        "standard_errors": "jackknife over 10 class-balanced groups of the images",
+        "standard_errors": "jackknife over 10 groups of the images, balanced as the whole is",
         "paired_with": f"teacher, {max(chain.params.evaluation.teacher_steps)} steps",
         "paired_samples": 300,
         "guidance": "x_hat_w = (1 + w) x_hat_c - w x_hat_u",

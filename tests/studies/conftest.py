@@ -11,6 +11,7 @@ from pdpipe.reporting.measurements import COLUMNS, Measurements
 from pdpipe.reporting.studies import STUDY_COLUMNS
 
 SHA = {"teacher": "a" * 64, "student-2": "b" * 64, "student-4": "c" * 64}
+SHA["extractor"] = "e" * 64
 SHARED = {
     "extractor": "digits-cnn", "num_fake": 1500, "num_real": 1581, "seed": 1, "clip": True,
     "weights": "ema", "grid": "uniform", "fid_se": 0.01, "is": 8.0, "is_se": 0.01,
@@ -45,6 +46,7 @@ def study() -> Callable[..., pd.DataFrame]:
             for budget in (2, 4):
                 n = budget // (2 if w > 0 else 1)
                 shared = {"arm": "heun", "budget": budget, "model_sha256": SHA["teacher"]}
+                shared["extractor_sha256"] = SHA["extractor"]
                 heun = row(
                     "teacher", max(n // 2, 1), w, 3.0 / n + w, sampler="heun", nfe=budget - 1
                 )
@@ -54,7 +56,7 @@ def study() -> Callable[..., pd.DataFrame]:
                     settings = {"sampler": "ancestral", "gamma": gamma}
                     rows.append(row("teacher", n, w, fid, **settings) | shared | {"arm": "tuned"})
                     name = f"student-{budget}"
-                    mine = {"arm": name, "budget": budget, "model_sha256": SHA[name]}
+                    mine = shared | {"arm": name, "model_sha256": SHA[name]}
                     rows.append(row(name, budget, w, 0.7 + gamma, **settings) | mine)
         frame = pd.DataFrame(rows, columns=list(STUDY_COLUMNS)).assign(**changes)
         return frame.astype(STUDY_COLUMNS)

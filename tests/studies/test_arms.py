@@ -63,13 +63,14 @@ def test_the_studys_own_params_are_valid() -> None:
 @pytest.mark.parametrize(
     ("arm", "complaint"),
     [
-        ({"model": "student-3"}, "arms.a.model is student-3, which the chain does not have"),
+        ({"model": "student-3"}, "arms.a.model is student-3, which the chain does not evaluate"),
         ({"sampler": "huen"}, "arms.a.sampler is 'huen': did you mean 'heun'?"),
-        ({"gammas": [0.5]}, "sampler heun has no gammas: leave them out"),
-        ({"sampler": "ancestral"}, "sampler ancestral needs gammas: list some"),
+        ({"gammas": [0.5]}, "arms.a.sampler is heun, which has no gammas and no grid"),
+        ({"sampler": "ancestral"}, "arms.a.gammas are missing, which sampler ancestral"),
+        ({"grid": "ddpm"}, "arms.a.sampler is heun, which has no gammas and no grid"),
         ({"sampler": "ancestral", "gammas": [1.5]}, "arms.a.gammas.0"),
         ({"w": [3.0]}, "arms.a.w has 3.0, which the chain was not evaluated at"),
-        ({"nfe": [4, 4]}, "nfe repeats a value: list each one once"),
+        ({"nfe": [4, 4]}, "arms.a.nfe repeats a value: list each one once"),
         ({"nfe": [0]}, "arms.a.nfe.0"),
         ({"nef": [4]}, "unknown key arms.a.nef: did you mean 'nfe'?"),
     ],

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pdpipe.errors import EvaluationError, did_you_mean
+from pdpipe.errors import EvaluationError
 from pdpipe.files import digest_file, write_json, write_text
+from pdpipe.reporting import formats
 from pdpipe.reporting.measurements import COLUMNS, Measurements, model_rows
 from pdpipe.reporting.studies import baselines
 from pdpipe.reporting.studies.section import Section, out_of_date
@@ -27,10 +28,11 @@ STUDY_COLUMNS = {
     "arm": "string",
     "budget": "Int64",  # most network evaluations an image that the arm was given
     "model_sha256": "string",
+    "extractor_sha256": "string",
     **COLUMNS,
 }
 
-# What turns a study's table into its section; the question of its params is put above it.
+# What turns a study's table into its section; one that is not here gets the tables of `baselines`.
 SECTIONS: dict[str, Callable[[pd.DataFrame, Measurements], Section]] = {
     "baselines": baselines.section,
 }
@@ -51,6 +53,9 @@ def write_study(
         arms: the measurements and costs of each arm.
         table: the CSV to write.
         studies: the JSON file of all studies that were run; the others' entries stay.
+
+    Raises:
+        EvaluationError: the measurements and the costs of an arm are of different runs.
     """
     rows = [row for record, cost in arms.values() for row in _arm_rows(record, cost)]
     frame = pd.DataFrame(rows, columns=list(STUDY_COLUMNS)).astype(STUDY_COLUMNS)
@@ -61,55 +66,63 @@ def write_study(
 
 
 def _arm_rows(record: ArmRecord, cost: ArmCost) -> list[dict[str, object]]:
+    measured = [[(c.steps, c.w, c.nfe) for c in metrics.cells] for metrics in record.records]
+    if measured != [[(c.steps, c.w, c.nfe) for c in costs] for costs in cost.costs]:
+        raise EvaluationError(
+            f"the measurements and the costs of arm {record.arm} are of different runs: "
+            "run `dvc checkout`, or measure the arm again with `dvc repro -f`"
+        )
     rows: list[dict[str, object]] = []
     for metrics, costs in zip(record.records, cost.costs, strict=True):
+        shared = {
+            "arm": record.arm,
+            "model_sha256": metrics.model.sha256,
+            "extractor_sha256": metrics.protocol.extractor.sha256,
+        }
         for row in model_rows(metrics, costs):
-            within = [nfe for nfe in record.nfe if row["nfe"] <= nfe]
-            budget = min(within, default=max(record.nfe))
-            shared = {"arm": record.arm, "budget": budget, "model_sha256": metrics.model.sha256}
-            rows.append(shared | row)
+            # a single step may take more than was allowed
+            budget = min((nfe for nfe in record.nfe if row["nfe"] <= nfe), default=row["nfe"])
+            rows.append(shared | {"budget": budget} | row)
     return rows
 
 
-def read_sections(studies: Path, m: Measurements, models: dict[str, str]) -> list[Section]:
+def read_sections(studies: Path, m: Measurements, digests: dict[str, str]) -> list[Section]:
     """The section of each study that was run; one that measured other models says so instead.
 
     Args:
         studies: the JSON file of the studies that were run; none if it does not exist.
         m: the chain's own measurements.
-        models: {name: sha256} of the chain's models.
+        digests: {name: sha256} of the chain's models, and of its `extractor`.
 
     Raises:
-        EvaluationError: an entry is of no known study, or its table is missing or another.
+        EvaluationError: the file is damaged, or the table of a study is missing or another.
     """
     sections = []
     for study, entry in _entries(studies).items() if studies.is_file() else ():
-        if study not in SECTIONS:
-            raise EvaluationError(
-                f"{studies} has the study {study!r}, for which there is no section: "
-                f"{did_you_mean(study, SECTIONS)}"
-            )
         frame = _table(studies, study, entry["table_sha256"])
-        others = _other_protocol(frame, m) or _other_models(frame, models)
-        section = out_of_date(study, others) if others else SECTIONS[study](frame, m)
-        sections.append(replace(section, name=study, question=entry["question"]))
+        others = _differences(frame, m, digests)
+        if others:
+            section = out_of_date(study, others)
+        else:
+            section = SECTIONS.get(study, baselines.section)(frame, m)
+        title = section.title if study in SECTIONS else f"Study {study}"
+        sections.append(replace(section, name=study, title=title, question=entry["question"]))
     return sections
 
 
 # What has to be equal for the figures of a study to stand beside the chain's.
-_COMPARABLE = ["extractor", "num_fake", "num_real", "seed", "clip", "weights"]
+_COMPARABLE = ["extractor", "num_fake", "num_real", "seed", "clip"]
 
 
-def _other_protocol(frame: pd.DataFrame, m: Measurements) -> list[str]:
-    """The parts of the protocol in which a study differs from the chain's measurements."""
+def _differences(frame: pd.DataFrame, m: Measurements, digests: dict[str, str]) -> list[str]:
+    """What a study measured, or how it measured, that is not the chain's."""
     chain = m.select("teacher").iloc[0]
-    return [key for key in _COMPARABLE if (frame[key] != chain[key]).any()]
-
-
-def _other_models(frame: pd.DataFrame, models: dict[str, str]) -> list[str]:
-    """The models in a study's table that are not the chain's of that name."""
-    measured = frame[["model", "model_sha256"]].drop_duplicates()
-    return [name for name, sha256 in measured.itertuples(index=False) if models.get(name) != sha256]
+    protocol = [key for key in _COMPARABLE if (frame[key] != chain[key]).any()]
+    measured = {*zip(frame["model"], frame["model_sha256"], strict=True)}
+    measured |= {("extractor", sha256) for sha256 in frame["extractor_sha256"]}
+    files = sorted(name for name, sha256 in measured if digests.get(name) != sha256)
+    weights = [formats.weight(w) for w in frame["w"].unique() if w not in m.guidance]
+    return list(dict.fromkeys([*files, *protocol, *weights]))
 
 
 def studies_markdown(sections: list[Section]) -> str:
@@ -128,7 +141,8 @@ def _entries(studies: Path) -> dict[str, dict[str, str]]:
             entry["question"], entry["table_sha256"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(
-            f"{studies} is damaged ({error}): write {{}} into it, and run the studies again"
+            f"{studies} is damaged ({error}): write {{}} into it, and for each study run "
+            "`dvc repro -f -s stages/<study>/dvc.yaml:conclude`"
         ) from None
     return dict(entries)
 
@@ -140,4 +154,7 @@ def _table(studies: Path, study: str, sha256: str) -> pd.DataFrame:
         raise EvaluationError(f"{path} does not exist: {again}")
     if digest_file(path) != sha256:
         raise EvaluationError(f"{path} is not the table that the study {study} wrote: {again}")
-    return pd.read_csv(path, dtype=STUDY_COLUMNS)
+    frame = pd.read_csv(path, dtype=STUDY_COLUMNS)
+    if list(frame.columns) != list(STUDY_COLUMNS):
+        raise EvaluationError(f"{path} has other columns than this version writes: {again}")
+    return frame
