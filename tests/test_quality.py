@@ -36,6 +36,14 @@ def test_the_committed_results_are_current_and_good(
     assert violations(metrics) == []
 
 
+@pytest.mark.slow
+def test_the_committed_studies_are_of_this_chain() -> None:
+    page = (ROOT / "reports/index.html").read_text(encoding="utf-8")
+    for study in json.loads((ROOT / "stages/studies.json").read_text(encoding="utf-8")):
+        assert f'id="study-{study}"' in page, f"run `dvc repro`, which takes {study} up"
+    assert "This study was run on another chain" not in page, "run the studies again"
+
+
 def read_metrics(folder: Path) -> Metrics:
     """{model or floor: its metrics file}, all of which have to be there."""
     names = ("floor", "teacher", *(f"student-{n}" for n in RUNGS))
@@ -177,7 +185,7 @@ def stale_results(root: Path) -> list[str]:
 
 
 def _status(root: Path) -> dict[str, list[Any]]:
-    return json.loads(_output(root, "dvc", "status", "--json").splitlines()[-1])
+    return json.loads(_output(root, "dvc", "status", "--json", "dvc.yaml").splitlines()[-1])
 
 
 def _ignored(root: Path, paths: list[str]) -> list[str]:
