@@ -134,7 +134,7 @@ def report() -> None:
     code = ["diffusion", "reporting"]
     inputs = [*outputs.values(), layout.STUDIES]
     with stage_run("report", "report", params, used, inputs, code) as run:
-        found = write_report(params, layout.RESULTS, layout.REPORTS)
+        found = write_report(params, layout.RESULTS, layout.REPORTS, layout.STUDIES)
         print(found.sentence)
         run.outputs["metrics"] = layout.REPORTS / "metrics.json"
         run.final |= found.metrics

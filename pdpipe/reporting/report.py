@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from pdpipe.diffusion import build_schedule
 from pdpipe.files import replacing, write_json, write_text
-from pdpipe.layout import STUDIES
 from pdpipe.params import Params
 from pdpipe.reporting import figures, grids, method, tables
 from pdpipe.reporting.headline import Headline, headline, metrics_summary
@@ -20,9 +19,7 @@ from pdpipe.reporting.sheets import read_sheets
 from pdpipe.reporting.studies import read_sections, studies_markdown
 
 
-def write_report(
-    params: Params, results_dir: Path, reports_dir: Path, studies: Path = STUDIES
-) -> Headline:
+def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: Path) -> Headline:
     """The headline of the report that it writes to `reports_dir`.
 
     The same results give the same bytes. Files: table.csv (every measurement), table.md,

@@ -65,7 +65,8 @@ class Chain:
         return round(FORMULAS[metric](kind == "student", steps, w), 6)
 
     def report(self, reports_dir: Path) -> Headline:
-        return write_report(self.params, self.results_dir, reports_dir)
+        studies = self.results_dir / "studies.json"  # none was run
+        return write_report(self.params, self.results_dir, reports_dir, studies)
 
     def sheet(self, kind: str, steps: int) -> np.ndarray:
         """The images (num_w, num_classes, per_class, C, H, W) of a sample sheet."""

@@ -205,7 +205,7 @@ def test_a_second_run_elsewhere_gives_the_same_bytes(full_chain, full_report, tm
     code = (
         "import sys, pickle; from pathlib import Path; from pdpipe.reporting import write_report; "
         "params = pickle.load(sys.stdin.buffer); "
-        "write_report(params, Path(sys.argv[1]), Path('reports')); "
+        "write_report(params, Path(sys.argv[1]), Path('reports'), Path('none')); "
         "print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run(
