@@ -46,8 +46,7 @@ def measure(study: str, arm: str) -> None:
         )
         write_cost(layout.study_cost(study, arm), cost)
         run.outputs["metrics"] = layout.study_metrics(study, arm)
-        best = min((cell.fid for record in records for cell in record.cells), default=0.0)
-        run.final["lowest_fid"] = best
+        run.final["lowest_fid"] = min(cell.fid for record in records for cell in record.cells)
 
 
 def conclude(study: str) -> None:

@@ -20,9 +20,10 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     Raises:
         ParamsError: the file is missing, is not YAML, or says something that cannot be run.
     """
-    return parse_params(_yaml(path, "write one with `pdpipe preset digits`"), path)
+    return parse_params(_yaml(path, _WRITE), path)
 
 
+_WRITE = "write one with `pdpipe preset digits`"
 AnySection = TypeVar("AnySection", bound=Section)
 
 
@@ -37,7 +38,10 @@ def read_section(path: Path, section: type[AnySection], mend: str) -> AnySection
     Raises:
         ParamsError: the file is missing, is not YAML, or does not hold the section.
     """
-    raw = _yaml(path, mend)
+    return _validated(_yaml(path, mend), path, section, mend)
+
+
+def _validated(raw: object, path: Path, section: type[AnySection], mend: str) -> AnySection:
     if not isinstance(raw, dict):
         raise ParamsError(f"{path} holds no settings: {mend}")
     try:
@@ -64,16 +68,10 @@ def _yaml(path: Path, mend: str) -> object:
 
 def parse_params(raw: object, path: Path = Path("params.yaml")) -> Params:
     """The validated models of a params file's parsed YAML; raises `ParamsError`."""
-    if not isinstance(raw, dict):
-        raise ParamsError(f"{path} holds no settings: write one with `pdpipe preset digits`")
-    _check_keys_are_text(raw, path)
-    with_environment = _with_environment(raw)
-    try:
-        return Params.model_validate(with_environment)
-    except ParamsError as error:
-        raise ParamsError(f"{path}: {error}") from None
-    except ValidationError as error:
-        raise ParamsError(f"{path}: {one_sentence(error)}") from None
+    if isinstance(raw, dict):
+        _check_keys_are_text(raw, path)
+        raw = _with_environment(raw)
+    return _validated(raw, path, Params, _WRITE)
 
 
 class _OneOfEachKey(yaml.SafeLoader):
