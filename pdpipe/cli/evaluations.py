@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,34 +17,37 @@ from pdpipe.cli.run import (
     read_stage_params,
     stage_run,
 )
+from pdpipe.files import digest, digest_file
 from pdpipe.params import Params, chain_id, chain_params
 from pdpipe.runtime import machine
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from pdpipe.evaluation.reference import Reference
+    from pdpipe.evaluation.cells import CellStore
+    from pdpipe.evaluation.observe import Instruments
     from pdpipe.reporting import Headline
 
 
 def reference() -> None:
     """Stage `reference`."""
     params = read_stage_params()
+    from pdpipe.evaluation.floor import floor_record
     from pdpipe.evaluation.records import write_metrics
-    from pdpipe.evaluation.reference import build_reference, floor_record, save_reference
-    from pdpipe.files import digest_file
-    from pdpipe.models import load_classifier
+    from pdpipe.evaluation.reference import build_reference, save_reference
 
     train, heldout = load_images(params, "train"), load_images(params, "heldout")
     inputs = [layout.SHARDS, layout.EXTRACTOR]
-    with stage_run("reference", "reference", params, {}, inputs, EVALUATION_CODE) as run:
-        classifier, info = load_classifier(layout.EXTRACTOR, device=str(run.device))
+    used = {"extractor": params.evaluation.extractor}
+    with stage_run("reference", "reference", params, used, inputs, EVALUATION_CODE) as run:
+        extractor = load_extractor(run)
         measured = build_reference(
             train,
             heldout,
-            classifier,
-            extractor_name=info.name,
-            extractor_sha256=digest_file(layout.EXTRACTOR),
+            extractor.network,
+            extractor.judge,
+            extractor_name=extractor.name,
+            extractor_sha256=extractor.sha256,
             device=run.device,
         )
         save_reference(layout.REFERENCE, measured)
@@ -75,26 +79,27 @@ def evaluate_student(steps: int) -> None:
 
 
 def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> None:
-    from pdpipe.evaluation.cells import CellStore, load_paired, save_samples
     from pdpipe.evaluation.evaluate import evaluate_model
     from pdpipe.evaluation.records import CostRecord, Machine, write_cost, write_metrics
+    from pdpipe.evaluation.sheets import load_paired, save_samples
     from pdpipe.models import Sampling
 
     settings, student = run.params.evaluation, name != "teacher"
     model = run.load(model_path)
-    classifier, measured_with = load_instruments(run)
+    sampling = Sampling("ddim" if student else settings.teacher_sampler)
+    store = cell_store(run, model.sha256)
     found = evaluate_model(
         model,
-        classifier,
-        measured_with,
+        load_instruments(run),
         settings,
         [(n, w) for n in counts for w in settings.w],
-        CellStore(run.work),
+        store,
         load_paired(layout.samples("teacher"), settings.w) if student else None,
-        Sampling("ddim" if student else settings.teacher_sampler),
+        sampling,
     )
     full = None if student else found.at(max(counts))
-    save_samples(layout.samples(name), found.cells, found.classes, full)
+    per_class = settings.num_samples // len(found.classes)
+    save_samples(layout.samples(name), found.cells, found.classes, per_class, full)
     write_metrics(layout.metrics(name), found.metrics)
     cost = CostRecord(
         stage=f"evaluate-{name}",
@@ -103,20 +108,62 @@ def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> 
         cells=found.costs,
     )
     write_cost(layout.cost(f"evaluate-{name}"), cost)
+    store.forget_others()
     run.outputs |= {"metrics": layout.metrics(name), "samples": layout.samples(name)}
     for cell in found.metrics.cells:
         run.final[f"fid/steps_{cell.steps}/w_{cell.w:g}"] = cell.fid
 
 
-def load_instruments(run: StageRun) -> tuple[nn.Module, Reference]:
-    """The extractor, on the run's device, and the real side that was measured with it."""
-    from pdpipe.evaluation.reference import load_reference
-    from pdpipe.files import digest_file
+def cell_store(run: StageRun, model_sha256: str) -> CellStore:
+    """Where a run's finished cells are kept, for it to go on and for later cells to be added.
+
+    The folder belongs to all that a cell depends on but its place: so not to the lists of weights
+    and step counts, nor to the teacher's images, which are compared with anew.
+    """
+    from pdpipe.evaluation.cells import CellStore
+    from pdpipe.evaluation.versions import versions
+
+    settings = run.params.evaluation.model_dump(exclude={"w", "teacher_steps"})
+    instruments = [digest_input(layout.EXTRACTOR), digest_input(layout.REFERENCE)]
+    machine_part = [versions(), run.device.type, run.params.runtime.precision]
+    key = digest([model_sha256, settings, instruments, run.code, machine_part])
+    return CellStore(layout.WORK / "cells" / run.name / key[:32])
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """The feature network that the params name, on the run's device, and the labels' judge."""
+
+    network: nn.Module
+    judge: nn.Module
+    name: str
+    sha256: str
+
+
+def load_extractor(run: StageRun) -> Extractor:
+    """Stage `extractor`'s classifier, or the Inception network beside it as the judge."""
     from pdpipe.models import load_classifier
 
-    classifier, _ = load_classifier(layout.EXTRACTOR, device=str(run.device))
-    reference = load_reference(layout.REFERENCE, extractor_sha256=digest_file(layout.EXTRACTOR))
-    return classifier, reference
+    classifier, info = load_classifier(layout.EXTRACTOR, device=str(run.device))
+    settings, runtime = run.params.evaluation, run.params.runtime
+    if settings.extractor == "classifier":
+        return Extractor(classifier, classifier, info.name, digest_file(layout.EXTRACTOR))
+    from pdpipe.evaluation.inception import load_inception
+
+    path = Path(runtime.weights) if runtime.weights else None
+    network, sha256 = load_inception(path, settings.weights_sha256)
+    print(f"{settings.extractor}: {path}, sha256 {sha256}")
+    return Extractor(network.to(run.device), classifier, settings.extractor, sha256)
+
+
+def load_instruments(run: StageRun) -> Instruments:
+    """The extractor and the judge, and the real side that was measured with them."""
+    from pdpipe.evaluation.observe import Instruments
+    from pdpipe.evaluation.reference import load_reference
+
+    extractor = load_extractor(run)
+    reference = load_reference(layout.REFERENCE, extractor_sha256=extractor.sha256)
+    return Instruments(extractor.network, extractor.judge, reference, run.device)
 
 
 def report() -> None:

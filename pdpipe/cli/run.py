@@ -40,6 +40,7 @@ class StageRun:
     params: Params
     device: torch.device
     key: str  # digest of everything that determines the result
+    code: str  # digest of the code that does
     used: dict[str, Any]  # the settings that the stage uses
     inputs: dict[str, str]  # {path: sha256}
     tracker: StageTracker
@@ -82,6 +83,7 @@ class StageRun:
 
         model = load_model(path, device=str(self.device))
         model.autocast = partial(autocast, self.device, self.params.runtime)
+        model.precision = self.params.runtime.precision
         if self.params.runtime.compile:
             model.network.compile()
         return model
@@ -143,7 +145,7 @@ def stage_run(
     prepared = (layout.SHARDS / "manifest.json").is_file()
     chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
     with open_tracker(stage, used, tags, chain=chain) as tracker:
-        run = StageRun(name, params, device, key, used, found, tracker)
+        run = StageRun(name, params, device, key, code_digest, used, found, tracker)
         yield run
         tracker.finish(
             outputs={p.as_posix(): digest_input(p) for p in run.outputs.values()},

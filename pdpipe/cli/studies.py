@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pdpipe import layout
-from pdpipe.cli.evaluations import load_instruments
+from pdpipe.cli.evaluations import cell_store, load_instruments
 from pdpipe.cli.run import EVALUATION_CODE, read_stage_params, stage_run
 from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.params import read_study
@@ -21,8 +21,8 @@ def measure(study: str, arm: str) -> None:
         raise ParamsError(f"study {study} has no arm {arm!r}: {did_you_mean(arm, arms)}")
     chosen = arms[arm]
     from pdpipe.evaluation.arms import ArmCost, ArmRecord, measure_arm
-    from pdpipe.evaluation.cells import load_paired
     from pdpipe.evaluation.records import Machine, write_cost, write_metrics
+    from pdpipe.evaluation.sheets import load_paired
 
     model_path = layout.model(chosen.model)
     inputs = [model_path, layout.EXTRACTOR, layout.REFERENCE, layout.samples("teacher")]
@@ -30,10 +30,10 @@ def measure(study: str, arm: str) -> None:
     name = f"{study}.measure@{arm}"
     with stage_run(name, f"{study}-{arm}", params, used, inputs, EVALUATION_CODE) as run:
         model = run.load(model_path)
-        classifier, reference = load_instruments(run)
+        store = cell_store(run, model.sha256)
         paired = load_paired(layout.samples("teacher"), chosen.w)
         records, costs = measure_arm(
-            model, classifier, reference, params.evaluation, chosen, run.work, paired
+            model, load_instruments(run), params.evaluation, chosen, store.folder, paired
         )
         write_metrics(
             layout.study_metrics(study, arm), ArmRecord(arm=arm, nfe=chosen.nfe, records=records)
@@ -45,6 +45,7 @@ def measure(study: str, arm: str) -> None:
             costs=costs,
         )
         write_cost(layout.study_cost(study, arm), cost)
+        store.forget_others()
         run.outputs["metrics"] = layout.study_metrics(study, arm)
         run.final["lowest_fid"] = min(cell.fid for record in records for cell in record.cells)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdpipe.evaluation._record import Record
 from pdpipe.evaluation.cells import CellStore
 from pdpipe.evaluation.evaluate import evaluate_model
+from pdpipe.evaluation.observe import Instruments
 from pdpipe.evaluation.records import CellCost, Count, Machine, MetricsRecord
-from pdpipe.evaluation.reference import Reference
 from pdpipe.models import DiffusionModel, Sampling, most_steps
 from pdpipe.params import ArmParams, EvaluationParams
 
@@ -60,8 +60,7 @@ def places_within(
 
 def measure_arm(
     model: DiffusionModel,
-    classifier: nn.Module,
-    reference: Reference,
+    instruments: Instruments,
     settings: EvaluationParams,
     arm: ArmParams,
     work: Path,
@@ -71,10 +70,10 @@ def measure_arm(
 
     Args:
         model: the arm's.
-        classifier, reference: the extractor and the real side made with it.
+        instruments: to measure with.
         settings: section `evaluation` of the main params.yaml.
         arm: what to measure.
-        work: a folder for finished cells, to go on with after an interruption.
+        work: a folder for finished cells, to go on with after an interruption or at other cells.
         paired: the teacher's full-count images at each w, (p, C, H, W).
 
     Raises:
@@ -82,14 +81,13 @@ def measure_arm(
         ModelError, SamplerError: the model cannot be sampled so.
     """
     records, costs = [], []
-    for k, sampling in enumerate(samplings(arm)):
+    for sampling in samplings(arm):
         found = evaluate_model(
             model,
-            classifier,
-            reference,
+            instruments,
             settings,
             places_within(model, sampling, arm, clip=settings.clip),
-            CellStore(work / str(k)),
+            CellStore(work / sampling.label),
             paired,
             sampling,
         )

@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from pdpipe.evaluation.cells import CellStore, Images, balanced_labels, make_images
-from pdpipe.evaluation.measure import measure_cell, paired_mse
-from pdpipe.evaluation.records import Cell, CellCost, MetricsRecord, ModelInfo, Protocol
-from pdpipe.evaluation.reference import Reference
+from pdpipe.evaluation.cells import CellStore, Finished, Maker, balanced_labels
+from pdpipe.evaluation.fidelity import inception_score_splits
+from pdpipe.evaluation.measure import paired_mse
+from pdpipe.evaluation.observe import Instruments
+from pdpipe.evaluation.records import (
+    BALANCED_LABELS,
+    NEAREST_SAMPLES,
+    Cell,
+    CellCost,
+    MetricsRecord,
+    ModelInfo,
+    Protocol,
+)
+from pdpipe.evaluation.versions import versions
 from pdpipe.models import DiffusionModel, Sampling, evaluations_of
 from pdpipe.params import EvaluationParams
 from pdpipe.progress import Progress
@@ -20,22 +30,21 @@ DDIM = Sampling()
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A model's metrics, the cost of each cell, and the cells' images."""
+    """A model's metrics, the cost of each cell, and the cells."""
 
     metrics: MetricsRecord
     costs: list[CellCost]
-    cells: list[Images]
+    cells: list[Finished]
     classes: list[str]
 
-    def at(self, steps: int) -> list[Images]:
+    def at(self, steps: int) -> list[Finished]:
         """The cells at one step count, in the order of w."""
         return [cell for cell in self.cells if cell.steps == steps]
 
 
 def evaluate_model(
     model: DiffusionModel,
-    classifier: nn.Module,
-    reference: Reference,
+    instruments: Instruments,
     settings: EvaluationParams,
     places: list[tuple[int, float]],
     store: CellStore,
@@ -46,10 +55,10 @@ def evaluate_model(
 
     Args:
         model: the teacher or a student.
-        classifier, reference: the extractor and the real side made with it.
+        instruments: to measure with.
         settings: section `evaluation` of params.yaml, but for its weights and step counts.
         places: (steps, w) of each cell.
-        store: keeps finished cells, and gives back those of an interrupted run.
+        store: keeps finished cells, and gives back those of an earlier run.
         paired: the teacher's full-count images at each w, (p, C, H, W); None for the teacher
             itself, whose cells at its largest step count then take that part.
         sampling: the sampler, its setting and its grid.
@@ -61,24 +70,10 @@ def evaluate_model(
     conditional = model.network.config.num_classes > 0
     classes = model.info.classes if conditional else ["all"]
     labels = balanced_labels(settings.num_samples, len(classes))
-    cells = _all_images(model, sampling, labels, settings, places, store)
+    cells = _all_cells(model, instruments, settings, labels, places, store, sampling)
     if paired is None:
         most = max(cell.steps for cell in cells)
         paired = {cell.w: cell.paired for cell in cells if cell.steps == most}
-    measured = [
-        _measured(cell, labels if conditional else None, classifier, reference, paired[cell.w])
-        for cell in cells
-    ]
-    costs = [
-        CellCost(
-            steps=cell.steps,
-            w=cell.w,
-            nfe=cell.nfe,
-            seconds=cell.seconds,
-            seconds_per_image=cell.seconds / len(cell.images),
-        )
-        for cell in cells
-    ]
     metrics = MetricsRecord(
         model=ModelInfo(
             name=model.info.name,
@@ -87,20 +82,31 @@ def evaluate_model(
             weights=model.info.weights,
             parameters=model.parameters,
         ),
-        protocol=_protocol(reference, settings, sampling, conditional),
-        cells=measured,
+        protocol=_protocol(model, instruments, settings, sampling),
+        cells=[_record(cell, paired[cell.w]) for cell in cells],
     )
+    costs = [
+        CellCost(
+            steps=cell.steps,
+            w=cell.w,
+            nfe=cell.nfe,
+            seconds=cell.seconds,
+            seconds_per_image=cell.seconds / len(labels),
+        )
+        for cell in cells
+    ]
     return Evaluated(metrics, costs, cells, classes)
 
 
-def _all_images(
+def _all_cells(
     model: DiffusionModel,
-    sampling: Sampling,
-    labels: Tensor,
+    instruments: Instruments,
     settings: EvaluationParams,
+    labels: Tensor,
     places: list[tuple[int, float]],
     store: CellStore,
-) -> list[Images]:
+    sampling: Sampling,
+) -> list[Finished]:
     cells = []
     sampler = sampling.sampler(model.schedule, clip=settings.clip)
     total = sum(
@@ -108,45 +114,27 @@ def _all_images(
     )
     model.sample(labels[: settings.batch_size], steps=1, w=places[0][1])  # warm up, unmeasured
     with Progress(f"evaluate {model.info.name}", total, "network evaluations") as progress:
+        maker = Maker(model, sampling, labels, settings, instruments, store, progress)
         for n, w in places:
-            cell = store.get(n, w)
-            if cell is None:
-                progress.note = f"{n} steps, w = {w:g}"
-                cell = make_images(model, sampling, labels, n, w, settings, progress.advance)
-                store.put(cell)
-            else:
-                progress.skip(len(labels) * cell.nfe)
-            cells.append(cell)
+            progress.note = f"{n} steps, w = {w:g}"
+            cells.append(maker.cell(n, w))
     return cells
 
 
-def _measured(
-    cell: Images,
-    labels: Tensor | None,
-    classifier: nn.Module,
-    reference: Reference,
-    paired: Tensor,
-) -> Cell:
-    device = next(classifier.parameters()).device
-    found: dict[str, Any] = dict(
-        measure_cell(cell.images, labels, classifier, reference, device=device)
-    )
-    return Cell.model_validate(
-        {
-            "steps": cell.steps,
-            "w": cell.w,
-            "nfe": cell.nfe,
-            **found,
-            "paired_mse": paired_mse(cell.paired, paired),
-        }
-    )
+def _record(cell: Finished, paired: Tensor) -> Cell:
+    place: dict[str, Any] = {"steps": cell.steps, "w": cell.w, "nfe": cell.nfe}
+    error = paired_mse(cell.paired, paired)
+    return Cell.model_validate({**place, **cell.measured, "paired_mse": error})
 
 
 def _protocol(
-    reference: Reference, settings: EvaluationParams, sampling: Sampling, conditional: bool
+    model: DiffusionModel,
+    instruments: Instruments,
+    settings: EvaluationParams,
+    sampling: Sampling,
 ) -> Protocol:
-    full = max(settings.teacher_steps)
-    fields: dict[str, Any] = {} if conditional else {"balance": "no labels"}
+    reference, full = instruments.reference, max(settings.teacher_steps)
+    conditional = model.network.config.num_classes > 0
     return Protocol(
         extractor=reference.extractor,
         sampler=sampling.name,
@@ -156,7 +144,12 @@ def _protocol(
         seed=settings.seed,
         num_fake=settings.num_samples,
         num_real=reference.num_train,
+        balance=BALANCED_LABELS if conditional else "no labels",
+        is_splits=inception_score_splits(settings.num_samples),
         paired_with=f"teacher, {full} steps",
         paired_samples=settings.paired_samples,
-        **fields,
+        nearest_samples=min(NEAREST_SAMPLES, settings.num_samples),
+        device=model.device.type,
+        precision=model.precision,
+        libraries=versions(),
     )

@@ -20,10 +20,14 @@ class Features:
     features: Tensor  # (n, D) float32
     logits: Tensor  # (n, K) float32
 
+    def right(self, labels: Tensor) -> Tensor:
+        """Whether each image's largest logit is at its label (n,) int64; (n,) bool."""
+        check_labels(labels, len(self.logits))
+        return self.logits.argmax(dim=1) == labels.cpu()
+
     def accuracy(self, labels: Tensor) -> float:
         """The share of the images whose largest logit is at their label (n,) int64."""
-        check_labels(labels, len(self.logits))
-        return float((self.logits.argmax(dim=1) == labels.cpu()).double().mean())
+        return float(self.right(labels).double().mean())
 
 
 @torch.no_grad()

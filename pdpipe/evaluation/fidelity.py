@@ -44,7 +44,7 @@ def feature_statistics(features: Tensor, *, of: str = "the features") -> Statist
             "evaluate more images"
         )
     with np.errstate(all="ignore"):  # an overflow is reported below, as one sentence
-        found = _torch_fidelity("metric_fid").fid_features_to_statistics(rows)
+        found = torch_fidelity("metric_fid").fid_features_to_statistics(rows)
     mu, sigma = torch.from_numpy(found["mu"]), torch.from_numpy(np.atleast_2d(found["sigma"]))
     if not (mu.isfinite().all() and sigma.isfinite().all()):
         raise EvaluationError(f"{of}: too large for a covariance; check the extractor's training")
@@ -69,7 +69,7 @@ def fid(a: Statistics, b: Statistics) -> float:
     sides = [
         {"mu": side.mu.double().numpy(), "sigma": side.sigma.double().numpy()} for side in (a, b)
     ]
-    module = _torch_fidelity("metric_fid")
+    module = torch_fidelity("metric_fid")
     try:
         with np.errstate(all="ignore"):
             found = module.fid_statistics_to_metric(*sides, verbose=False)
@@ -107,7 +107,7 @@ def inception_score(logits: Tensor, *, splits: int = 1, seed: int = 2020) -> flo
             f"the inception score needs at least 2 samples in each of {splits} splits, got "
             f"{len(rows)} samples: evaluate more images or take fewer splits"
         )
-    module = _torch_fidelity("metric_isc")
+    module = torch_fidelity("metric_isc")
     found = module.isc_features_to_metric(rows, splits, splits > 1, seed)
     value = float(found[module.KEY_METRIC_ISC_MEAN])
     if not math.isfinite(value):
@@ -116,6 +116,14 @@ def inception_score(logits: Tensor, *, splits: int = 1, seed: int = 2020) -> flo
             "training"
         )
     return value
+
+
+def inception_score_splits(count: int) -> int:
+    """The splits of the inception score of `count` images: the papers' 10 where they fit, else 1.
+
+    With 50,000 images a split has the 5,000 of the published figures.
+    """
+    return 10 if count >= 50_000 else 1
 
 
 def _checked_rows(rows: Tensor, of: str) -> Tensor:
@@ -135,7 +143,7 @@ def _checked_rows(rows: Tensor, of: str) -> Tensor:
     return rows
 
 
-def _torch_fidelity(module: str) -> Any:
+def torch_fidelity(module: str) -> Any:
     """A module of torch-fidelity."""
     try:
         import_torchvision()

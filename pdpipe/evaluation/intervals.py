@@ -1,46 +1,73 @@
-"""How much a figure would move with other generated images: standard errors by a grouped jackknife.
+"""How much a figure would move with other images: standard errors by a grouped jackknife.
 
 The plain bootstrap is biased for FID: a resample repeats images, which adds to its bias, and upsets
 the balance of the classes, so that its interval can miss the figure itself. The jackknife leaves
-out one group of images at a time, each with every class equally often. The bias of FID at n images
-is nearly the same in all of these, and their spread tells how FID at n images varies.
+out one group of images at a time, each with every class in its share. The bias of FID at n images
+is nearly the same in all of these, and their spread tells how FID at n images varies. For recall,
+whose balls grow when images are left out, it is too wide by up to a half.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pdpipe.evaluation.records import JACKKNIFE_GROUPS
 
 
-def balanced_groups(num_samples: int, num_classes: int) -> Tensor | None:
-    """The group of each sample: (n,) int64, 0 … 9.
+def stratified_groups(labels: Tensor) -> Tensor | None:
+    """The group of each sample, 0 … 9: (n,) int64; each class is shared evenly, in its order.
 
-    A round is one sample of each class, as `balanced_labels` orders them; a group is of whole
-    rounds next to each other, as even as can be. None if there are fewer rounds than groups. Where
-    groups are not quite even, the bias of FID differs a little between them and adds to the spread.
-    """
-    rounds = num_samples // num_classes
-    if rounds < JACKKNIFE_GROUPS:
-        return None
-    return (torch.arange(num_samples) // num_classes) * JACKKNIFE_GROUPS // rounds
-
-
-def standard_error(statistic: Callable[[Tensor], float], groups: Tensor) -> float:
-    """The jackknife's standard error of a statistic of samples.
-
-    `se² = (G - 1) / G sum_g (s_g - mean s)²`, s_g the statistic without group g (Tukey 1958;
-    for groups: Shao & Wu 1989).
+    None where a class has fewer samples than there are groups. Where groups are not quite even,
+    the bias of FID differs a little between them and adds to the spread.
 
     Args:
-        statistic: the figure of the samples that a mask (n,) keeps.
-        groups: the group of each sample, (n,); every group has samples.
+        labels: class indices, (n,) int64; zeros for images of one kind.
     """
-    values = [statistic(groups != g) for g in range(int(groups.max()) + 1)]
+    groups = torch.empty_like(labels)
+    for label in range(int(labels.max()) + 1):
+        members = (labels == label).nonzero().flatten()
+        if 0 < len(members) < JACKKNIFE_GROUPS:
+            return None
+        groups[members] = torch.arange(len(members)) * JACKKNIFE_GROUPS // max(len(members), 1)
+    return groups
+
+
+def with_leave_outs(
+    statistic: Callable[[Tensor], float], groups: Tensor | None, count: int
+) -> tuple[float, float | None]:
+    """A statistic of `count` samples, and its jackknife's standard error; None without groups.
+
+    As many are computed at a time as torch has threads, with one thread of linear algebra each:
+    on small matrices more only wait for each other.
+
+    Args:
+        statistic: the figure of the samples that a mask (count,) keeps.
+        groups: the group of each sample, (count,); every group has samples.
+        count: of the samples.
+    """
+    kept = [torch.ones(count, dtype=torch.bool)]
+    if groups is not None:
+        kept += [groups != g for g in range(int(groups.max()) + 1)]
+    with (
+        threadpool_limits(1, "blas"),
+        ThreadPoolExecutor(max(torch.get_num_threads(), 1)) as pool,
+    ):
+        figure, *others = pool.map(statistic, kept)
+    return figure, jackknife(others) if others else None
+
+
+def jackknife(values: Sequence[float]) -> float:
+    """The standard error of a figure from its values without each of G groups.
+
+    `se² = (G - 1) / G sum_g (s_g - mean s)²`, s_g the figure without group g (Tukey 1958; for
+    groups: Shao & Wu 1989).
+    """
     mean = math.fsum(values) / len(values)
     spread = math.fsum((value - mean) ** 2 for value in values)
     return math.sqrt(spread * (len(values) - 1) / len(values))

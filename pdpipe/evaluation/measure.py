@@ -1,78 +1,100 @@
-"""The numbers of one cell, a step count and a guidance weight, from its images."""
+"""The figures of one cell, a step count and a guidance weight, from what was seen of its images."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdpipe.errors import EvaluationError
-from pdpipe.evaluation.features import check_labels, extract_features
-from pdpipe.evaluation.fidelity import feature_statistics, fid, inception_score
-from pdpipe.evaluation.intervals import balanced_groups, standard_error
-from pdpipe.evaluation.neighbours import nearest_distances, summarize_distances
+from pdpipe.evaluation.fidelity import (
+    feature_statistics,
+    fid,
+    inception_score,
+    inception_score_splits,
+)
+from pdpipe.evaluation.intervals import stratified_groups, with_leave_outs
+from pdpipe.evaluation.kid import kid
+from pdpipe.evaluation.manifold import precision, recall
+from pdpipe.evaluation.neighbours import summarize_distances
+from pdpipe.evaluation.observed import Observed
 from pdpipe.evaluation.reference import Reference
 
-Measured = TypedDict(
-    "Measured",
+Figures = TypedDict(
+    "Figures",
     {
         "fid": float,
         "fid_se": float | None,
         "is": float,
         "is_se": float | None,
-        "accuracy": float | None,
-        "nearest_median": float,
-        "nearest_close": float,
+        "kid": float,
+        "kid_se": float | None,
+        "precision": float,
+        "precision_se": float | None,
+        "recall": float,
+        "recall_se": float | None,
     },
 )
 
 
-def measure_cell(
-    images: Tensor,
-    labels: Tensor | None,
-    classifier: nn.Module,
-    reference: Reference,
-    *,
-    batch_size: int = 250,
-    device: torch.device | str = "cpu",
-) -> Measured:
-    """FID, inception score, accuracy and nearest distances of generated images, unrounded.
+class Measured(Figures):
+    """All that the images of one cell give by themselves."""
+
+    accuracy: float | None
+    nearest_median: float
+    nearest_close: float
+
+
+def figures(features: Tensor, logits: Tensor, groups: Tensor | None, real: Reference) -> Figures:
+    """The figures that have a standard error, of some images against the training images.
 
     Args:
-        images: uint8 (n, C, H, W), n >= 2.
-        labels: the labels (n,) int64 that they were made for, as `balanced_labels` orders them;
-            None (no labels) has no accuracy.
-        classifier: the extractor with which `reference` was made.
-        reference: the real side.
-        batch_size: most images given to the classifier at once.
-        device: where it runs.
+        features: of the images, (n, D).
+        logits: of the images, (n, K).
+        groups: the jackknife group of each, (n,); without, there are no standard errors.
+        real: the real side.
 
     Raises:
-        EvaluationError: the images do not fit the labels or the reference, or cannot be measured.
+        EvaluationError: too few images for a figure, or features that are not finite.
     """
-    if labels is not None:
-        check_labels(labels, len(images))
-    distances = nearest_distances(images, reference.train_images, device=device)
-    found = extract_features(classifier, images, batch_size=batch_size, device=device)
-    classes = 1 if labels is None else int(labels.max()) + 1
-    groups = balanced_groups(len(images), classes)
+    n, splits = len(features), inception_score_splits(len(features))
 
     def fid_of(kept: Tensor) -> float:
-        statistics = feature_statistics(found.features[kept], of="the generated images")
-        return fid(statistics, reference.train)
+        return fid(feature_statistics(features[kept], of="the generated images"), real.train)
 
     def is_of(kept: Tensor) -> float:
-        return inception_score(found.logits[kept])
+        return inception_score(logits[kept], splits=splits)
 
-    everything = torch.ones(len(images), dtype=torch.bool)
-    nearest = summarize_distances(distances, reference.nearest_threshold)
+    found_fid, fid_se = with_leave_outs(fid_of, groups, n)
+    found_is, is_se = with_leave_outs(is_of, groups, n)
+    found_kid, kid_se = kid(features, real.train_features, real.kernel_mean, groups)
+    quality, quality_se = precision(features, real.train_features, real.train_radii, groups)
+    variety, variety_se = recall(features, real.train_features, groups)
     return {
-        "fid": fid_of(everything),
-        "fid_se": None if groups is None else standard_error(fid_of, groups),
-        "is": is_of(everything),
-        "is_se": None if groups is None else standard_error(is_of, groups),
-        "accuracy": None if labels is None else found.accuracy(labels),
+        "fid": found_fid,
+        "fid_se": fid_se,
+        "is": found_is,
+        "is_se": is_se,
+        "kid": found_kid,
+        "kid_se": kid_se,
+        "precision": quality,
+        "precision_se": quality_se,
+        "recall": variety,
+        "recall_se": variety_se,
+    }
+
+
+def measure(seen: Observed, reference: Reference) -> Measured:
+    """Every figure of one cell, unrounded.
+
+    Raises:
+        EvaluationError: too few images for a figure, or features that are not finite.
+    """
+    nearest = summarize_distances(seen.distances, reference.nearest_threshold)
+    found = figures(seen.features, seen.logits, stratified_groups(seen.labels), reference)
+    return {
+        **found,
+        "accuracy": seen.accuracy,
         "nearest_median": nearest.median,
         "nearest_close": nearest.close,
     }

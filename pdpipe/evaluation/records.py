@@ -22,6 +22,7 @@ STRATIFIED_SPLIT = "stratified split"
 ROUNDED = "uint8, rounded"
 JACKKNIFE_GROUPS = 10
 JACKKNIFE = f"jackknife over {JACKKNIFE_GROUPS} groups of the images, balanced as the whole is"
+NEAREST_SAMPLES = 2000  # of each cell, whose nearest training image is sought
 GUIDANCE = "x_hat_w = (1 + w) x_hat_c - w x_hat_u"
 
 Count = Annotated[int, Field(ge=1)]
@@ -36,7 +37,7 @@ class Extractor(Record):
     name: str
     sha256: Sha256  # of its file
     features: Count  # a sample
-    heldout_accuracy: Share
+    heldout_accuracy: Share | None  # None: it does not know the data's classes
 
 
 class ModelInfo(Record):
@@ -64,9 +65,14 @@ class Protocol(Record):
     balance: str = BALANCED_LABELS
     quantization: str = ROUNDED
     standard_errors: str = JACKKNIFE
+    is_splits: Count
     paired_with: str
     paired_samples: Count
+    nearest_samples: Count
     guidance: str = GUIDANCE
+    device: str  # cpu, cuda or mps
+    precision: Literal["float32", "bfloat16"]
+    libraries: dict[str, str]  # versions of those that a figure passes through
 
 
 class Cell(Record):
@@ -79,6 +85,12 @@ class Cell(Record):
     fid_se: NotNegative | None  # standard error; None: too few samples for one
     is_: NotNegative = Field(alias="is")
     is_se: NotNegative | None
+    kid: float  # below 0 by chance, where both sides are alike
+    kid_se: NotNegative | None
+    precision: Share
+    precision_se: NotNegative | None
+    recall: Share
+    recall_se: NotNegative | None
     accuracy: Share | None  # None: the model takes no labels
     paired_mse: NotNegative
     nearest_median: NotNegative
@@ -105,14 +117,24 @@ class FloorProtocol(Record):
     num_heldout: Count
     num_train: Count
     balance: str = STRATIFIED_SPLIT
+    standard_errors: str = JACKKNIFE
+    libraries: dict[str, str]
 
 
 class Floor(Record):
     """Held-out real images, measured against the training images as a model's are."""
 
     fid: NotNegative
+    fid_se: NotNegative | None
     is_train: NotNegative
     is_heldout: NotNegative
+    is_heldout_se: NotNegative | None
+    kid: float
+    kid_se: NotNegative | None
+    precision: Share
+    precision_se: NotNegative | None
+    recall: Share
+    recall_se: NotNegative | None
     accuracy_heldout: Share
     nearest_median: NotNegative
     nearest_close: Share

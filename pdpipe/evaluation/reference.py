@@ -16,9 +16,17 @@ from pdpipe.data import ImageSet
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation._record import Record
 from pdpipe.evaluation.features import extract_features
-from pdpipe.evaluation.fidelity import Statistics, feature_statistics, fid, inception_score
-from pdpipe.evaluation.neighbours import nearest_distances, summarize_distances
-from pdpipe.evaluation.records import Extractor, Floor, FloorProtocol, FloorRecord
+from pdpipe.evaluation.fidelity import (
+    Statistics,
+    feature_statistics,
+    inception_score,
+    inception_score_splits,
+)
+from pdpipe.evaluation.kid import kernel_mean
+from pdpipe.evaluation.manifold import radii
+from pdpipe.evaluation.neighbours import nearest_distances
+from pdpipe.evaluation.observed import Observed
+from pdpipe.evaluation.records import Extractor
 from pdpipe.files import replacing
 
 CLOSE_QUANTILE = 0.01  # of the held-out images' nearest distances: nearer than this is "close"
@@ -33,11 +41,11 @@ class Reference:
     extractor: Extractor
     train: Statistics  # of the training images' features
     train_features: Tensor  # (n, D) float32
+    train_radii: Tensor  # (n,) float32, of the balls that make their manifold
     train_images: Tensor  # (n, C, H, W) uint8
-    heldout_features: Tensor  # (m, D) float32
-    heldout_distances: Tensor  # (m,) float64, each to the nearest training image
+    kernel_mean: float  # over pairs of training images, for KID
     is_train: float
-    is_heldout: float
+    heldout: Observed  # the held-out images, with the distances of all
 
     @property
     def num_train(self) -> int:
@@ -47,18 +55,19 @@ class Reference:
     @property
     def num_heldout(self) -> int:
         """The number of held-out images."""
-        return len(self.heldout_features)
+        return len(self.heldout.features)
 
     @property
     def nearest_threshold(self) -> float:
         """The distance under which an image is close to the training set: 1 % of real ones are."""
-        return float(self.heldout_distances.quantile(CLOSE_QUANTILE))
+        return float(self.heldout.distances.quantile(CLOSE_QUANTILE))
 
 
 def build_reference(
     train: ImageSet,
     heldout: ImageSet,
-    classifier: nn.Module,
+    extractor: nn.Module,
+    judge: nn.Module,
     *,
     extractor_name: str,
     extractor_sha256: str,
@@ -70,59 +79,42 @@ def build_reference(
     Args:
         train: the training split, which generated images are compared with.
         heldout: the held-out split, which gives the floor.
-        classifier: the extractor; its logits are of `train.classes`.
-        extractor_name: how results name it.
+        extractor: the feature network.
+        judge: the classifier of the data's classes; may be the extractor itself.
+        extractor_name: how results name the extractor.
         extractor_sha256: of its file.
-        batch_size: most images given to the classifier at once.
-        device: where it runs.
+        batch_size: most images given to a network at once.
+        device: where they run.
 
     Raises:
         EvaluationError: the splits or the classifier do not fit each other, or are too small.
     """
-    found = extract_features(classifier, train.images, batch_size=batch_size, device=device)
-    held = extract_features(classifier, heldout.images, batch_size=batch_size, device=device)
-    _check_classes(train.classes, heldout.classes, found.logits.shape[1])
+    found = extract_features(extractor, train.images, batch_size=batch_size, device=device)
+    held = extract_features(extractor, heldout.images, batch_size=batch_size, device=device)
+    own = judge is extractor
+    judged = held if own else extract_features(judge, heldout.images, device=device)
+    _check_classes(train.classes, heldout.classes, judged.logits.shape[1])
     feature_statistics(held.features, of="the held-out images")  # the floor needs it: fail early
+    splits = inception_score_splits(len(found.logits))
     return Reference(
         extractor=Extractor(
             name=extractor_name,
             sha256=extractor_sha256,
             features=found.features.shape[1],
-            heldout_accuracy=held.accuracy(heldout.labels),
+            heldout_accuracy=judged.accuracy(heldout.labels) if own else None,
         ),
         train=feature_statistics(found.features, of="the training images"),
         train_features=found.features,
+        train_radii=radii(found.features),
         train_images=train.images,
-        heldout_features=held.features,
-        heldout_distances=nearest_distances(heldout.images, train.images, device=device),
-        is_train=inception_score(found.logits),
-        is_heldout=inception_score(held.logits),
-    )
-
-
-def floor_record(reference: Reference) -> FloorRecord:
-    """What a perfect model would score: held-out real images measured against the training set.
-
-    Its FID is of fewer images than a model's, which raises it: a model that makes more images can
-    score below it.
-    """
-    heldout = feature_statistics(reference.heldout_features, of="the held-out images")
-    threshold = reference.nearest_threshold
-    nearest = summarize_distances(reference.heldout_distances, threshold)
-    return FloorRecord(
-        protocol=FloorProtocol(
-            extractor=reference.extractor,
-            num_heldout=reference.num_heldout,
-            num_train=reference.num_train,
-        ),
-        floor=Floor(
-            fid=fid(heldout, reference.train),
-            is_train=reference.is_train,
-            is_heldout=reference.is_heldout,
-            accuracy_heldout=reference.extractor.heldout_accuracy,
-            nearest_median=nearest.median,
-            nearest_close=nearest.close,
-            nearest_threshold=threshold,
+        kernel_mean=kernel_mean(found.features),
+        is_train=inception_score(found.logits, splits=splits),
+        heldout=Observed(
+            features=held.features,
+            logits=held.logits,
+            labels=heldout.labels,
+            right=judged.right(heldout.labels),
+            distances=nearest_distances(heldout.images, train.images, device=device),
         ),
     )
 
@@ -134,14 +126,14 @@ def save_reference(path: Path, reference: Reference) -> None:
         "train/sigma": reference.train.sigma,
         "train/features": reference.train_features,
         "train/images": reference.train_images,
-        "heldout/features": reference.heldout_features,
-        "heldout/distances": reference.heldout_distances,
+        "train/radii": reference.train_radii,
+        **{f"heldout/{name}": tensor for name, tensor in reference.heldout.tensors().items()},
     }
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     metadata = _Metadata(
         extractor=reference.extractor,
         is_train=reference.is_train,
-        is_heldout=reference.is_heldout,
+        kernel_mean=reference.kernel_mean,
         tensors_sha256=_digest(tensors),
     )
     with replacing(path) as temporary:
@@ -181,10 +173,10 @@ def load_reference(path: Path, *, extractor_sha256: str | None = None) -> Refere
 
 
 class _Metadata(Record):
-    format: Literal["pdpipe-reference-1"] = "pdpipe-reference-1"
+    format: Literal["pdpipe-reference-2"] = "pdpipe-reference-2"
     extractor: Extractor
     is_train: float
-    is_heldout: float
+    kernel_mean: float
     tensors_sha256: str
 
 
@@ -195,11 +187,11 @@ def _assembled(metadata: _Metadata, tensors: dict[str, Tensor]) -> Reference:
             tensors["train/mu"], tensors["train/sigma"], len(tensors["train/features"])
         ),
         train_features=tensors["train/features"],
+        train_radii=tensors["train/radii"],
         train_images=tensors["train/images"],
-        heldout_features=tensors["heldout/features"],
-        heldout_distances=tensors["heldout/distances"],
+        kernel_mean=metadata.kernel_mean,
         is_train=metadata.is_train,
-        is_heldout=metadata.is_heldout,
+        heldout=Observed.of([{name.removeprefix("heldout/"): t for name, t in tensors.items()}]),
     )
 
 

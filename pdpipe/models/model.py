@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ class DiffusionModel:
         self.sha256 = sha256
         self.schedule = build_schedule(**info.schedule)
         self.autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+        self.precision: Literal["float32", "bfloat16"] = "float32"  # of `autocast`
 
     def __repr__(self) -> str:
         steps = "any" if self.info.steps is None else self.info.steps

@@ -28,6 +28,11 @@ class Sampling:
     gamma: float | None = None  # of ancestral
     grid: Literal["uniform", "ddpm"] = "uniform"  # ddpm: steps of DDPM's 1000, respaced
 
+    @property
+    def label(self) -> str:
+        """Its name in file names: `ancestral-0.5-ddpm`."""
+        return f"{self.name}-{self.gamma}-{self.grid}"
+
     def sampler(self, schedule: Schedule, *, clip: bool) -> Sampler:
         """The sampler on a model's schedule; raises what `make_sampler` does."""
         return make_sampler(self.name, schedule, clip=clip, gamma=self.gamma)

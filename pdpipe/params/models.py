@@ -133,7 +133,9 @@ class Rung(Section):
 class EvaluationParams(Section):
     """The evaluation stages."""
 
-    num_samples: Annotated[int, Field(ge=2)]
+    extractor: Literal["classifier", "inception-v3-compat"]
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{8,64}$")]
+    num_samples: Annotated[int, Field(ge=4)]
     batch_size: Count
     seed: Annotated[int, Field(ge=0)]
     w: Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
@@ -154,6 +156,7 @@ class RuntimeParams(Section):
     precision: Literal["float32", "bfloat16"]
     compile: bool
     snapshot_seconds: Positive
+    weights: str
 
 
 class Params(Section):

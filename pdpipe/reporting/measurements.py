@@ -23,6 +23,12 @@ COLUMNS: dict[str, str] = {
     "fid_se": "float64",  # standard error
     "is": "float64",
     "is_se": "float64",
+    "kid": "float64",
+    "kid_se": "float64",
+    "precision": "float64",  # share of generated images within the real ones' manifold
+    "precision_se": "float64",
+    "recall": "float64",  # share of real images within the generated ones' manifold
+    "recall_se": "float64",
     "accuracy": "float64",  # label accuracy by the extractor's classifier
     "paired_mse": "float64",  # to the teacher's full-count image from the same noise
     "nearest_median": "float64",  # distance to the nearest training image, median
@@ -37,6 +43,8 @@ COLUMNS: dict[str, str] = {
     "seed": "Int64",
     "clip": "boolean",
     "weights": "string",
+    "device": "string",
+    "precision_of_networks": "string",  # float32 or bfloat16
 }
 
 
@@ -119,7 +127,15 @@ def _real_rows(results: Results) -> list[dict[str, Any]]:
         "model": "heldout",
         "kind": "real",
         "fid": floor.fid,
+        "fid_se": floor.fid_se,
         "is": floor.is_heldout,
+        "is_se": floor.is_heldout_se,
+        "kid": floor.kid,
+        "kid_se": floor.kid_se,
+        "precision": floor.precision,
+        "precision_se": floor.precision_se,
+        "recall": floor.recall,
+        "recall_se": floor.recall_se,
         "accuracy": floor.accuracy_heldout,
         "nearest_median": floor.nearest_median,
         "nearest_close": floor.nearest_close,
@@ -153,6 +169,8 @@ def model_rows(metrics: MetricsRecord, costs: list[CellCost]) -> list[dict[str, 
         "seed": protocol.seed,
         "clip": protocol.clip,
         "weights": metrics.model.weights,
+        "device": protocol.device,
+        "precision_of_networks": protocol.precision,
     }
     cells = sorted(metrics.cells, key=lambda cell: (-cell.steps, cell.w))
     return [

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pdpipe.data import ImageSet
+from pdpipe.evaluation.observe import Instruments
 from pdpipe.evaluation.reference import Reference, build_reference
 from pdpipe.networks import Classifier, ClassifierConfig
 
@@ -73,5 +74,10 @@ def classifier(train: ImageSet) -> Classifier:
 @pytest.fixture(scope="session")
 def reference(train: ImageSet, heldout: ImageSet, classifier: Classifier) -> Reference:
     return build_reference(
-        train, heldout, classifier, extractor_name="digits-cnn", extractor_sha256=SHA
+        train, heldout, classifier, classifier, extractor_name="digits-cnn", extractor_sha256=SHA
     )
+
+
+@pytest.fixture(scope="session")
+def instruments(classifier: Classifier, reference: Reference) -> Instruments:
+    return Instruments(classifier, classifier, reference)

@@ -13,24 +13,25 @@ from scipy import stats
 from torch import Tensor
 
 from pdpipe.evaluation.fidelity import Statistics, feature_statistics, fid
-from pdpipe.evaluation.intervals import balanced_groups, standard_error
+from pdpipe.evaluation.intervals import stratified_groups, with_leave_outs
 from pdpipe.reporting.intervals import apart, margin, with_margin
 
 CLASSES, COUNT, WIDTH = 4, 240, 6
+LABELS = torch.arange(COUNT) % CLASSES
 
 
 def test_of_a_mean_it_is_the_textbook_standard_error() -> None:
     x = torch.randn(10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    groups = balanced_groups(10, 1)
-    assert groups is not None
-    found = standard_error(lambda kept: float(x[kept].mean()), groups)
+    groups = stratified_groups(torch.zeros(10, dtype=torch.int64))
+    mean, found = with_leave_outs(lambda kept: float(x[kept].mean()), groups, 10)
+    assert mean == float(x.mean())
     assert found == pytest.approx(float(x.std() / math.sqrt(10)), rel=1e-12)
 
 
 @given(rounds=st.integers(10, 200), classes=st.integers(1, 12))
 def test_every_group_has_every_class_equally_often(rounds: int, classes: int) -> None:
     labels = torch.arange(rounds * classes) % classes
-    groups = balanced_groups(rounds * classes, classes)
+    groups = stratified_groups(labels)
     assert groups is not None
     counts = torch.zeros(10, classes, dtype=torch.int64)
     counts.index_put_((groups, labels), torch.ones(1, dtype=torch.int64), accumulate=True)
@@ -41,7 +42,19 @@ def test_every_group_has_every_class_equally_often(rounds: int, classes: int) ->
 
 @pytest.mark.parametrize(("samples", "classes"), [(90, 10), (9, 1), (1, 1)])
 def test_too_few_samples_have_no_standard_error(samples: int, classes: int) -> None:
-    assert balanced_groups(samples, classes) is None
+    groups = stratified_groups(torch.arange(samples) % classes)
+    assert groups is None
+    assert with_leave_outs(lambda kept: float(kept.sum()), groups, samples) == (samples, None)
+
+
+def test_classes_of_unequal_sizes_are_each_shared_evenly() -> None:
+    labels = torch.tensor([2] * 25 + [0] * 11 + [2] * 8)  # and nothing of class 1
+    groups = stratified_groups(labels)
+    assert groups is not None
+    for label, low, high in ((0, 1, 2), (2, 3, 4)):
+        counts = torch.bincount(groups[labels == label], minlength=10)
+        assert len(counts) == 10
+        assert (int(counts.min()), int(counts.max())) == (low, high)
 
 
 def features(generator: torch.Generator, width: int = WIDTH) -> Tensor:
@@ -64,13 +77,11 @@ def fid_to(reference: Statistics, rows: Tensor) -> Callable[[Tensor], float]:
 
 def test_intervals_of_fid_cover_what_they_say(reference: Statistics) -> None:
     generator = torch.Generator().manual_seed(2)
-    groups = balanced_groups(COUNT, CLASSES)
-    assert groups is not None
-    everything = torch.ones(COUNT, dtype=torch.bool)
+    groups = stratified_groups(LABELS)
     found = []
     for _ in range(150):
         statistic = fid_to(reference, features(generator))
-        found.append((statistic(everything), standard_error(statistic, groups)))
+        found.append(with_leave_outs(statistic, groups, COUNT))
     truth = math.fsum(value for value, _ in found) / len(found)  # of FID at this count
     covered = [abs(value - truth) <= margin(se) for value, se in found]
     low, high = stats.binom(150, 0.95).ppf([0.001, 0.999]) / 150
@@ -91,11 +102,11 @@ def test_the_plain_bootstraps_interval_misses_the_figure_itself() -> None:
 def test_unbalanced_groups_are_seen_as_noise(reference: Statistics) -> None:
     """Groups of one class each: leaving one out changes the mixture, not only the noise."""
     rows = features(torch.Generator().manual_seed(4))
-    groups = balanced_groups(COUNT, CLASSES)
-    assert groups is not None
-    balanced = standard_error(fid_to(reference, rows), groups)
-    by_class = torch.arange(COUNT) % CLASSES
-    assert standard_error(fid_to(reference, rows), by_class) > 3 * balanced
+    _, balanced = with_leave_outs(fid_to(reference, rows), stratified_groups(LABELS), COUNT)
+    _, by_class = with_leave_outs(fid_to(reference, rows), LABELS, COUNT)
+    assert balanced is not None
+    assert by_class is not None
+    assert by_class > 3 * balanced
 
 
 def test_margins_and_their_words() -> None:

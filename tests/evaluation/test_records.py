@@ -51,14 +51,20 @@ METRICS: dict[str, Any] = {
         "balance": "equal counts per class",
         "quantization": "uint8, rounded",
         "standard_errors": "jackknife over 10 groups of the images, balanced as the whole is",
+        "is_splits": 1,
         "paired_with": "teacher, 64 steps",
         "paired_samples": 300,
+        "nearest_samples": 1500,
         "guidance": "x_hat_w = (1 + w) x_hat_c - w x_hat_u",
+        "device": "cpu",
+        "precision": "float32",
+        "libraries": {"torch": "2.13.0"},
     },
     "cells": [
         {
             "steps": 4, "w": 0.3, "nfe": 4, "fid": 0.81, "fid_se": 0.04, "is": 7.9,
-            "is_se": 0.01, "accuracy": 0.99, "paired_mse": 0.012,
+            "is_se": 0.01, "kid": -0.001, "kid_se": 0.0005, "precision": 0.8, "precision_se": 0.01,
+            "recall": 0.7, "recall_se": 0.02, "accuracy": 0.99, "paired_mse": 0.012,
             "nearest_median": 1.7, "nearest_close": 0.02,
         }
     ],
@@ -79,7 +85,8 @@ TRAINING: dict[str, Any] = {
     "machine": MACHINE,
 }
 MEASURED = {
-    "fid": 0.5, "fid_se": None, "is": 8.0, "is_se": None, "accuracy": 1.0,
+    "fid": 0.5, "fid_se": None, "is": 8.0, "is_se": None, "kid": 0.0, "kid_se": None,
+    "precision": 1.0, "precision_se": None, "recall": 1.0, "recall_se": None, "accuracy": 1.0,
     "nearest_median": 1.0, "nearest_close": 0.0,
 }  # fmt: skip
 
@@ -96,11 +103,15 @@ def built() -> MetricsRecord:
         ),
         protocol=Protocol(
             extractor=extractor, sampler="ddim", clip=True, seed=1, num_fake=1500, num_real=1527,
-            paired_with="teacher, 64 steps", paired_samples=300,
+            is_splits=1, paired_with="teacher, 64 steps", paired_samples=300,
+            nearest_samples=1500, device="cpu", precision="float32",
+            libraries={"torch": "2.13.0"},
         ),
         cells=[
             Cell(
-                steps=4, w=0.3, nfe=4, fid=0.81, fid_se=0.04, is_=7.9, is_se=0.01, accuracy=0.99,
+                steps=4, w=0.3, nfe=4, fid=0.81, fid_se=0.04, is_=7.9, is_se=0.01,
+                kid=-0.001, kid_se=0.0005, precision=0.8, precision_se=0.01, recall=0.7,
+                recall_se=0.02, accuracy=0.99,
                 paired_mse=0.012, nearest_median=1.7, nearest_close=0.02,
             )
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from safetensors.torch import save_file
 
 from pdpipe.data import ImageSet
 from pdpipe.errors import EvaluationError
+from pdpipe.evaluation.floor import floor_record
+from pdpipe.evaluation.records import JACKKNIFE
 from pdpipe.evaluation.reference import (
     Reference,
     build_reference,
-    floor_record,
     load_reference,
     save_reference,
 )
@@ -28,11 +30,14 @@ SHA = "0123456789abcdef" * 4
 def tensors(reference: Reference) -> dict[str, torch.Tensor]:
     fields = {f.name: getattr(reference, f.name) for f in dataclasses.fields(reference)}
     found = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
+    found |= reference.heldout.tensors()
     return {**found, "mu": reference.train.mu, "sigma": reference.train.sigma}
 
 
 def build(train: ImageSet, heldout: ImageSet, classifier: Classifier) -> Reference:
-    return build_reference(train, heldout, classifier, extractor_name="x", extractor_sha256=SHA)
+    return build_reference(
+        train, heldout, classifier, classifier, extractor_name="x", extractor_sha256=SHA
+    )
 
 
 def test_the_file_gives_back_every_bit(reference: Reference, tmp_path: Path) -> None:
@@ -44,7 +49,7 @@ def test_the_file_gives_back_every_bit(reference: Reference, tmp_path: Path) -> 
         assert tensor.dtype == tensors(found)[name].dtype
         assert torch.equal(tensor, tensors(found)[name]), name
     assert found.extractor == reference.extractor
-    assert (found.is_train, found.is_heldout) == (reference.is_train, reference.is_heldout)
+    assert (found.is_train, found.kernel_mean) == (reference.is_train, reference.kernel_mean)
     assert found.train.count == reference.train.count == reference.num_train
     assert found.nearest_threshold == reference.nearest_threshold
 
@@ -100,9 +105,13 @@ def test_the_floor_file_is_the_agreed_one(reference: Reference, train: ImageSet)
         "num_heldout": 1797 - len(train),
         "num_train": len(train),
         "balance": "stratified split",
+        "standard_errors": JACKKNIFE,
+        "libraries": {name: version(name) for name in ("numpy", "scipy", "torch-fidelity")}
+        | {"torch": version("torch").partition("+")[0]},
     }
     assert list(plain["floor"]) == [
-        "fid", "is_train", "is_heldout", "accuracy_heldout",
+        "fid", "fid_se", "is_train", "is_heldout", "is_heldout_se", "kid", "kid_se",
+        "precision", "precision_se", "recall", "recall_se", "accuracy_heldout",
         "nearest_median", "nearest_close", "nearest_threshold",
     ]  # fmt: skip
 

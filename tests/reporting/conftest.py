@@ -23,6 +23,12 @@ FORMULAS: dict[str, Callable[[bool, int, float], float]] = {
     "fid_se": lambda student, n, w: 0.02 if student else 0.01 + 0.05 / n,
     "is": lambda student, n, w: 7.0 + 0.01 * n + 0.2 * w + (0.05 if student else 0.0),
     "is_se": lambda student, n, w: 0.01 + 0.001 * n,
+    "kid": lambda student, n, w: 0.002 + 0.01 / n + 0.001 * w + (0.0 if student else 0.003),
+    "kid_se": lambda student, n, w: 0.0005,
+    "precision": lambda student, n, w: 0.6 + 0.03 * w - 0.1 / n + (0.01 if student else 0.0),
+    "precision_se": lambda student, n, w: 0.01,
+    "recall": lambda student, n, w: 0.9 - 0.05 * w - 0.2 / n + (0.01 if student else 0.0),
+    "recall_se": lambda student, n, w: 0.02,
     "accuracy": lambda student, n, w: 0.95 + 0.02 / n + 0.001 * w + (0.01 if student else 0.0),
     "paired_mse": lambda student, n, w: (0.01 if student else 0.2) / n + 0.001 * w,
     "nearest_median": lambda student, n, w: 1.7 + 0.002 * n + 0.02 * w + (0.1 if student else 0.0),
@@ -31,14 +37,24 @@ FORMULAS: dict[str, Callable[[bool, int, float], float]] = {
 }
 FLOOR = {
     "fid": 1.4321,
+    "fid_se": 0.05,
     "is_train": 8.0123,
     "is_heldout": 7.5234,
+    "is_heldout_se": 0.08,
+    "kid": -0.01,
+    "kid_se": 0.002,
+    "precision": 0.64,
+    "precision_se": 0.03,
+    "recall": 0.93,
+    "recall_se": 0.02,
     "accuracy_heldout": 0.9963,
     "nearest_median": 2.0612,
     "nearest_close": 0.0111,
     "nearest_threshold": 1.02,
 }
 EXTRACTOR = {"name": "digits-cnn", "sha256": "ab" * 32, "features": 128, "heldout_accuracy": 0.9963}
+JACKKNIFE = "jackknife over 10 groups of the images, balanced as the whole is"
+LIBRARIES = {"torch": "2.13.0", "torch-fidelity": "0.4.0"}
 MACHINE = {
     "device": "cpu",
     "name": "Test CPU",
@@ -143,7 +159,8 @@ def full_report(full_chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> 
 def _write_results(chain: Chain) -> None:
     e, rungs = chain.params.evaluation, chain.params.rungs()
     protocol = {"extractor": EXTRACTOR, "num_heldout": 270, "num_train": 1527}
-    protocol["balance"] = "stratified split"
+    protocol |= {"balance": "stratified split", "standard_errors": JACKKNIFE}
+    protocol["libraries"] = LIBRARIES
     _write(chain, "metrics/floor.json", {"protocol": protocol, "floor": FLOOR})
     _write_model(chain, "teacher", "teacher", e.teacher_steps)
     for n in rungs:
@@ -175,10 +192,15 @@ def _write_model(chain: Chain, name: str, kind: str, steps: Sequence[int]) -> No
         "real_split": "train",
         "balance": "equal counts per class",
         "quantization": "uint8, rounded",
-        "standard_errors": "jackknife over 10 groups of the images, balanced as the whole is",
+        "standard_errors": JACKKNIFE,
+        "is_splits": 1,
         "paired_with": f"teacher, {max(chain.params.evaluation.teacher_steps)} steps",
         "paired_samples": 300,
+        "nearest_samples": 1500,
         "guidance": "x_hat_w = (1 + w) x_hat_c - w x_hat_u",
+        "device": "cpu",
+        "precision": "float32",
+        "libraries": LIBRARIES,
     }
     model = {
         "name": name,

@@ -1,0 +1,86 @@
+"""The Inception network of published FIDs, by torch-fidelity, from a weights file on this machine.
+
+Nothing is downloaded, and no code runs that a weights file could bring: torch-fidelity reads its
+file without restriction, so it is given one that was written here, from tensors alone.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pdpipe.data import to_uint8
+from pdpipe.errors import EvaluationError
+from pdpipe.evaluation.fidelity import torch_fidelity
+from pdpipe.files import digest_file
+
+NAME = "inception-v3-compat"
+_URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth"
+)
+
+
+class Inception(nn.Module):
+    """x (B, C, H, W) in [-1, 1], grey or RGB -> (features (B, 2048), logits (B, 1008)).
+
+    The logits are without bias, as in published inception scores. Images pass through uint8, and
+    are enlarged to 299 pixels as TensorFlow 1 did.
+    """
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        module = torch_fidelity("feature_extractor_inceptionv3")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "weights.pth"
+            torch.save(state, path)
+            self.network = module.FeatureExtractorInceptionV3(
+                NAME, ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)
+            )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits of images x."""
+        images = to_uint8(x)
+        if images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
+        features, logits = self.network(images)
+        return features, logits
+
+
+def load_inception(path: Path | None, sha256: str) -> tuple[Inception, str]:
+    """The network with the weights in a file, and the file's sha256.
+
+    Args:
+        path: a state dict as torch-fidelity publishes it; None: the user named none.
+        sha256: how the digest of the file must begin.
+
+    Raises:
+        EvaluationError: no file, another file, or one that does not hold these weights.
+    """
+    get = f"download {_URL} and name its path in PDPIPE_WEIGHTS or runtime.weights"
+    if path is None:
+        raise EvaluationError(f"evaluation.extractor {NAME} needs a weights file: {get}")
+    if not path.is_file():
+        raise EvaluationError(f"the weights file {path} does not exist: {get}")
+    found = digest_file(path)
+    if not found.startswith(sha256.lower()):
+        raise EvaluationError(
+            f"the weights file {path} has sha256 {found[:16]}…, which does not begin with "
+            f"evaluation.weights_sha256 ({sha256}), so its figures would be of another network: "
+            "name the right file, or change that setting if you mean this one"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return Inception(state), found
+    except (
+        pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError,
+        AttributeError,
+    ) as error:  # fmt: skip
+        detail = " ".join(str(error).split())[:120]
+        raise EvaluationError(
+            f"the weights file {path} does not hold the Inception weights ({detail}): {get}"
+        ) from None

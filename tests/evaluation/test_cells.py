@@ -1,0 +1,158 @@
+"""Cells: made in parts, gone on with after an interruption, never measured twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pdpipe.errors import EvaluationError
+from pdpipe.evaluation.cells import CellStore, balanced_labels, sheet_mask
+from pdpipe.evaluation.evaluate import Evaluated, evaluate_model
+from pdpipe.evaluation.observe import Instruments
+from pdpipe.evaluation.sheets import load_paired, save_samples
+from pdpipe.models import DiffusionModel
+from pdpipe.params import EvaluationParams, parse_params
+
+Evaluate = Callable[..., Evaluated]
+SAMPLES = 120
+
+
+@pytest.fixture
+def model(make_model: Callable[..., DiffusionModel]) -> DiffusionModel:
+    return make_model({"w_frequencies": 4, "w_max": 4.0})
+
+
+@pytest.fixture
+def settings(raw: dict[str, Any]) -> EvaluationParams:
+    raw["evaluation"] |= {"num_samples": SAMPLES, "paired_samples": 30, "batch_size": 7}
+    return parse_params(raw).evaluation
+
+
+@pytest.fixture
+def evaluate(
+    model: DiffusionModel, settings: EvaluationParams, instruments: Instruments, tmp_path: Path
+) -> Evaluate:
+    """Evaluates the model with a store of that name."""
+
+    def run(store: str, places: list[tuple[int, float]] | None = None) -> Evaluated:
+        chosen = places or [(2, 0.0), (2, 1.0)]
+        return evaluate_model(model, instruments, settings, chosen, CellStore(tmp_path / store))
+
+    return run
+
+
+@contextmanager
+def counted(model: DiffusionModel, stop_at: int | None = None) -> Iterator[list[int]]:
+    """The sizes of all calls of `model.sample` from now on; the call `stop_at` is interrupted."""
+    calls: list[int] = []
+    sample = model.sample
+
+    def counting(labels: torch.Tensor, **rest: Any) -> torch.Tensor:
+        if "first" in rest:  # not the warm-up
+            if len(calls) == stop_at:
+                raise KeyboardInterrupt
+            calls.append(len(labels))
+        return sample(labels, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "sample", counting)
+        yield calls
+
+
+def test_an_interrupted_cell_goes_on_at_its_last_part(
+    evaluate: Evaluate, model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdpipe.evaluation.cells.PART", 50)
+    whole = evaluate("whole")
+    with counted(model, stop_at=4) as calls, pytest.raises(KeyboardInterrupt):
+        evaluate("broken")
+    assert calls == [50, 50, 20, 50]
+    with counted(model) as calls:
+        resumed = evaluate("broken")
+    assert calls == [50, 20]
+    assert resumed.metrics == whole.metrics
+    for one, other in zip(resumed.cells, whole.cells, strict=True):
+        assert torch.equal(one.sheet, other.sheet)
+        assert torch.equal(one.paired, other.paired)
+
+
+def test_the_parts_do_not_matter(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate("whole")
+    monkeypatch.setattr("pdpipe.evaluation.cells.PART", 35)  # 5 batches of 7, as in the whole
+    parts = evaluate("parts")
+    for one, other in zip(parts.metrics.cells, whole.metrics.cells, strict=True):
+        assert one.model_dump() == pytest.approx(other.model_dump(), rel=1e-4)
+    assert torch.equal(parts.cells[0].sheet, whole.cells[0].sheet)
+    assert len(parts.cells[0].paired) == 30
+
+
+def test_another_w_measures_that_one_alone(evaluate: Evaluate, model: DiffusionModel) -> None:
+    first = evaluate("kept")
+    with counted(model) as calls:
+        second = evaluate("kept", [(2, 0.0), (2, 0.5), (2, 1.0)])
+    assert calls == [SAMPLES]
+    assert [cell for cell in second.metrics.cells if cell.w != 0.5] == first.metrics.cells
+    assert [cost for cost in second.costs if cost.w != 0.5] == first.costs
+    with counted(model) as calls:
+        assert evaluate("kept", [(2, 0.0), (2, 0.5), (2, 1.0)]).metrics == second.metrics
+    assert calls == []
+
+
+def test_a_damaged_cell_is_made_again(
+    evaluate: Evaluate, model: DiffusionModel, tmp_path: Path
+) -> None:
+    first = evaluate("kept")
+    damaged, other = sorted((tmp_path / "kept").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-5])
+    other.write_text("")
+    with counted(model) as calls:
+        assert evaluate("kept").metrics == first.metrics
+    assert calls == [SAMPLES, SAMPLES]
+
+
+def test_cells_of_other_models_or_code_are_forgotten(tmp_path: Path) -> None:
+    for name in ("old", "older", "new"):
+        (tmp_path / name).mkdir()
+    CellStore(tmp_path / "new").forget_others()
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_images_that_are_not_finite_are_no_cell(evaluate: Evaluate, model: DiffusionModel) -> None:
+    with torch.no_grad():
+        next(model.network.parameters()).fill_(torch.nan)
+    with pytest.raises(EvaluationError, match=r"not finite at 2 steps, w = 0: train it again"):
+        evaluate("broken")
+
+
+def test_the_sheet_holds_the_first_images_of_each_class(
+    evaluate: Evaluate, model: DiffusionModel, tmp_path: Path
+) -> None:
+    found = evaluate("sheets")
+    path = tmp_path / "samples.safetensors"
+    save_samples(path, found.cells, found.classes, SAMPLES // 10, found.at(2))
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    assert tensors["sheet/2"].shape == (2, 10, 8, 1, 8, 8)
+    assert tensors["paired"].shape == (2, 30, 1, 8, 8)
+    again = ((tensors["paired"].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    for row, column in ((0, 0), (3, 1), (9, 2)):  # sample k has class k % 10
+        assert torch.equal(tensors["sheet/2"][1, row, column], again[1, 10 * column + row])
+    assert torch.equal(load_paired(path, [1.0])[1.0], tensors["paired"][1])
+    with pytest.raises(EvaluationError, match=r"was made for other weights w \(\[0.0, 1.0\], not"):
+        load_paired(path, [2.0])
+
+
+@pytest.mark.parametrize(
+    ("samples", "classes", "shown"), [(120, 10, 80), (40, 10, 40), (3000, 100, 80), (9, 1, 8)]
+)
+def test_a_sheet_is_of_few_classes_and_columns(samples: int, classes: int, shown: int) -> None:
+    mask, labels = sheet_mask(samples, classes), balanced_labels(samples, classes)
+    assert int(mask.sum()) == shown
+    assert int(labels[mask].max()) < 10
+    assert torch.bincount(labels[mask]).unique().numel() == 1

@@ -1,0 +1,83 @@
+"""KID: against torch-fidelity, a double loop and the jackknife done by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pdpipe.errors import EvaluationError
+from pdpipe.evaluation.fidelity import torch_fidelity
+from pdpipe.evaluation.intervals import jackknife, stratified_groups
+from pdpipe.evaluation.kid import kernel_mean, kid
+from pdpipe.reporting.intervals import margin
+
+
+def normal(count: int, width: int, seed: int, shift: float = 0.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, width, generator=generator, dtype=torch.float64) + shift
+
+
+def test_it_is_what_torch_fidelity_computes_of_equal_numbers() -> None:
+    fake, real = normal(150, 8, 0), normal(150, 8, 1, shift=0.3)
+    mmd = torch_fidelity("metric_kid").kernel_mmd(fake.numpy(), real.numpy())
+    value, error = kid(fake, real, kernel_mean(real), None)
+    assert value == pytest.approx(float(mmd), rel=1e-12)
+    assert error is None
+
+
+def test_it_is_the_mean_over_pairs_of_different_samples() -> None:
+    fake, real = normal(7, 3, 0), normal(9, 3, 1)
+
+    def k(a: Tensor, b: Tensor) -> float:
+        return (float(a @ b) / 3 + 1) ** 3
+
+    ff = [k(a, b) for i, a in enumerate(fake) for j, b in enumerate(fake) if i != j]
+    rr = [k(a, b) for i, a in enumerate(real) for j, b in enumerate(real) if i != j]
+    fr = [k(a, b) for a in fake for b in real]
+    expected = np.mean(ff) + np.mean(rr) - 2 * np.mean(fr)
+    assert kid(fake, real, kernel_mean(real), None)[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_its_standard_error_is_the_jackknifes() -> None:
+    fake, real = normal(60, 4, 0), normal(50, 4, 1, shift=0.2)
+    groups = stratified_groups(torch.zeros(60, dtype=torch.int64))
+    assert groups is not None
+    mean = kernel_mean(real)
+    without = [kid(fake[groups != g], real, mean, None)[0] for g in range(10)]
+    value, error = kid(fake, real, mean, groups)
+    assert value == pytest.approx(kid(fake, real, mean, None)[0], rel=1e-12)
+    assert error == pytest.approx(jackknife(without), rel=1e-9)
+
+
+def test_it_is_unbiased_and_its_intervals_cover() -> None:
+    real = normal(200, 4, 99)
+    mean = kernel_mean(real)
+    groups = stratified_groups(torch.zeros(80, dtype=torch.int64))
+    found = [kid(normal(80, 4, seed, shift=0.2), real, mean, groups) for seed in range(200)]
+    values = torch.tensor([value for value, _ in found])
+    large = kid(normal(20_000, 4, 1000, shift=0.2), real, mean, None)[0]
+    spread = float(values.std()) / math.sqrt(len(found))
+    assert abs(float(values.mean()) - large) < 4 * spread
+    covered = sum(abs(value - large) <= margin(error) for value, error in found) / len(found)
+    assert 0.89 <= covered <= 0.99
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 60])
+def test_the_chunks_do_not_matter(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, real = normal(60, 4, 0), normal(50, 4, 1)
+    groups = stratified_groups(torch.zeros(60, dtype=torch.int64))
+    expected = kid(fake, real, kernel_mean(real), groups)
+    monkeypatch.setattr("pdpipe.evaluation.kid._CHUNK", chunk)
+    assert kid(fake, real, kernel_mean(real), groups) == pytest.approx(expected, rel=1e-10)
+
+
+def test_one_image_has_no_pairs() -> None:
+    one = normal(1, 4, 0)
+    with pytest.raises(EvaluationError, match="needs at least 2, got 1: evaluate more"):
+        kernel_mean(one)
+    with pytest.raises(EvaluationError, match="needs at least 2, got 1"):
+        kid(one, normal(5, 4, 1), 0.0, None)
