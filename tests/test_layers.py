@@ -31,6 +31,7 @@ LAYERS = {
     "evaluation": 4,
     "bench": 5,
     "reporting": 5,
+    "rungs": 5,
     "toy": 5.5,  # on reporting
     "cli": 6,
 }

@@ -73,6 +73,18 @@ def halve(steps: Steps) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
+def rungs(
+    steps: Annotated[
+        int | None, typer.Option(help="One rung alone, printed and not written.")
+    ] = None,
+) -> None:
+    """Measure how far each student is from its own teacher: where quality is lost."""
+    from pdpipe.cli import evaluations
+
+    evaluations.rungs(steps)
+
+
+@app.command(rich_help_panel=STAGES)
 def evaluate_teacher() -> None:
     """Measure the teacher by guided DDIM at every step count of the settings."""
     from pdpipe.cli import evaluations

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pdpipe import layout
 from pdpipe.cli.run import (
     EVALUATION_CODE,
+    TRAINING_CODE,
     StageRun,
     check_rung,
     digest_input,
@@ -55,6 +56,36 @@ def reference() -> None:
         write_metrics(layout.metrics("floor"), record)
         run.outputs |= {"metrics": layout.metrics("floor"), "reference": layout.REFERENCE}
         run.final["floor_fid"] = record.floor.fid
+
+
+def rungs(steps: int | None) -> None:
+    """Stage `rungs`; of one rung, its line alone is printed and no file is written."""
+    params = read_stage_params()
+    from pdpipe.evaluation.records import write_metrics
+    from pdpipe.rungs import measure_rungs, rungs_of
+
+    chosen = rungs_of(params)
+    if steps is not None:
+        check_rung(params, steps)
+        chosen = [rung for rung in chosen if rung.steps == steps]
+    heldout = load_images(params, "heldout")
+    names = dict.fromkeys(name for rung in chosen for name in (rung.teacher, rung.student))
+    inputs = [layout.SHARDS, *map(layout.model, names)]
+    used = {
+        "evaluation": params.evaluation.model_dump(),
+        "loss_weights": [params.guide.loss_weight, params.halve.loss_weight],
+        "steps": steps,
+    }
+    code = [*dict.fromkeys([*TRAINING_CODE, *EVALUATION_CODE]), "rungs.py"]
+    with stage_run("rungs", "rungs", params, used, inputs, code) as run:
+        found = measure_rungs(chosen, lambda name: run.load(layout.model(name)), heldout, params)
+        for rung in found.rungs:
+            drifts = ", ".join(f"{d.mse:.2g} at w = {d.w:g}" for d in rung.drifts)
+            print(f"{rung.student} from {rung.teacher}: loss {rung.loss:.3g}; drift {drifts}")
+            run.final[f"loss/{rung.student}"] = rung.loss
+        if steps is None:
+            write_metrics(layout.metrics("rungs"), found)
+            run.outputs["metrics"] = layout.metrics("rungs")
 
 
 def evaluate_teacher() -> None:
@@ -216,6 +247,7 @@ def main_outputs(params: Params) -> dict[str, Path]:
         "teacher": layout.TEACHER,
         "guide": layout.student(params.guide.steps),
         **{f"halve@{n}": layout.student(n) for n in rungs},
+        "rungs": layout.metrics("rungs"),
         "evaluate-teacher": layout.metrics("teacher"),
         **{f"evaluate@{n}": layout.metrics(f"student-{n}") for n in rungs},
     }

@@ -134,4 +134,5 @@ _RUNTIME_DEFAULTS: dict[str, Any] = {
     "precision": "float32",
     "compile": False,
     "snapshot_seconds": 10.0,
+    "weights": "",
 }

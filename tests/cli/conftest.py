@@ -16,7 +16,7 @@ from pdpipe.cli import main
 PRESET = Path(__file__).parents[2] / "pdpipe/presets/digits.yaml"
 STAGES = (
     ["prepare"], ["extractor"], ["reference"], ["teacher"], ["guide"], ["halve", "--steps", "2"],
-    ["evaluate-teacher"], ["evaluate", "--steps", "2"], ["report"],
+    ["rungs"], ["evaluate-teacher"], ["evaluate", "--steps", "2"], ["report"],
 )  # fmt: skip
 
 

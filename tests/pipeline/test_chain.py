@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 STAGES = [
     "prepare", "extractor", "reference", "teacher", "guide", "halve@2", "halve@1",
-    "evaluate-teacher", "evaluate@2", "evaluate@1", "report",
+    "rungs", "evaluate-teacher", "evaluate@2", "evaluate@1", "report",
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ TRACKED = {"PDPIPE_TRACKING": "on", "PDPIPE_SNAPSHOT_SECONDS": "0.01"}
 PATIENCE = 120.0  # seconds
 STAGES = {
     "prepare", "extractor", "reference", "teacher", "guide", "halve@2", "halve@1",
-    "evaluate-teacher", "evaluate@2", "evaluate@1", "report",
+    "rungs", "evaluate-teacher", "evaluate@2", "evaluate@1", "report",
 }  # fmt: skip
 
 
