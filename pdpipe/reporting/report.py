@@ -10,6 +10,7 @@ from pdpipe.diffusion import build_schedule
 from pdpipe.files import replacing, write_json, write_text
 from pdpipe.params import Params
 from pdpipe.reporting import figures, grids, method, tables
+from pdpipe.reporting.explorer import explorer
 from pdpipe.reporting.headline import Headline, headline, metrics_summary
 from pdpipe.reporting.measurements import measurements
 from pdpipe.reporting.page import page
@@ -66,7 +67,14 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     markdown = tables.report_markdown(m, found.sentence, machines_sentence(results))
     write_text(reports_dir / "table.md", markdown + studies_markdown(sections))
     html = page(
-        results, m, found, curves=svg, by_steps=by_steps, by_class=by_class, sections=sections
+        results,
+        m,
+        found,
+        curves=svg,
+        explorer=explorer(m, sheets, found),
+        by_steps=by_steps,
+        by_class=by_class,
+        sections=sections,
     )
     write_text(reports_dir / "index.html", html)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ import pandas as pd
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.headline import NEAR, match
-from pdpipe.reporting.intervals import with_margin
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.metrics import FID, METRICS, Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,27 +39,13 @@ class Table:
         return [self.columns[0], *named]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MetricMatrix:
-    """A metric that is shown over N × w."""
-
-    metric: str
-    column: str
-    text: Callable[[Any], str]
-
-
-FID = MetricMatrix(metric="FID", column="fid", text=formats.figure)
-INCEPTION_SCORE = MetricMatrix(metric="IS", column="is", text=formats.figure)
-ACCURACY = MetricMatrix(metric="label accuracy", column="accuracy", text=formats.percent)
-
-
 def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     """The students at w, most steps first, each beside the teacher twice.
 
     Columns with the suffix `_teacher` are the teacher's at the same step count, `_equal_nfe` those
     at the same number of network evaluations; both are missing where there is no such cell.
     """
-    columns = ["steps", "nfe", "fid", "fid_se", "is", "is_se", "paired_mse", "seconds_per_image"]
+    columns = ["steps", "nfe", *(column for metric in METRICS for column in metric.columns)]
     teacher = m.select("teacher", w=w)[columns]
     same_steps = teacher.add_suffix("_teacher")
     equal_nfe = teacher.add_suffix("_equal_nfe")
@@ -70,11 +56,16 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     )
 
 
-def floor_note(m: Measurements, metric: MetricMatrix = FID) -> str:
-    """What real held-out images reach: the words that stand beside every table of `metric`."""
+def floor_note(m: Measurements, metric: Metric = FID) -> str:
+    """What real held-out images reach: the words that stand beside every table of `metric`.
+
+    Empty for a metric that real images do not have.
+    """
     heldout = m.heldout
-    name, value = m.named(metric.metric, heldout), metric.text(heldout[metric.column])
-    if metric.column == "fid":
+    if not metric.named or pd.isna(heldout[metric.column]):
+        return ""
+    name, value = m.named(metric.name, heldout), metric.text(heldout[metric.column])
+    if metric is FID:
         return (
             f"Floor: {name} {value}, held-out real images against the {int(heldout['num_real'])} "
             "training images."
@@ -107,65 +98,55 @@ def near_table(m: Measurements) -> Table:
     )
 
 
-def steps_table(m: Measurements, w: float) -> Table:
-    """FID, IS, paired error and time against steps at one w, student beside teacher."""
-    full = m.full(w)
-    rows = [_steps_row(row) for _, row in by_steps(m, w).iterrows()]
-    spent = formats.evaluations(m.full_steps, int(full["nfe"]))
-    reference = [
-        f"teacher, {spent}",
-        *([formats.DASH, with_margin(full["fid"], full["fid_se"])]),
-        *(3 * [formats.DASH]),
-        *([formats.DASH, with_margin(full["is"], full["is_se"])]),
-        *([formats.DASH, formats.small(full["paired_mse"])]),
-        *([formats.DASH, formats.milliseconds(full["seconds_per_image"])]),
+def steps_table(m: Measurements, w: float, metrics: Sequence[Metric] = METRICS) -> Table:
+    """Those of `metrics` that are shown against steps, at one w, student beside teacher."""
+    shown = [metric for metric in metrics if metric.against_steps and metric.measured(m)]
+    rows = [
+        [str(int(row["steps"])), *(cell for metric in shown for cell in _compared(metric, row))]
+        for _, row in by_steps(m, w).iterrows()
     ]
+    full = m.full(w)
+    reference = [f"teacher, {formats.evaluations(m.full_steps, int(full['nfe']))}"]
+    for metric in shown:
+        reference += [formats.DASH, metric.shown(full)] + 3 * [formats.DASH] * metric.equal_nfe
+    headings = {metric: _compared_headings(metric) for metric in shown}
     return Table(
         title=formats.weight(w),
-        groups=((m.named("FID"), 5), (m.named("IS"), 2), ("paired error", 2), ("ms/image", 2)),
-        columns=[
-            "steps",
-            *("student", "teacher, same steps", "teacher, equal NFE"),
-            *("ratio, same steps", "ratio, equal NFE"),
-            *(3 * ["student", "teacher, same steps"]),
-        ],
+        groups=tuple((metric.heading(m), len(names)) for metric, names in headings.items()),
+        columns=["steps", *(name for names in headings.values() for name in names)],
         rows=[*rows, reference],
-        note=floor_note(m) + " " + floor_note(m, INCEPTION_SCORE),
+        note=" ".join(filter(None, (floor_note(m, metric) for metric in shown))),
         references=1,
     )
 
 
-def _steps_row(row: pd.Series[Any]) -> list[str]:
-    return [
-        str(int(row["steps"])),
-        with_margin(row["fid"], row["fid_se"]),
-        with_margin(row["fid_teacher"], row["fid_se_teacher"]),
-        with_margin(row["fid_equal_nfe"], row["fid_se_equal_nfe"]),
-        formats.figure(row["fid"] / row["fid_teacher"]),
-        formats.figure(row["fid"] / row["fid_equal_nfe"]),
-        with_margin(row["is"], row["is_se"]),
-        with_margin(row["is_teacher"], row["is_se_teacher"]),
-        formats.small(row["paired_mse"]),
-        formats.small(row["paired_mse_teacher"]),
-        formats.milliseconds(row["seconds_per_image"]),
-        formats.milliseconds(row["seconds_per_image_teacher"]),
-    ]
+def _compared_headings(metric: Metric) -> list[str]:
+    equal_nfe = ["teacher, equal NFE", "ratio, same steps", "ratio, equal NFE"]
+    return ["student", "teacher, same steps", *(equal_nfe if metric.equal_nfe else [])]
 
 
-def matrix(m: Measurements, kind: str, metric: MetricMatrix) -> Table:
+def _compared(metric: Metric, row: pd.Series[Any]) -> list[str]:
+    """A row of `by_steps` under `_compared_headings`."""
+    cells = [metric.shown(row), metric.shown(row, "_teacher")]
+    if metric.equal_nfe:
+        value = row[metric.column]
+        cells.append(metric.shown(row, "_equal_nfe"))
+        cells.append(formats.figure(value / row[f"{metric.column}_teacher"]))
+        cells.append(formats.figure(value / row[f"{metric.column}_equal_nfe"]))
+    return cells
+
+
+def matrix(m: Measurements, kind: str, metric: Metric) -> Table:
     """One metric of the students, or of the teacher, over N × w."""
-    cells = m.select(kind).pivot(index="steps", columns="w", values=metric.column)
-    rows = [
-        [str(steps), *(metric.text(cells.loc[steps, w]) for w in m.guidance)]
-        for steps in sorted(cells.index, reverse=True)
-    ]
+    counts = sorted(set(m.select(kind)["steps"].tolist()), reverse=True)
+    rows = [[str(n), *(metric.shown(m.cell(kind, n, w)) for w in m.guidance)] for n in counts]
     references = []
     if kind == "student":
-        full = [metric.text(m.full(w)[metric.column]) for w in m.guidance]
+        full = [metric.shown(m.full(w)) for w in m.guidance]
         references = [[f"teacher, {m.full_steps}", *full]]
     who = "Students" if kind == "student" else m.teacher_by.replace("t", "T", 1)
     return Table(
-        title=f"{who}: {m.named(metric.metric)}",
+        title=f"{who}: {metric.heading(m)}",
         columns=["steps", *map(formats.weight, m.guidance)],
         rows=[*rows, *references],
         note=floor_note(m, metric),
@@ -174,12 +155,10 @@ def matrix(m: Measurements, kind: str, metric: MetricMatrix) -> Table:
 
 
 def matrices(m: Measurements) -> list[Table]:
-    """FID, IS and label accuracy over N × w, of the students and of the teacher."""
-    metrics = [FID, INCEPTION_SCORE]
-    if m.select("teacher")["accuracy"].notna().any():
-        metrics.append(ACCURACY)
+    """The metrics over N × w, of the students and of the teacher."""
     kinds = [kind for kind in ("student", "teacher") if not m.select(kind).empty]
-    return [matrix(m, kind, metric) for metric in metrics for kind in kinds]
+    shown = [metric for metric in METRICS if metric.over_w and metric.measured(m)]
+    return [matrix(m, kind, metric) for metric in shown for kind in kinds]
 
 
 def memorization_table(m: Measurements) -> Table:
