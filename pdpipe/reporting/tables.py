@@ -1,8 +1,7 @@
-"""The report's tables: selections of the measurements as text, and their Markdown."""
+"""The report's tables: selections of the measurements as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,42 +97,65 @@ def near_table(m: Measurements) -> Table:
     )
 
 
-def steps_table(m: Measurements, w: float, metrics: Sequence[Metric] = METRICS) -> Table:
-    """Those of `metrics` that are shown against steps, at one w, student beside teacher."""
-    shown = [metric for metric in metrics if metric.against_steps and metric.measured(m)]
-    rows = [
-        [str(int(row["steps"])), *(cell for metric in shown for cell in _compared(metric, row))]
-        for _, row in by_steps(m, w).iterrows()
+def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
+    """The metrics that are shown against steps, at one w, student beside teacher.
+
+    Args:
+        m: the measurements.
+        w: the guidance weight.
+        paper: leave out what depends on the machine, and the ratios.
+    """
+    shown = [
+        _Compared(metric, ratios=metric.equal_nfe and not paper)
+        for metric in METRICS
+        if metric.against_steps and metric.measured(m) and (metric.in_paper or not paper)
     ]
     full = m.full(w)
-    reference = [f"teacher, {formats.evaluations(m.full_steps, int(full['nfe']))}"]
-    for metric in shown:
-        reference += [formats.DASH, metric.shown(full)] + 3 * [formats.DASH] * metric.equal_nfe
-    headings = {metric: _compared_headings(metric) for metric in shown}
+    rows = [
+        [str(int(row["steps"])), *(cell for group in shown for cell in group.cells(row))]
+        for _, row in by_steps(m, w).iterrows()
+    ]
+    reference = [
+        f"teacher, {formats.evaluations(m.full_steps, int(full['nfe']))}",
+        *(cell for group in shown for cell in group.reference(full)),
+    ]
     return Table(
         title=formats.weight(w),
-        groups=tuple((metric.heading(m), len(names)) for metric, names in headings.items()),
-        columns=["steps", *(name for names in headings.values() for name in names)],
+        groups=tuple((group.metric.heading(m), len(group.headings)) for group in shown),
+        columns=["steps", *(heading for group in shown for heading in group.headings)],
         rows=[*rows, reference],
-        note=" ".join(filter(None, (floor_note(m, metric) for metric in shown))),
+        note=" ".join(filter(None, (floor_note(m, group.metric) for group in shown))),
         references=1,
     )
 
 
-def _compared_headings(metric: Metric) -> list[str]:
-    equal_nfe = ["teacher, equal NFE", "ratio, same steps", "ratio, equal NFE"]
-    return ["student", "teacher, same steps", *(equal_nfe if metric.equal_nfe else [])]
+@dataclass(frozen=True)
+class _Compared:
+    """A metric's columns in the table against steps."""
 
+    metric: Metric
+    ratios: bool
 
-def _compared(metric: Metric, row: pd.Series[Any]) -> list[str]:
-    """A row of `by_steps` under `_compared_headings`."""
-    cells = [metric.shown(row), metric.shown(row, "_teacher")]
-    if metric.equal_nfe:
-        value = row[metric.column]
-        cells.append(metric.shown(row, "_equal_nfe"))
-        cells.append(formats.figure(value / row[f"{metric.column}_teacher"]))
-        cells.append(formats.figure(value / row[f"{metric.column}_equal_nfe"]))
-    return cells
+    @property
+    def headings(self) -> list[str]:
+        names = ["student", "teacher, same steps"]
+        names += ["teacher, equal NFE"] * self.metric.equal_nfe
+        return names + ["ratio, same steps", "ratio, equal NFE"] * self.ratios
+
+    def cells(self, row: pd.Series[Any]) -> list[str]:
+        """Of a row of `by_steps`."""
+        found = [self.metric.shown(row), self.metric.shown(row, "_teacher")]
+        if self.metric.equal_nfe:
+            found.append(self.metric.shown(row, "_equal_nfe"))
+        if self.ratios:
+            others = (row[f"{self.metric.column}_{kind}"] for kind in ("teacher", "equal_nfe"))
+            found += [formats.figure(row[self.metric.column] / other) for other in others]
+        return found
+
+    def reference(self, full: pd.Series[Any]) -> list[str]:
+        """Of the teacher at its full count, which has no student and stands for itself."""
+        others = [formats.DASH] * (len(self.headings) - 2)
+        return [formats.DASH, self.metric.shown(full), *others]
 
 
 def matrix(m: Measurements, kind: str, metric: Metric) -> Table:
@@ -186,37 +208,6 @@ def memorization_table(m: Measurements) -> Table:
 
 def _nearest(row: pd.Series[Any]) -> str:
     return f"{formats.figure(row['nearest_median'])} · {formats.percent(row['nearest_close'])}"
-
-
-def to_markdown(table: Table, level: int = 2) -> str:
-    """The table in Markdown, under a heading of the given level."""
-    lines = [f"{'#' * level} {table.title}", ""]
-    lines.append("| " + " | ".join(name or " " for name in table.headings) + " |")
-    lines.append("|" + " --- |" + " ---: |" * (len(table.columns) - 1))
-    lines += ["| " + " | ".join(row) + " |" for row in table.rows]
-    return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
-
-
-def report_markdown(m: Measurements, sentence: str, machines: str) -> str:
-    """reports/table.md: the finding, then FID against steps for each w, then the matrices.
-
-    Args:
-        m: the measurements.
-        sentence: the finding.
-        machines: where the times per image were taken, a sentence.
-    """
-    near = [to_markdown(near_table(m))] if m.student_steps else []
-    return "\n".join(
-        [
-            "# Quality against sampling steps\n",
-            f"**{sentence}.**\n",
-            f"{machines}\n",
-            *near,
-            *(to_markdown(steps_table(m, w)) for w in m.guidance),
-            *(to_markdown(table) for table in matrices(m)),
-            to_markdown(memorization_table(m)),
-        ]
-    )
 
 
 def fid_by_steps(m: Measurements) -> pd.DataFrame:
