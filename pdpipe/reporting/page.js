@@ -107,8 +107,13 @@ function startExplorer(root) {
     slider.setAttribute("aria-valuetext", text);
   }
 
+  /* Which of a panel's step counts is shown; the teacher at its full count has but one. */
+  function count(panel, choice) {
+    return Math.min(choice.steps, panel.sprites.length - 1);
+  }
+
   async function showPanel(panel, choice) {
-    const n = Math.min(choice.steps, panel.sprites.length - 1); /* one stays at its full count */
+    const n = count(panel, choice);
     const canvas = root.querySelector(`canvas[data-panel="${panel.name}"]`);
     const which = choice.picked === null ? "all classes" : `class ${data.classes[choice.picked]}`;
     for (const title of root.querySelectorAll(`[data-title="${panel.name}"]`)) {
@@ -122,13 +127,24 @@ function startExplorer(root) {
     if (choice === latest) draw(canvas, image, data, choice.w, choice.picked);
   }
 
+  /* The first two figures of student and teacher, for a reader who hears the page. */
+  function say(choice) {
+    const said = data.panels.slice(0, 2).map((panel) => {
+      const n = count(panel, choice);
+      const [first, second] = panel.figures[n][choice.w];
+      return `${panel.titles[n]}: ${data.figures[0]} ${first}, ${data.figures[1]} ${second}`;
+    });
+    root.querySelector("[role=status]").textContent = `${said.join("; ")}.`;
+  }
+
   let latest = null;
   function show() {
     const picked = picker && picker.value !== "all" ? Number(picker.value) : null;
     latest = { steps: Number(steps.value), w: Number(w.value), picked };
     label(steps, data.steps[latest.steps]);
     label(w, data.w[latest.w]);
-    return Promise.all(data.panels.map((panel) => showPanel(panel, latest)));
+    say(latest);
+    for (const panel of data.panels) showPanel(panel, latest);
   }
 
   for (const input of [steps, w]) input.addEventListener("input", show);

@@ -139,6 +139,7 @@ def explorer_data(shown: Explorer) -> dict[str, Any]:
         "columns": shown.columns,
         "height": shown.height,
         "width": shown.width,
+        "figures": shown.figures,
         "panels": [
             {
                 "name": panel.name,
