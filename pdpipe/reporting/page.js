@@ -103,7 +103,7 @@ function startExplorer(root) {
   }
 
   function label(slider, text) {
-    document.querySelector(`output[for="${slider.id}"]`).textContent = text;
+    document.getElementById(`${slider.id}-value`).textContent = text;
     slider.setAttribute("aria-valuetext", text);
   }
 
