@@ -99,7 +99,7 @@ def scale(side: int) -> int:
 
 
 def png(image: Images) -> bytes:
-    """An RGBA image as a PNG file."""
+    """An image, grey, RGB or RGBA, as a PNG file."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

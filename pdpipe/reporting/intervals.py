@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -32,11 +33,17 @@ def apart(a: Any, b: Any) -> bool:
     return bool(abs(a["fid"] - b["fid"]) > both)
 
 
-def with_margin(value: Any, se: Any) -> str:
-    """A figure with its interval, as `1.39 ± 0.08`; alone where there is no standard error."""
+def with_margin(value: Any, se: Any, text: Callable[[Any], str] = formats.figure) -> str:
+    """A figure with its interval, as `1.39 ± 0.08`; alone where there is no standard error.
+
+    Args:
+        value: the figure.
+        se: its standard error.
+        text: how it is written; the interval gets as many decimals.
+    """
     half = margin(se)
-    shown = formats.figure(value)
-    decimals = len(shown.partition(".")[2])  # as many as the figure is shown with
+    shown = text(value)
+    decimals = len(shown.partition(".")[2])
     if math.isnan(half):
         return shown
     rounded = f"{half:.{decimals}f}"

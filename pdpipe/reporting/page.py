@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pdpipe.reporting import figures, formats, provenance, tables
+from pdpipe.reporting.explorer import Explorer
 from pdpipe.reporting.grids import Grid, png
 from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
@@ -18,6 +21,7 @@ from pdpipe.reporting.results import Results
 from pdpipe.reporting.sheets import Images
 from pdpipe.reporting.studies import Section
 
+FOLDER = Path(__file__).parent
 TEMPLATE = "page.html.jinja"
 SVG_SCALE = 1.5  # CSS pixels a point at most: text of 10 points is then 15 pixels high
 
@@ -55,6 +59,7 @@ def page(
     headline: Headline,
     *,
     curves: dict[str, bytes],
+    explorer: Explorer | None,
     by_steps: Grid,
     by_class: Grid,
     sections: list[Section],
@@ -66,20 +71,27 @@ def page(
         m: the measurements behind every table.
         headline: its sentence is the page's title.
         curves: the SVG of `fid_by_steps`, `fid_is`, each picture of the method and each study.
+        explorer: what its sliders choose from; None leaves it out.
         by_steps: the sample grid over steps and w.
         by_class: the sample grid over steps and classes.
         sections: of the studies that were run; their figures are in `curves` as `study_<name>`.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["data_uri"] = data_uri
+    environment.filters |= {
+        "data_uri": data_uri,
+        "csp_hash": csp_hash,
+        "explorer_data": explorer_data,
+    }
     return environment.get_template(TEMPLATE).render(
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         headline=headline,
         fid=m.named("FID"),
         students=m.student_steps,
@@ -91,6 +103,7 @@ def page(
         fid_is=_tradeoff_picture(m, curves["fid_is"]),
         method=[_method_picture(name, curves[name]) for name in _METHOD_CAPTIONS],
         studies=[(s, _study_picture(s, curves)) for s in sections],
+        explorer=explorer,
         by_steps=by_steps,
         by_class=by_class,
         costs=[
@@ -108,8 +121,35 @@ def page(
 
 
 def data_uri(image: Images) -> str:
-    """An RGBA image as a PNG inside an address."""
+    """An image as a PNG inside an address."""
     return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+
+
+def csp_hash(script: str) -> str:
+    """What a content security policy calls a script by, so that the page runs no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def explorer_data(shown: Explorer) -> dict[str, Any]:
+    """What the page's script reads of the explorer."""
+    return {
+        "steps": [formats.steps(n) for n in shown.steps],
+        "w": [formats.weight(w) for w in shown.w],
+        "classes": shown.classes,
+        "columns": shown.columns,
+        "height": shown.height,
+        "width": shown.width,
+        "figures": shown.figures,
+        "panels": [
+            {
+                "name": panel.name,
+                "sprites": [data_uri(sprite) for sprite in panel.sprites],
+                "titles": panel.titles,
+                "figures": panel.figures,
+            }
+            for panel in shown.panels
+        ],
+    }
 
 
 def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:

@@ -48,6 +48,22 @@ def protocol_table(results: Results, m: Measurements) -> Table:
     return Table(title="Protocol", columns=["", "value"], rows=rows)
 
 
+def protocol_sentence(results: Results) -> str:
+    """What a figure depends on beside the model, for a caption; nothing of the machine."""
+    protocol = results.teacher.protocol
+    extractor = protocol.extractor
+    samplers = dict.fromkeys(formats.sampler(one.protocol.sampler) for one in results.models)
+    weights = dict.fromkeys(one.model.weights for one in results.models)
+    clipped = "predictions of x clipped to [-1, 1]" if protocol.clip else "no clipping"
+    return (
+        f"Features of {extractor.name} (sha256 {extractor.sha256[:12]}); "
+        f"{formats.count(protocol.num_fake)} generated images a cell ({protocol.balance}; "
+        f"{protocol.quantization}) against {formats.count(protocol.num_real)} real images of the "
+        f"split {protocol.real_split}; {', '.join(samplers)}, {clipped}, {', '.join(weights)} "
+        f"weights, seed {protocol.seed}. ± is the 95 % interval ({protocol.standard_errors})."
+    )
+
+
 def models_table(results: Results) -> Table:
     """The models that were measured, by their files' digests."""
     rows = [

@@ -10,10 +10,13 @@ from pdpipe.diffusion import build_schedule
 from pdpipe.files import replacing, write_json, write_text
 from pdpipe.params import Params
 from pdpipe.reporting import figures, grids, method, tables
+from pdpipe.reporting.explorer import explorer
 from pdpipe.reporting.headline import Headline, headline, metrics_summary
+from pdpipe.reporting.latex import paper_latex
+from pdpipe.reporting.markdown import report_markdown
 from pdpipe.reporting.measurements import measurements
 from pdpipe.reporting.page import page
-from pdpipe.reporting.provenance import machines_sentence
+from pdpipe.reporting.provenance import machines_sentence, protocol_sentence
 from pdpipe.reporting.results import read_results
 from pdpipe.reporting.sheets import read_sheets
 from pdpipe.reporting.studies import read_sections, studies_markdown
@@ -23,8 +26,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     """The headline of the report that it writes to `reports_dir`.
 
     The same results give the same bytes. Files: table.csv (every measurement), table.md,
-    metrics.json and fid_by_steps.csv (for DVC), the figures fid_by_steps, fid_is, those of the
-    method, samples_by_steps and samples_by_class as SVG and PNG, and index.html.
+    table.tex, metrics.json and fid_by_steps.csv (for DVC), the figures fid_by_steps, fid_is, those
+    of the method, samples_by_steps and samples_by_class as SVG and PNG, and index.html.
 
     Args:
         params: its ladder and evaluation section say which results belong to the report; its
@@ -63,10 +66,19 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         svg = {name: _write_figure(figure, reports_dir / name) for name, figure in curves.items()}
         for name, grid in {"samples_by_steps": by_steps, "samples_by_class": by_class}.items():
             _write_figure(figures.grid_figure(grid), reports_dir / name, dpi=figures.GRID_DPI)
-    markdown = tables.report_markdown(m, found.sentence, machines_sentence(results))
+    markdown = report_markdown(m, found.sentence, machines_sentence(results))
     write_text(reports_dir / "table.md", markdown + studies_markdown(sections))
+    latex = paper_latex(m, protocol_sentence(results))
+    write_text(reports_dir / "table.tex", latex)
     html = page(
-        results, m, found, curves=svg, by_steps=by_steps, by_class=by_class, sections=sections
+        results,
+        m,
+        found,
+        curves=svg,
+        explorer=explorer(m, sheets, found),
+        by_steps=by_steps,
+        by_class=by_class,
+        sections=sections,
     )
     write_text(reports_dir / "index.html", html)
     return found

@@ -1,8 +1,7 @@
-"""The report's tables: selections of the measurements as text, and their Markdown."""
+"""The report's tables: selections of the measurements as text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +9,8 @@ import pandas as pd
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.headline import NEAR, match
-from pdpipe.reporting.intervals import with_margin
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.metrics import FID, METRICS, Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,27 +38,13 @@ class Table:
         return [self.columns[0], *named]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MetricMatrix:
-    """A metric that is shown over N × w."""
-
-    metric: str
-    column: str
-    text: Callable[[Any], str]
-
-
-FID = MetricMatrix(metric="FID", column="fid", text=formats.figure)
-INCEPTION_SCORE = MetricMatrix(metric="IS", column="is", text=formats.figure)
-ACCURACY = MetricMatrix(metric="label accuracy", column="accuracy", text=formats.percent)
-
-
 def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     """The students at w, most steps first, each beside the teacher twice.
 
     Columns with the suffix `_teacher` are the teacher's at the same step count, `_equal_nfe` those
     at the same number of network evaluations; both are missing where there is no such cell.
     """
-    columns = ["steps", "nfe", "fid", "fid_se", "is", "is_se", "paired_mse", "seconds_per_image"]
+    columns = ["steps", "nfe", *(column for metric in METRICS for column in metric.columns)]
     teacher = m.select("teacher", w=w)[columns]
     same_steps = teacher.add_suffix("_teacher")
     equal_nfe = teacher.add_suffix("_equal_nfe")
@@ -70,11 +55,16 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     )
 
 
-def floor_note(m: Measurements, metric: MetricMatrix = FID) -> str:
-    """What real held-out images reach: the words that stand beside every table of `metric`."""
+def floor_note(m: Measurements, metric: Metric = FID) -> str:
+    """What real held-out images reach: the words that stand beside every table of `metric`.
+
+    Empty for a metric that real images do not have.
+    """
     heldout = m.heldout
-    name, value = m.named(metric.metric, heldout), metric.text(heldout[metric.column])
-    if metric.column == "fid":
+    if not metric.named or pd.isna(heldout[metric.column]):
+        return ""
+    name, value = m.named(metric.name, heldout), metric.text(heldout[metric.column])
+    if metric is FID:
         return (
             f"Floor: {name} {value}, held-out real images against the {int(heldout['num_real'])} "
             "training images."
@@ -107,65 +97,78 @@ def near_table(m: Measurements) -> Table:
     )
 
 
-def steps_table(m: Measurements, w: float) -> Table:
-    """FID, IS, paired error and time against steps at one w, student beside teacher."""
+def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
+    """The metrics that are shown against steps, at one w, student beside teacher.
+
+    Args:
+        m: the measurements.
+        w: the guidance weight.
+        paper: leave out what depends on the machine, and the ratios.
+    """
+    shown = [
+        _Compared(metric, ratios=metric.equal_nfe and not paper)
+        for metric in METRICS
+        if metric.against_steps and metric.measured(m) and (metric.in_paper or not paper)
+    ]
     full = m.full(w)
-    rows = [_steps_row(row) for _, row in by_steps(m, w).iterrows()]
-    spent = formats.evaluations(m.full_steps, int(full["nfe"]))
+    rows = [
+        [str(int(row["steps"])), *(cell for group in shown for cell in group.cells(row))]
+        for _, row in by_steps(m, w).iterrows()
+    ]
     reference = [
-        f"teacher, {spent}",
-        *([formats.DASH, with_margin(full["fid"], full["fid_se"])]),
-        *(3 * [formats.DASH]),
-        *([formats.DASH, with_margin(full["is"], full["is_se"])]),
-        *([formats.DASH, formats.small(full["paired_mse"])]),
-        *([formats.DASH, formats.milliseconds(full["seconds_per_image"])]),
+        f"teacher, {formats.evaluations(m.full_steps, int(full['nfe']))}",
+        *(cell for group in shown for cell in group.reference(full)),
     ]
     return Table(
         title=formats.weight(w),
-        groups=((m.named("FID"), 5), (m.named("IS"), 2), ("paired error", 2), ("ms/image", 2)),
-        columns=[
-            "steps",
-            *("student", "teacher, same steps", "teacher, equal NFE"),
-            *("ratio, same steps", "ratio, equal NFE"),
-            *(3 * ["student", "teacher, same steps"]),
-        ],
+        groups=tuple((group.metric.heading(m), len(group.headings)) for group in shown),
+        columns=["steps", *(heading for group in shown for heading in group.headings)],
         rows=[*rows, reference],
-        note=floor_note(m) + " " + floor_note(m, INCEPTION_SCORE),
+        note=" ".join(filter(None, (floor_note(m, group.metric) for group in shown))),
         references=1,
     )
 
 
-def _steps_row(row: pd.Series[Any]) -> list[str]:
-    return [
-        str(int(row["steps"])),
-        with_margin(row["fid"], row["fid_se"]),
-        with_margin(row["fid_teacher"], row["fid_se_teacher"]),
-        with_margin(row["fid_equal_nfe"], row["fid_se_equal_nfe"]),
-        formats.figure(row["fid"] / row["fid_teacher"]),
-        formats.figure(row["fid"] / row["fid_equal_nfe"]),
-        with_margin(row["is"], row["is_se"]),
-        with_margin(row["is_teacher"], row["is_se_teacher"]),
-        formats.small(row["paired_mse"]),
-        formats.small(row["paired_mse_teacher"]),
-        formats.milliseconds(row["seconds_per_image"]),
-        formats.milliseconds(row["seconds_per_image_teacher"]),
-    ]
+@dataclass(frozen=True)
+class _Compared:
+    """A metric's columns in the table against steps."""
+
+    metric: Metric
+    ratios: bool
+
+    @property
+    def headings(self) -> list[str]:
+        names = ["student", "teacher, same steps"]
+        names += ["teacher, equal NFE"] * self.metric.equal_nfe
+        return names + ["ratio, same steps", "ratio, equal NFE"] * self.ratios
+
+    def cells(self, row: pd.Series[Any]) -> list[str]:
+        """Of a row of `by_steps`."""
+        found = [self.metric.shown(row), self.metric.shown(row, "_teacher")]
+        if self.metric.equal_nfe:
+            found.append(self.metric.shown(row, "_equal_nfe"))
+        if self.ratios:
+            others = (row[f"{self.metric.column}_{kind}"] for kind in ("teacher", "equal_nfe"))
+            found += [formats.figure(row[self.metric.column] / other) for other in others]
+        return found
+
+    def reference(self, full: pd.Series[Any]) -> list[str]:
+        """Of the teacher at its full count, which has no student and stands for itself."""
+        others = [formats.DASH] * (len(self.headings) - 2)
+        return [formats.DASH, self.metric.shown(full), *others]
 
 
-def matrix(m: Measurements, kind: str, metric: MetricMatrix) -> Table:
+def matrix(m: Measurements, kind: str, metric: Metric) -> Table:
     """One metric of the students, or of the teacher, over N × w."""
-    cells = m.select(kind).pivot(index="steps", columns="w", values=metric.column)
-    rows = [
-        [str(steps), *(metric.text(cells.loc[steps, w]) for w in m.guidance)]
-        for steps in sorted(cells.index, reverse=True)
-    ]
+    counts = sorted(set(m.select(kind)["steps"].tolist()), reverse=True)
+    rows = [[str(n), *(metric.shown(m.cell(kind, n, w)) for w in m.guidance)] for n in counts]
     references = []
     if kind == "student":
-        full = [metric.text(m.full(w)[metric.column]) for w in m.guidance]
+        full = [metric.shown(m.full(w)) for w in m.guidance]
         references = [[f"teacher, {m.full_steps}", *full]]
     who = "Students" if kind == "student" else m.teacher_by.replace("t", "T", 1)
     return Table(
-        title=f"{who}: {m.named(metric.metric)}",
+        title=f"{who}: {metric.heading(m)}",
         columns=["steps", *map(formats.weight, m.guidance)],
         rows=[*rows, *references],
         note=floor_note(m, metric),
@@ -174,12 +177,10 @@ def matrix(m: Measurements, kind: str, metric: MetricMatrix) -> Table:
 
 
 def matrices(m: Measurements) -> list[Table]:
-    """FID, IS and label accuracy over N × w, of the students and of the teacher."""
-    metrics = [FID, INCEPTION_SCORE]
-    if m.select("teacher")["accuracy"].notna().any():
-        metrics.append(ACCURACY)
+    """The metrics over N × w, of the students and of the teacher."""
     kinds = [kind for kind in ("student", "teacher") if not m.select(kind).empty]
-    return [matrix(m, kind, metric) for metric in metrics for kind in kinds]
+    shown = [metric for metric in METRICS if metric.over_w and metric.measured(m)]
+    return [matrix(m, kind, metric) for metric in shown for kind in kinds]
 
 
 def memorization_table(m: Measurements) -> Table:
@@ -207,37 +208,6 @@ def memorization_table(m: Measurements) -> Table:
 
 def _nearest(row: pd.Series[Any]) -> str:
     return f"{formats.figure(row['nearest_median'])} · {formats.percent(row['nearest_close'])}"
-
-
-def to_markdown(table: Table, level: int = 2) -> str:
-    """The table in Markdown, under a heading of the given level."""
-    lines = [f"{'#' * level} {table.title}", ""]
-    lines.append("| " + " | ".join(name or " " for name in table.headings) + " |")
-    lines.append("|" + " --- |" + " ---: |" * (len(table.columns) - 1))
-    lines += ["| " + " | ".join(row) + " |" for row in table.rows]
-    return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
-
-
-def report_markdown(m: Measurements, sentence: str, machines: str) -> str:
-    """reports/table.md: the finding, then FID against steps for each w, then the matrices.
-
-    Args:
-        m: the measurements.
-        sentence: the finding.
-        machines: where the times per image were taken, a sentence.
-    """
-    near = [to_markdown(near_table(m))] if m.student_steps else []
-    return "\n".join(
-        [
-            "# Quality against sampling steps\n",
-            f"**{sentence}.**\n",
-            f"{machines}\n",
-            *near,
-            *(to_markdown(steps_table(m, w)) for w in m.guidance),
-            *(to_markdown(table) for table in matrices(m)),
-            to_markdown(memorization_table(m)),
-        ]
-    )
 
 
 def fid_by_steps(m: Measurements) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """The page: complete in itself, readable without seeing, and nothing slips through unescaped."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -59,13 +61,23 @@ def test_nothing_is_asked_of_a_network(html, page):
     for _, attributes in page.elements:
         for name in REQUESTING & attributes.keys():
             assert re.match(r"#|data:", attributes[name] or "")
-    assert not page.all("script")
     assert not page.all("iframe")
+    assert not any("src" in attributes for attributes in page.all("script"))
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
     assert "@import" not in style
     for address in re.findall(r"url\(([^)]*)\)", html):
         assert address.startswith("#")
-    assert "//" not in re.sub(r"data:[^\"]*", "", html)
+    assert "//" not in re.sub(r"data:[^\"]*|sha256-[^']*", "", html)
+
+
+def test_no_script_runs_but_the_pages_own(html):
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data:"
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'"
 
 
 def test_it_is_well_formed_with_unique_ids_and_links_that_lead_somewhere(page):

@@ -13,10 +13,10 @@ import pandas as pd
 from pdpipe.errors import EvaluationError
 from pdpipe.files import digest_file, write_json, write_text
 from pdpipe.reporting import formats
+from pdpipe.reporting.markdown import to_markdown
 from pdpipe.reporting.measurements import COLUMNS, Measurements, model_rows
 from pdpipe.reporting.studies import baselines
 from pdpipe.reporting.studies.section import Section, out_of_date
-from pdpipe.reporting.tables import to_markdown
 
 if TYPE_CHECKING:
     from pdpipe.evaluation.arms import ArmCost, ArmRecord

@@ -1,0 +1,114 @@
+"""The page's explorer: every sample of the sheets, and the figures of each cell beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pdpipe.reporting import formats
+from pdpipe.reporting.headline import Headline, match
+from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.metrics import METRICS
+from pdpipe.reporting.sheets import Images, Sheet, Sheets, spread
+
+# Pixels of all its images before compression, in bytes: a page of more is slow to send and to open.
+MAX_BYTES = 16 * 2**20
+FEWEST_COLUMNS = 4  # samples of a class that are kept; beyond, classes go
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One model at each step count of the explorer.
+
+    `sprites` are (num_w · classes · H, columns · W[, 3]): a row for each w and class, in this
+    order. `titles`, `labels` and `figures` are what stands above and below: [step count], and
+    for figures [step count][w][figure].
+    """
+
+    name: str
+    sprites: list[Images]
+    titles: list[str]
+    figures: list[list[list[str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explorer:
+    """What the page's sliders choose from; `start` is the (step count, w) of the headline."""
+
+    steps: list[int]
+    w: list[float]
+    classes: list[str]
+    columns: int
+    height: int
+    width: int
+    figures: list[str]
+    panels: list[Panel]
+    start: tuple[int, int]
+
+
+def explorer(m: Measurements, sheets: Sheets, headline: Headline) -> Explorer | None:
+    """The students, the teacher at the same step counts, and at its full count; few steps first.
+
+    None where there is no student.
+    """
+    steps = sorted(sheets.students)
+    if not steps:
+        return None
+    classes, columns = fitted(sheets.full, 2 * len(steps) + 1)
+    full = sheets.full_steps
+    found = match(m, headline.w).steps or steps[0]
+    kept = [sheets.classes[k] for k in classes]
+    height, width = sheets.full.images.shape[-2:]
+
+    def panel(name: str, kind: str, called: str, shown: dict[int, Sheet]) -> Panel:
+        return Panel(
+            name=name,
+            sprites=[sprite(sheet.images[:, classes, :columns]) for sheet in shown.values()],
+            titles=[f"{called}, {formats.steps(n)}" for n in shown],
+            figures=[[_figures(m, kind, n, w) for w in sheets.full.w] for n in shown],
+        )
+
+    return Explorer(
+        steps=steps,
+        w=sheets.full.w,
+        classes=kept,
+        columns=columns,
+        height=height,
+        width=width,
+        figures=["NFE", *(metric.heading(m) for metric in METRICS if metric.measured(m))],
+        panels=[
+            panel("student", "student", "Student", {n: sheets.students[n] for n in steps}),
+            panel("teacher", "teacher", "Teacher", {n: sheets.teacher[n] for n in steps}),
+            panel("full", "teacher", "Teacher", {full: sheets.full}),
+        ],
+        start=(steps.index(found), sheets.full.w.index(headline.w)),
+    )
+
+
+def fitted(sheet: Sheet, num_sheets: int) -> tuple[list[int], int]:
+    """(classes, columns) of each sheet to show so that `num_sheets` of them keep to `MAX_BYTES`.
+
+    First the samples of a class become fewer, down to `FEWEST_COLUMNS`, then the classes.
+    """
+    num_w, num_classes, per_class = sheet.images.shape[:3]
+    image = int(np.prod(sheet.images.shape[3:])) * num_w * num_sheets
+    most = max(1, MAX_BYTES // image)
+    columns = min(per_class, max(most // num_classes, FEWEST_COLUMNS), most)
+    shown = min(num_classes, most // columns)
+    return spread(num_classes, shown) if shown > 1 else [0], columns
+
+
+def sprite(images: Images) -> Images:
+    """Images (num_w, classes, columns, C, H, W) as one, (num_w · classes · H, columns · W[, 3])."""
+    num_w, classes, columns, channels, height, width = images.shape
+    laid = images.transpose(0, 1, 4, 2, 5, 3)
+    picture = laid.reshape(num_w * classes * height, columns * width, channels)
+    return picture[..., 0] if channels == 1 else picture
+
+
+def _figures(m: Measurements, kind: str, steps: int, w: float) -> list[str]:
+    row: Any = m.cell(kind, steps, w)
+    shown = [metric.shown(row) for metric in METRICS if metric.measured(m)]
+    return [formats.evaluations(steps, int(row["nfe"])), *shown]

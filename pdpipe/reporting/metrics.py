@@ -1,0 +1,72 @@
+"""The figures that the report shows: one entry for each, from which tables and page follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pdpipe.reporting import formats
+from pdpipe.reporting.intervals import with_margin
+from pdpipe.reporting.measurements import Measurements
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A figure of a cell: its columns among the measurements, how it is written, where it stands.
+
+    `se` is the column of its standard error. One that is `named` is called by its extractor and
+    count. The other flags are the tables that show it: over N × w, against steps at one w (with
+    the teacher at `equal_nfe` too), and the papers', which hold nothing that depends on a machine.
+    """
+
+    name: str
+    column: str
+    text: Callable[[Any], str] = formats.figure
+    se: str | None = None
+    named: bool = True
+    over_w: bool = True
+    against_steps: bool = True
+    equal_nfe: bool = False
+    in_paper: bool = True
+
+    @property
+    def columns(self) -> list[str]:
+        """Its columns among the measurements."""
+        return [self.column] if self.se is None else [self.column, self.se]
+
+    def heading(self, m: Measurements) -> str:
+        """What it is called in this report."""
+        return m.named(self.name) if self.named else self.name
+
+    def shown(self, row: pd.Series[Any], suffix: str = "") -> str:
+        """The figure of a row with its interval; its columns there end in `suffix`."""
+        value = row[self.column + suffix]
+        if self.se is None:
+            return self.text(value)
+        return with_margin(value, row[self.se + suffix], self.text)
+
+    def measured(self, m: Measurements) -> bool:
+        """Whether any generated images have it."""
+        return bool(m.select("teacher")[self.column].notna().any())
+
+
+FID = Metric(name="FID", column="fid", se="fid_se", equal_nfe=True)
+INCEPTION_SCORE = Metric(name="IS", column="is", se="is_se")
+# In the order in which they stand in tables; a further figure is a further entry.
+METRICS = (
+    FID,
+    INCEPTION_SCORE,
+    Metric(name="label accuracy", column="accuracy", text=formats.percent, against_steps=False),
+    Metric(name="paired error", column="paired_mse", text=formats.small, named=False, over_w=False),
+    Metric(
+        name="ms/image",
+        column="seconds_per_image",
+        text=formats.milliseconds,
+        named=False,
+        over_w=False,
+        in_paper=False,
+    ),
+)

@@ -1,0 +1,114 @@
+"""The LaTeX says what the Markdown says, and nothing in it is taken for a command."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from pdpipe.reporting.latex import escape, to_latex
+from pdpipe.reporting.tables import Table
+
+ENGINES = ("pdflatex", "xelatex", "lualatex", "tectonic")
+
+
+@pytest.fixture(scope="module")
+def latex(full_report) -> str:
+    return (full_report / "table.tex").read_text(encoding="utf-8")
+
+
+def floats(text):
+    """Each table by its label: (caption, rows of cells), rules left out."""
+    found = {}
+    for block in re.findall(r"\\begin\{table\}\n(.*?)\\end\{table\}\n", text, re.DOTALL):
+        body = re.search(r"\\begin\{tabular\}\{(lr*)\}\n(.*)\\end\{tabular\}", block, re.DOTALL)
+        lines = [line for line in body[2].splitlines() if line.endswith(r" \\")]
+        rows = [line.removesuffix(r" \\").split(" & ") for line in lines]
+        for row in rows:
+            spans = [int(n) - 1 for cell in row for n in re.findall(r"\\multicolumn\{(\d+)", cell)]
+            assert len(row) + sum(spans) == len(body[1])
+        label, caption = (
+            re.search(rf"^\\{name}\{{(.*)\}}$", block, re.MULTILINE)[1]
+            for name in ("label", "caption")
+        )
+        assert label not in found
+        assert re.findall(r"\\(toprule|bottomrule)", block) == ["toprule", "bottomrule"]
+        found[label] = (caption, rows)
+    return found
+
+
+def test_every_table_has_the_protocol_in_its_caption(latex):
+    captions = [caption for caption, _ in floats(latex).values()]
+    assert len(captions) == 1 + 3 * 2 + 3 + 1  # fewest steps, three metrics, one a w, nearest
+    for caption in captions:
+        for words in (
+            *("Features of digits-cnn (sha256 abababababab)", "1,500 generated images a cell"),
+            *("equal counts per class", "1,527 real images of the split train", "DDIM", "seed 1"),
+            r"$\pm$ is the 95 \% interval (jackknife over 10 groups",
+        ):
+            assert words in caption
+    titles = re.findall(r"(?:FID|IS|accuracy)-\d+\{\[\}digits-cnn\{\]\}", latex)
+    assert len(titles) > 6
+    assert re.findall(r"\bFID(?!-\d+\{\[\}digits-cnn)", latex) == []
+
+
+def test_figures_stand_with_their_intervals(full_chain, latex):
+    _, rows = floats(latex)["tab:students-fid-1500-digits-cnn"]
+    assert rows[0] == ["steps", "$w = 0$", "$w = 0.3$", "$w = 2$"]
+    for row, n in zip(rows[1:], (8, 4, 2, 1), strict=False):
+        assert row[0] == str(n)
+        for w, cell in zip(full_chain.w, row[1:], strict=True):
+            assert cell.startswith(rf"{full_chain.value('fid', 'student', n, w):.2f} $\pm$ 0.0")
+    assert rows[-1][0] == "teacher, 16"
+
+
+def test_what_depends_on_the_machine_is_not_in_a_paper(make_chain, tmp_path, latex):
+    caption, (groups, headings, *_) = floats(latex)["tab:student-and-teacher-at-w-0-3"]
+    assert caption.startswith("Student and teacher at $w = 0.3$.")
+    assert groups[1:] == [
+        r"\multicolumn{3}{c}{FID-1500{[}digits-cnn{]}}",
+        r"\multicolumn{2}{c}{IS-1500{[}digits-cnn{]}}",
+        r"\multicolumn{2}{c}{paired error}",
+    ]
+    assert headings[:4] == [
+        *("steps", "student"),
+        r"\shortstack[r]{teacher,\\same steps}",
+        r"\shortstack[r]{teacher,\\equal NFE}",
+    ]
+    chain = make_chain()
+    texts = []
+    for seconds in (1.0, 2.0):
+        chain.edit(
+            "cost/evaluate-teacher.json",
+            lambda cost, s=seconds: [cell.update(seconds_per_image=s) for cell in cost["cells"]],
+        )
+        chain.report(tmp_path)
+        texts.append([(tmp_path / f"table.{kind}").read_text() for kind in ("tex", "md")])
+    (tex, md), (other_tex, other_md) = texts
+    assert tex == other_tex
+    assert md != other_md
+
+
+NASTY = "50 % of $x_1$ & {a} #2 ~ ^ \\cmd <b> | [z]"
+
+
+def test_escaped():
+    assert escape("a_b & 5 %") == r"a\_b \& 5 \%"
+    assert escape("\\") == r"\textbackslash{}"
+    assert escape("0.38 ± 0.03, 64 × 2, –") == r"0.38 $\pm$ 0.03, 64 $\times$ 2, --"
+    assert escape("w = 0.3, w = 2. At") == "$w = 0.3$, $w = 2$. At"
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ENGINES)), reason="no TeX engine is installed")
+def test_it_compiles(latex, tmp_path):
+    table = Table(title=NASTY, columns=["", NASTY], rows=[[NASTY, "1"], ["[x]", "2"]], note=NASTY)
+    (tmp_path / "table.tex").write_text(latex + to_latex(table, NASTY), encoding="utf-8")
+    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{table}"
+    (tmp_path / "paper.tex").write_text(document + "\\end{document}", encoding="utf-8")
+    engine = next(filter(shutil.which, ENGINES))
+    options = [] if engine == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
+    done = subprocess.run(
+        [engine, *options, "paper.tex"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
