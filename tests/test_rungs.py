@@ -58,9 +58,7 @@ def test_stage_one_is_compared_with_guidance(
     weights |= {k: torch.zeros_like(v) for k, v in weights.items() if k.startswith("embed_w")}
     student.network.load_state_dict(weights)
     models = {"teacher": teacher, "student-8": student}
-    (found,) = measure_rungs(
-        rungs_of(params)[:1], models.__getitem__, heldout_digits, params
-    ).rungs
+    (found,) = measure_rungs(rungs_of(params)[:1], models.__getitem__, heldout_digits, params).rungs
     assert found.loss > 1e-3
     assert found.drifts[0].mse < 1e-9
     assert all(drift.mse > 1e-4 for drift in found.drifts[1:])

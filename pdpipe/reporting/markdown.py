@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pdpipe.evaluation.records import RungsRecord
 from pdpipe.reporting import tables
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.rungs import coupling_table, rungs_table
+from pdpipe.reporting.speedup import savings_table
 from pdpipe.reporting.tables import Table
 
 
@@ -16,23 +19,26 @@ def to_markdown(table: Table, level: int = 2) -> str:
     return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
 
 
-def report_markdown(m: Measurements, sentence: str, machines: str) -> str:
+def report_markdown(m: Measurements, rungs: RungsRecord, sentence: str, machines: str) -> str:
     """reports/table.md: the finding, then FID against steps for each w, then the matrices.
 
     Args:
         m: the measurements.
+        rungs: the distances of the students to their teachers.
         sentence: the finding.
         machines: where the times per image were taken, a sentence.
     """
-    near = [to_markdown(tables.near_table(m))] if m.student_steps else []
+    near = [tables.near_table(m), savings_table(m)] if m.student_steps else []
     return "\n".join(
         [
             "# Quality against sampling steps\n",
             f"**{sentence}.**\n",
             f"{machines}\n",
-            *near,
+            *map(to_markdown, near),
             *(to_markdown(tables.steps_table(m, w)) for w in m.guidance),
             *(to_markdown(table) for table in tables.matrices(m)),
+            to_markdown(rungs_table(rungs)),
+            to_markdown(coupling_table(m)),
             to_markdown(tables.memorization_table(m)),
         ]
     )

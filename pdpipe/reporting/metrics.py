@@ -59,6 +59,9 @@ INCEPTION_SCORE = Metric(name="IS", column="is", se="is_se")
 METRICS = (
     FID,
     INCEPTION_SCORE,
+    Metric(name="KID", column="kid", se="kid_se", text=formats.small, against_steps=False),
+    Metric(name="precision", column="precision", se="precision_se", against_steps=False),
+    Metric(name="recall", column="recall", se="recall_se", against_steps=False),
     Metric(name="label accuracy", column="accuracy", text=formats.percent, against_steps=False),
     Metric(name="paired error", column="paired_mse", text=formats.small, named=False, over_w=False),
     Metric(

@@ -18,7 +18,9 @@ from pdpipe.reporting.grids import Grid, png
 from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.results import Results
+from pdpipe.reporting.rungs import coupling_table, rungs_table
 from pdpipe.reporting.sheets import Images
+from pdpipe.reporting.speedup import savings_table
 from pdpipe.reporting.studies import Section
 
 FOLDER = Path(__file__).parent
@@ -87,6 +89,7 @@ def page(
     environment.filters |= {
         "data_uri": data_uri,
         "csp_hash": csp_hash,
+        "percent": formats.percent,
         "explorer_data": explorer_data,
     }
     return environment.get_template(TEMPLATE).render(
@@ -94,8 +97,8 @@ def page(
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         headline=headline,
         fid=m.named("FID"),
-        students=m.student_steps,
-        near=tables.near_table(m),
+        near=[tables.near_table(m), savings_table(m)] if m.student_steps else [],
+        rungs=[rungs_table(results.rungs), coupling_table(m)],
         steps_tables=[(w == headline.w, tables.steps_table(m, w)) for w in m.guidance],
         matrices=tables.matrices(m),
         nearest=tables.memorization_table(m),
@@ -113,7 +116,6 @@ def page(
         ],
         protocol=[provenance.protocol_table(results, m), provenance.models_table(results)],
         extractor=results.teacher.protocol.extractor,
-        accuracy=formats.percent(results.teacher.protocol.extractor.heldout_accuracy),
         floor=m.named("FID", m.heldout),
         standard_errors=results.teacher.protocol.standard_errors,
         num_heldout=results.floor.protocol.num_heldout,

@@ -20,7 +20,11 @@ def protocol_table(results: Results, m: Measurements) -> Table:
     rows = [
         ["figures are called", f"{m.named('FID')}, {m.named('IS')}: metric-count[extractor]"],
         ["extractor", f"{extractor.name}, {extractor.features} features"],
-        ["extractor's held-out accuracy", formats.percent(extractor.heldout_accuracy)],
+        *(
+            [["extractor's held-out accuracy", formats.percent(extractor.heldout_accuracy)]]
+            if extractor.heldout_accuracy is not None
+            else []
+        ),
         ["extractor's sha256", extractor.sha256],
         ["generated images a cell", f"{formats.count(protocol.num_fake)}, {protocol.balance}"],
         ["real images", f"{formats.count(protocol.num_real)} of the split {protocol.real_split}"],
@@ -33,6 +37,9 @@ def protocol_table(results: Results, m: Measurements) -> Table:
         ["x_hat clipped to [-1, 1]", "yes" if protocol.clip else "no"],
         ["seed", f"{protocol.seed}; sample k starts from the same noise in every cell"],
         ["images", protocol.quantization],
+        ["splits of the inception score", str(protocol.is_splits)],
+        ["networks", f"{protocol.device}, {protocol.precision}"],
+        ["libraries", ", ".join(f"{name} {v}" for name, v in protocol.libraries.items())],
         ["weights", ", ".join(weights)],
         ["guidance", f"{protocol.guidance}; w = 0 is unguided"],
         [

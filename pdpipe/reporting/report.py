@@ -25,9 +25,10 @@ from pdpipe.reporting.studies import read_sections, studies_markdown
 def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: Path) -> Headline:
     """The headline of the report that it writes to `reports_dir`.
 
-    The same results give the same bytes. Files: table.csv (every measurement), table.md,
-    table.tex, metrics.json and fid_by_steps.csv (for DVC), the figures fid_by_steps, fid_is, those
-    of the method, samples_by_steps and samples_by_class as SVG and PNG, and index.html.
+    The same results give the same bytes. Files: table.csv and table.parquet (every measurement),
+    table.md, table.tex, metrics.json and fid_by_steps.csv (for DVC), the figures fid_by_steps,
+    fid_is, those of the method, samples_by_steps and samples_by_class as SVG and PNG, and
+    index.html.
 
     Args:
         params: its ladder and evaluation section say which results belong to the report; its
@@ -47,6 +48,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     by_steps = grids.steps_by_w(sheets)
     by_class = grids.classes_by_steps(sheets, found.w)
     write_text(reports_dir / "table.csv", m.frame.to_csv(index=False, lineterminator="\n"))
+    with replacing(reports_dir / "table.parquet") as temporary:
+        m.frame.to_parquet(temporary, index=False)
     points = tables.fid_by_steps(m)
     write_text(reports_dir / "fid_by_steps.csv", points.to_csv(index=False, lineterminator="\n"))
     write_json(reports_dir / "metrics.json", metrics_summary(m))
@@ -66,7 +69,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         svg = {name: _write_figure(figure, reports_dir / name) for name, figure in curves.items()}
         for name, grid in {"samples_by_steps": by_steps, "samples_by_class": by_class}.items():
             _write_figure(figures.grid_figure(grid), reports_dir / name, dpi=figures.GRID_DPI)
-    markdown = report_markdown(m, found.sentence, machines_sentence(results))
+    markdown = report_markdown(m, results.rungs, found.sentence, machines_sentence(results))
     write_text(reports_dir / "table.md", markdown + studies_markdown(sections))
     latex = paper_latex(m, protocol_sentence(results))
     write_text(reports_dir / "table.tex", latex)

@@ -13,6 +13,7 @@ from pdpipe.evaluation.records import (
     FloorRecord,
     MetricsRecord,
     Protocol,
+    RungsRecord,
     TrainingCostRecord,
     read_record,
 )
@@ -27,6 +28,8 @@ _COMPARABLE = (
     "real_split",
     "balance",
     "quantization",
+    "is_splits",
+    "precision",
     "seed",
     "clip",
 )
@@ -42,6 +45,7 @@ class Results:
     floor: FloorRecord
     teacher: MetricsRecord
     students: dict[int, MetricsRecord]
+    rungs: RungsRecord
     training: list[TrainingCostRecord]
     evaluation: list[CostRecord]
 
@@ -80,6 +84,7 @@ def read_results(params: Params, results_dir: Path) -> Results:
         floor=floor,
         teacher=teacher,
         students=students,
+        rungs=read_record(metrics_dir / "rungs.json", RungsRecord),
         training=[read_record(cost_dir / f"{name}.json", TrainingCostRecord) for name in trained],
         evaluation=[
             read_record(cost_dir / f"evaluate-{name}.json", CostRecord) for name in evaluated

@@ -63,7 +63,7 @@ def floor_note(m: Measurements, metric: Metric = FID) -> str:
     heldout = m.heldout
     if not metric.named or pd.isna(heldout[metric.column]):
         return ""
-    name, value = m.named(metric.name, heldout), metric.text(heldout[metric.column])
+    name, value = m.named(metric.name, heldout), metric.shown(heldout)
     if metric is FID:
         return (
             f"Floor: {name} {value}, held-out real images against the {int(heldout['num_real'])} "

@@ -165,6 +165,21 @@ def _write_results(chain: Chain) -> None:
     _write_model(chain, "teacher", "teacher", e.teacher_steps)
     for n in rungs:
         _write_model(chain, f"student-{n}", "student", [n])
+    tops = [chain.params.guide.steps, *rungs]
+    distances = [
+        {
+            "student": f"student-{n}",
+            "teacher": f"student-{above}" if k else "teacher",
+            "steps": n,
+            "teacher_steps": above,
+            "loss": 0.001 * (k + 1),
+            "drifts": [{"w": w, "mse": 0.01 * (k + 1) + 0.001 * w} for w in chain.w],
+        }
+        for k, (above, n) in enumerate(zip([tops[0], *tops], tops, strict=False))
+    ]
+    how = {"seed": 1, "heldout_images": 270, "draws": 8, "samples": 100, "clip": True}
+    record = {"protocol": how | {"device": "cpu"}, "rungs": distances}
+    _write(chain, "metrics/rungs.json", record)
     trained = ["extractor", "teacher", *(f"student-{n}" for n in chain.params.student_steps())]
     for k, stage in enumerate(trained):
         cost = {"stage": stage, "updates": 100 + k, "batch_size": 10, "images_seen": 1000 + k}

@@ -1,0 +1,132 @@
+"""How much a student saves: what the teacher would need for the same FID, and how sure that is.
+
+The teacher's FID against its network evaluations is interpolated, both on a logarithmic scale,
+between the step counts it was measured at. The interval comes from drawing every figure that
+enters anew within its standard error.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pdpipe.evaluation.records import JACKKNIFE_GROUPS
+from pdpipe.reporting import formats
+from pdpipe.reporting.intervals import LEVEL
+from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.tables import Table
+
+DRAWS = 2000
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """What a student of some steps saves at one w against the teacher at equal FID.
+
+    A teacher that does not reach the student's FID at its full count would need more: `at_least`.
+    """
+
+    steps: int
+    w: float
+    evaluations: float  # the teacher's for each of the student's
+    low: float
+    high: float
+    seconds: float  # the teacher's for each of the student's, nan where no times are known
+    at_least: bool
+    high_at_least: bool  # the upper end is that of the teacher's full count
+
+    @property
+    def text(self) -> str:
+        """`12× (10× to 14×)`."""
+        figure = f"{'≥ ' * self.at_least}{formats.times(self.evaluations)}"
+        if math.isnan(self.low):
+            return figure
+        high = f"{'≥ ' * self.high_at_least}{formats.times(self.high)}"
+        return f"{figure} ({formats.times(self.low)} to {high})"
+
+
+def saving(m: Measurements, steps: int, w: float) -> Saving:
+    """What the student of `steps` steps saves at w."""
+    student = m.cell("student", steps, w)
+    teacher = m.select("teacher", w=w).sort_values("nfe")
+    nfe = teacher["nfe"].to_numpy(dtype=float)
+    fids, target = teacher["fid"].to_numpy(dtype=float), float(student["fid"])
+    reached = float(_reached(fids[None], np.array([target]), nfe)[0])
+    low, high = _interval(teacher, student, nfe)
+    own = float(student["nfe"])
+    seconds = np.interp(
+        min(reached, nfe[-1]), nfe, teacher["seconds_per_image"].to_numpy(dtype=float)
+    )
+    return Saving(
+        steps=steps,
+        w=w,
+        evaluations=min(reached, nfe[-1]) / own,
+        low=min(low, nfe[-1]) / own,
+        high=min(high, nfe[-1]) / own,
+        seconds=float(seconds) / float(student["seconds_per_image"]),
+        at_least=math.isinf(reached),
+        high_at_least=math.isinf(high),
+    )
+
+
+def savings_table(m: Measurements) -> Table:
+    """For each student and w: the teacher's evaluations and time for each of the student's."""
+    rows = []
+    for n in m.student_steps:
+        found = [saving(m, n, w) for w in m.guidance]
+        rows.append([str(n), *(cell for s in found for cell in (s.text, formats.times(s.seconds)))])
+    return Table(
+        title="Saved at equal FID",
+        columns=["steps", *["evaluations", "time"] * len(m.guidance)],
+        groups=tuple((formats.weight(w), 2) for w in m.guidance),
+        rows=rows,
+        note=f"How many times the student's network evaluations, and its time, the {m.teacher_by} "
+        "needs for the student's FID: interpolated between the step counts at which it was "
+        f"measured, with the {LEVEL:.0%} interval. ≥: the teacher does not reach that FID at its "
+        f"full count of {formats.steps(m.full_steps)}. Below 1×, the teacher needs fewer.",
+    )
+
+
+def _interval(teacher: pd.DataFrame, student: pd.Series[Any], nfe: Array) -> tuple[float, float]:
+    """The ends of the interval of the evaluations that the teacher needs; infinite: not reached."""
+    errors = teacher["fid_se"].to_numpy(dtype=float)
+    if np.isnan(errors).any() or pd.isna(student["fid_se"]):
+        return math.nan, math.nan
+    random = np.random.default_rng(0)
+    noise = random.standard_t(JACKKNIFE_GROUPS - 1, (DRAWS, len(nfe) + 1))
+    fids = teacher["fid"].to_numpy(dtype=float) + noise[:, 1:] * errors
+    targets = float(student["fid"]) + noise[:, 0] * float(student["fid_se"])
+    reached = np.sort(_reached(np.maximum(fids, 1e-9), np.maximum(targets, 1e-9), nfe))
+    tail = (1 - LEVEL) / 2
+    return float(reached[round(tail * DRAWS)]), float(reached[round((1 - tail) * DRAWS) - 1])
+
+
+def _reached(fids: Array, targets: Array, nfe: Array) -> Array:
+    """The fewest evaluations at which each teacher has its target FID, interpolated.
+
+    Args:
+        fids: of the teachers, (k, number of step counts).
+        targets: a FID for each, (k,).
+        nfe: the evaluations of the step counts, ascending.
+
+    Returns:
+        (k,); infinite where the target is not reached. Fewer than the first step count's are not
+        extrapolated.
+    """
+    below = fids <= targets[:, None]
+    found = np.full(len(targets), math.inf)
+    for k in np.flatnonzero(below.any(axis=1)):
+        j = int(below[k].argmax())
+        if j == 0:
+            found[k] = nfe[0]
+            continue
+        above, under = math.log(fids[k, j - 1]), math.log(fids[k, j])
+        share = (above - math.log(targets[k])) / (above - under)
+        found[k] = math.exp(math.log(nfe[j - 1]) + share * math.log(nfe[j] / nfe[j - 1]))
+    return found
