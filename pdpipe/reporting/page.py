@@ -107,6 +107,7 @@ def page(
         method=[_method_picture(name, curves[name]) for name in _METHOD_CAPTIONS],
         studies=[(s, _study_picture(s, curves)) for s in sections],
         explorer=explorer,
+        teacher_by=m.teacher_by,
         by_steps=by_steps,
         by_class=by_class,
         costs=[
