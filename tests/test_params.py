@@ -299,6 +299,7 @@ def test_the_environment_overrides_each_runtime_setting(
         "precision": "bfloat16",
         "compile": True,
         "snapshot_seconds": 2.5,
+        "weights": "/somewhere/weights.pth",
     }
     before = parse_params(raw)
     for name, value in values.items():

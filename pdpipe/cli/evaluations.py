@@ -117,7 +117,8 @@ def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> 
 
     settings, student = run.params.evaluation, name != "teacher"
     model = run.load(model_path)
-    sampling = Sampling("ddim" if student else settings.teacher_sampler)
+    name_of_sampler = "ddim" if student else settings.teacher_sampler
+    sampling = Sampling(name_of_sampler, gamma=0.0 if name_of_sampler == "ancestral" else None)
     store = cell_store(run, model.sha256)
     found = evaluate_model(
         model,

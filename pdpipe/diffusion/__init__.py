@@ -58,7 +58,7 @@ from pdpipe.diffusion.schedule import (
     LinearLogSNRSchedule,
     Schedule,
     build_schedule,
-    ddpm_alphas,
+    ddpm_alphas_squared,
 )
 from pdpipe.diffusion.steps import (
     add_noise,
@@ -99,7 +99,7 @@ __all__ = [
     "clipped",
     "clipped_ddim_step",
     "ddim_step",
-    "ddpm_alphas",
+    "ddpm_alphas_squared",
     "diffuse",
     "discrete_grid",
     "encode",

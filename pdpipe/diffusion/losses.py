@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pdpipe.diffusion.parameterization import scale
+from pdpipe.errors import ModelError, did_you_mean
 
 # name: weight on ||v - v_hat||², from (alpha_t, sigma_t); in brackets the weight on ||x - x_hat||²
 LOSS_WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -30,7 +31,12 @@ def v_loss_weight(name: str, alpha: Tensor, sigma: Tensor) -> Tensor:
     Args:
         name: a key of `LOSS_WEIGHTS`.
         alpha, sigma: float64 coefficients of the times, any shape.
+
+    Raises:
+        ModelError: an unknown name.
     """
+    if name not in LOSS_WEIGHTS:
+        raise ModelError(f"there is no loss weight {name!r}: {did_you_mean(name, LOSS_WEIGHTS)}")
     return LOSS_WEIGHTS[name](alpha, sigma)
 
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pdpipe.errors import ModelError, did_you_mean
+
 _DDPM_STEPS = 1000  # the T of DDPM, for which beta_min and beta_max are given
 
 
@@ -24,7 +26,20 @@ class Schedule(ABC):
     Times may have any shape and dtype; what comes back is float64, of the same shape. alpha and
     sigma are taken from the angle, neither as the root of 1 minus the other squared, so that both
     are good to 1e-11 of themselves at both ends (log-SNR ±20).
+
+    Raises:
+        ModelError: the log-SNR at t = 1 is not below that at t = 0.
     """
+
+    log_snr_min: float
+    log_snr_max: float
+
+    def __post_init__(self) -> None:
+        if not self.log_snr_min < self.log_snr_max:
+            raise ModelError(
+                f"log_snr_min is {self.log_snr_min:g} and log_snr_max {self.log_snr_max:g}: the "
+                "first must be below the second"
+            )
 
     @abstractmethod
     def angle(self, t: Tensor) -> Tensor:
@@ -176,7 +191,7 @@ class LinearBetaSchedule(Schedule):
         return (self._u(log_snr) - u_0) / (u_1 - u_0)
 
 
-def ddpm_alphas(
+def ddpm_alphas_squared(
     num_steps: int = _DDPM_STEPS, beta_min: float = 1e-4, beta_max: float = 0.02
 ) -> Tensor:
     """alpha_k² (DDPM's alpha-bar) at the steps k = 1 … T of its discrete grid: (T,), float64.
@@ -197,5 +212,11 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 
 def build_schedule(name: str, **settings: Any) -> Schedule:
-    """The schedule of that name, a key of `SCHEDULES`, with its settings: its log-SNR ends."""
+    """The schedule of that name, a key of `SCHEDULES`, with its settings: its log-SNR ends.
+
+    Raises:
+        ModelError: an unknown name.
+    """
+    if name not in SCHEDULES:
+        raise ModelError(f"there is no schedule {name!r}: {did_you_mean(name, SCHEDULES)}")
     return SCHEDULES[name](**settings)

@@ -56,10 +56,11 @@ def transition_share(phi_t: Tensor, phi_s: Tensor) -> Tensor:
 
     With it `q(z_t | z_s) = N((alpha_t / alpha_s) z_s, share sigma_t²)`, and the posterior
     `q(z_s | z_t, x)` has the variance `share sigma_s²`. In the angle it is
-    `sin(phi_t - phi_s) sin(phi_t + phi_s) / (sin² phi_t cos² phi_s)`, which cancels nowhere.
+    `sin(phi_t - phi_s) sin(phi_t + phi_s) / (sin² phi_t cos² phi_s)`; the second sine is written
+    out, since the sum of two angles close to pi/2 has lost the digits of how close.
     """
-    d, total = phi_t - phi_s, phi_t + phi_s
-    return d.sin() * total.sin() / (phi_t.sin() * phi_s.cos()) ** 2
+    sum_sine = phi_t.sin() * phi_s.cos() + phi_t.cos() * phi_s.sin()
+    return (phi_t - phi_s).sin() * sum_sine / (phi_t.sin() * phi_s.cos()) ** 2
 
 
 def posterior_mean(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -86,7 +88,7 @@ def evaluations_of(sampler: Sampler, num_steps: int) -> int:
 
 def most_steps(sampler: Sampler, evaluations: int) -> int:
     """The largest number of steps that calls a denoiser at most so often (1 or more)."""
-    steps = evaluations  # no sampler makes more steps than evaluations
-    while steps > 1 and evaluations_of(sampler, steps) > evaluations:
-        steps -= 1
-    return steps
+    # No sampler makes more steps than evaluations, and more steps never take fewer evaluations.
+    candidates = range(1, evaluations + 1)
+    fitting = bisect_right(candidates, evaluations, key=partial(evaluations_of, sampler))
+    return max(fitting, 1)

@@ -47,8 +47,8 @@ def check_network(p: Params) -> None:
     if p.teacher.parameterization == "eps" and p.ladder and not p.teacher.allow_unstable:
         raise ParamsError(
             "teacher.parameterization is eps, which cannot be distilled to few steps (at t = 1 its "
-            "error is magnified by 1/alpha = 2e4): use v, x or x_eps, empty the ladder "
-            "(`ladder: {}`), or set teacher.allow_unstable to true to see it break"
+            "error is magnified by 1/alpha, 2e4 at log-SNR -20): use v, x or x_eps, empty the "
+            "ladder (`ladder: {}`), or set teacher.allow_unstable to true to see it break"
         )
 
 

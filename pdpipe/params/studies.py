@@ -12,6 +12,7 @@ from pdpipe.errors import ParamsError
 from pdpipe.params.models import Count, Params, Section
 from pdpipe.params.reading import read_section
 
+DDPM_STEPS = 1000  # of grid ddpm
 Gamma = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -59,6 +60,8 @@ def _complaints(arm: ArmParams, params: Params) -> Iterator[str]:
             yield "gammas are missing, which sampler ancestral needs: list some from 0.0 to 1.0"
     elif arm.gammas is not None or arm.grid != "uniform":
         yield f"sampler is {arm.sampler}, which has no gammas and no grid: leave them out"
+    if arm.grid == "ddpm" and max(arm.nfe) > DDPM_STEPS:
+        yield f"nfe has {max(arm.nfe)}, more than the {DDPM_STEPS} steps of grid ddpm: lower it"
     absent = [w for w in arm.w if w not in params.evaluation.w]
     if absent:
         yield (

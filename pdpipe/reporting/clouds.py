@@ -25,7 +25,7 @@ class Panel:
 def clouds(rows: dict[str, list[Panel]]) -> Figure:
     """A row of panels for each label; every row has as many."""
     columns = len(next(iter(rows.values())))
-    figure = Figure(figsize=(1.75 * columns, 1.95 * len(rows)))
+    figure = Figure(figsize=(1.75 * columns, 2.1 * len(rows)))
     axes = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
     for row, (label, panels) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(label)
@@ -38,8 +38,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
     x, y = panel.points.T.numpy()
     axes.plot(x, y, ".", color=_COLOURS[panel.kind], markersize=1.2)
     axes.set_title(panel.title, fontsize=9)
-    axes.set_xlim(-1.3, 1.3)
-    axes.set_ylim(-1.3, 1.3)
+    axes.set_xlim(-1.5, 1.5)
+    axes.set_ylim(-1.5, 1.5)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal")

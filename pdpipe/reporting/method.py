@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pdpipe.diffusion import (
     DDIM,
-    LOSS_WEIGHTS,
     Denoiser,
     GaussianMixture,
     RungeKutta4,
@@ -26,11 +25,12 @@ from pdpipe.diffusion import (
 )
 from pdpipe.reporting.figures import FAINT, INK, STUDENT, TEACHER
 
+# Colour, line and width: the truncated weight runs along two of the others and lies under them.
 _WEIGHT_LOOK = {
-    "constant": (FAINT, "-"),
-    "snr": (TEACHER, "--"),
-    "snr_truncated": (STUDENT, "-"),
-    "snr_plus_one": (INK, ":"),
+    "snr_truncated": (STUDENT, "-", 4.5),
+    "constant": (FAINT, "-", 1.8),
+    "snr": (TEACHER, "--", 1.8),
+    "snr_plus_one": (INK, ":", 1.8),
 }
 TEACHER_STEPS = 8  # of the trajectories; two rounds of halving leave 2
 _PATHS = 9
@@ -48,12 +48,13 @@ def loss_weights(schedule: Schedule) -> Figure:
     middle = int(log_snr.abs().argmin())
     figure = Figure(figsize=(9.0, 3.6))
     panels = figure.subplots(1, 2, sharey=True)
-    for name in LOSS_WEIGHTS:
-        colour, line = _WEIGHT_LOOK[name]
+    for name, (colour, line, width) in _WEIGHT_LOOK.items():
         on_x = v_loss_weight(name, alpha, sigma).log() - 2 * sigma.log()
         for axes, curve in zip(panels, (on_x, on_x + log_density), strict=True):
             shown = (curve - curve[middle]).numpy()
-            axes.plot(log_snr.numpy(), shown, color=colour, linestyle=line, label=name)
+            axes.plot(
+                log_snr.numpy(), shown, color=colour, linestyle=line, linewidth=width, label=name
+            )
     panels[0].set_title("the weight alone")
     panels[1].set_title("times the schedule's density of log-SNR")
     panels[0].set_ylabel("log weight on the x error")
@@ -80,11 +81,14 @@ def angles() -> Figure:
     small = np.linspace(0, phi.item(), 46)
     axes.plot(0.22 * np.cos(small), 0.22 * np.sin(small), color=FAINT, linewidth=1)
     axes.text(0.26, 0.12, "φ", color=INK)
+    turned = np.linspace(phi_s.item(), phi.item(), 31)
+    axes.plot(0.5 * np.cos(turned), 0.5 * np.sin(turned), color=TEACHER, linewidth=1)
+    axes.text(0.38, 0.42, "δ", color=TEACHER)
     _arrow(axes, torch.zeros(2), x, INK, "x", (0.03, -0.07))
     _arrow(axes, torch.zeros(2), eps, INK, "ε", (-0.08, 0.0))
     _arrow(axes, torch.zeros(2), z, TEACHER, "z = cos φ x + sin φ ε", (0.04, 0.03))
-    _arrow(axes, z, z + 0.55 * v, STUDENT, "v = dz/dφ", (-0.02, 0.05))
-    _arrow(axes, torch.zeros(2), z_s, TEACHER, "cos δ z - sin δ v", (0.03, 0.03), dashed=True)
+    _arrow(axes, z, z + 0.55 * v, STUDENT, "v = dz/dφ (drawn shorter)", (-0.02, 0.05))
+    _arrow(axes, torch.zeros(2), z_s, TEACHER, "z_s = cos δ z - sin δ v", (0.03, 0.03), dashed=True)
     axes.set_xlim(-0.2, 1.5)
     axes.set_ylim(-0.2, 1.5)
     axes.set_aspect("equal")

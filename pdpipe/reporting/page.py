@@ -41,7 +41,8 @@ _METHOD_CAPTIONS = {
     "v is its velocity, and a DDIM step turns it back by δ (dashed).",
     "trajectories": "Two rounds of distillation on a mixture of two Gaussians, from the same "
     "noise: the teacher's DDIM, and students that predict their targets exactly. They skip every "
-    "second state and end where the teacher ends; the probability flow is drawn faint.",
+    "second state and end where the teacher ends: at the prediction of x at their last time, drawn "
+    "at t = 0. The probability flow is drawn faint.",
     "loss_weights": "The loss weights on the error of x against log-SNR, alone and as this chain's "
     "schedule draws its times; each curve is set to 0 at log-SNR 0.",
 }

@@ -82,13 +82,13 @@ def savings_table(m: Measurements) -> Table:
         found = [saving(m, n, w) for w in m.guidance]
         rows.append([str(n), *(cell for s in found for cell in (s.text, formats.times(s.seconds)))])
     return Table(
-        title="Saved at equal FID",
+        title="Saved at equal quality",
         columns=["steps", *["evaluations", "time"] * len(m.guidance)],
         groups=tuple((formats.weight(w), 2) for w in m.guidance),
         rows=rows,
         note=f"How many times the student's network evaluations, and its time, the {m.teacher_by} "
-        "needs for the student's FID: interpolated between the step counts at which it was "
-        f"measured, with the {LEVEL:.0%} interval. ≥: the teacher does not reach that FID at its "
+        f"needs for the student's {m.named('FID')}: interpolated between the step counts at which "
+        f"it was measured, with the {LEVEL:.0%} interval. ≥: the teacher does not get there at its "
         f"full count of {formats.steps(m.full_steps)}. Below 1×, the teacher needs fewer.",
     )
 

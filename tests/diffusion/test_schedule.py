@@ -22,7 +22,7 @@ from pdpipe.diffusion import (
     LinearLogSNRSchedule,
     Schedule,
     build_schedule,
-    ddpm_alphas,
+    ddpm_alphas_squared,
 )
 
 TIMES = torch.linspace(0.0, 1.0, 1001, dtype=torch.float64)
@@ -183,7 +183,7 @@ def test_density_of_log_snr(any_schedule: Any) -> None:
 def test_ddpms_discrete_grid_is_that_of_diffusers_and_close_to_the_continuous_one() -> None:
     from diffusers import DDPMScheduler
 
-    alphas = ddpm_alphas()
+    alphas = ddpm_alphas_squared()
     theirs = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear").alphas_cumprod
     assert_close(alphas.float(), theirs, rtol=2e-5, atol=0)
     log_snr = alphas.log() - torch.log1p(-alphas)

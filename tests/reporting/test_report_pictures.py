@@ -20,7 +20,15 @@ from pdpipe.reporting.sheets import spread
 
 METHOD = ("angles", "trajectories", "loss_weights")
 NAMES = {
-    *("table.csv", "table.md", "table.tex", "metrics.json", "fid_by_steps.csv", "index.html"),
+    *(
+        "table.csv",
+        "table.parquet",
+        "table.md",
+        "table.tex",
+        "metrics.json",
+        "fid_by_steps.csv",
+        "index.html",
+    ),
     *("fid_by_steps.svg", "fid_by_steps.png", "fid_is.svg", "fid_is.png"),
     *("samples_by_steps.svg", "samples_by_steps.png"),
     *("samples_by_class.svg", "samples_by_class.png"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pdpipe.diffusion.parameterization import x_from_v
-from pdpipe.diffusion.schedule import Schedule, ddpm_alphas
+from pdpipe.diffusion.schedule import Schedule, ddpm_alphas_squared
 from pdpipe.errors import SamplerError
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -40,10 +40,10 @@ def uniform_grid(num_steps: int) -> Tensor:
     """The times N/N, (N - 1)/N … 0/N: (N + 1,), float64.
 
     Raises:
-        SamplerError: N is below 1.
+        SamplerError: N is not a whole number, 1 or more.
     """
-    if num_steps < 1:
-        raise SamplerError(f"the number of steps is {num_steps}: use 1 or more")
+    if num_steps < 1 or num_steps != int(num_steps):
+        raise SamplerError(f"the number of steps is {num_steps}: use a whole number, 1 or more")
     return torch.arange(num_steps, -1, -1, dtype=torch.float64) / num_steps
 
 
@@ -73,7 +73,7 @@ def discrete_grid(
     if not 1 <= num_steps <= train_steps:
         raise SamplerError(f"{num_steps} of {train_steps} discrete steps: take 1 to {train_steps}")
     kept = (torch.arange(num_steps, 0, -1) * train_steps) // num_steps
-    alpha_squared = ddpm_alphas(train_steps, beta_min, beta_max)[kept - 1]
+    alpha_squared = ddpm_alphas_squared(train_steps, beta_min, beta_max)[kept - 1]
     log_snr = alpha_squared.log() - torch.log1p(-alpha_squared)
     high, low = schedule.log_snr(torch.tensor([0.0, 1.0])).tolist()
     if log_snr.min() < low or log_snr.max() > high:
@@ -121,7 +121,12 @@ class Sampler(ABC):
         Raises:
             SamplerError: the grid is no such grid, or the generators are not one for each image.
         """
-        _check(z_1, grid, generator)
+        check_grid(grid)
+        if isinstance(generator, Sequence) and len(generator) != len(z_1):
+            raise SamplerError(
+                f"{len(generator)} generators for {len(z_1)} images: give one for each, or one for "
+                "all"
+            )
         yield from self._states(Counted(denoiser), z_1, grid, generator)
 
     @abstractmethod
@@ -158,15 +163,12 @@ class Sampler(ABC):
         return x.clamp(-1.0, 1.0) if self.clip else x
 
 
-def _check(z_1: Tensor, grid: Tensor, generator: Noise | None) -> None:
+def check_grid(grid: Tensor) -> None:
+    """Raise SamplerError unless `grid` is float64 times that decrease within [0, 1]."""
     if grid.dim() != 1 or len(grid) < 2 or grid.dtype != torch.float64:
         raise SamplerError("a grid is a float64 tensor of two times or more: see uniform_grid")
     if not (grid.diff() < 0).all() or grid[0] > 1 or grid[-1] < 0:
         raise SamplerError("the times of a grid decrease, from at most 1 to at least 0")
-    if isinstance(generator, Sequence) and len(generator) != len(z_1):
-        raise SamplerError(
-            f"{len(generator)} generators for {len(z_1)} images: give one for each, or one for all"
-        )
 
 
 def draw(like: Tensor, generator: Noise | None) -> Tensor:

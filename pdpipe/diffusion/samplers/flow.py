@@ -1,10 +1,10 @@
 """The probability-flow ODE, which in the angle is just `dz/dphi = v_hat(z, t)`.
 
-These integrate to the very end of the grid and return z there: at t = 0 it is x up to
-sigma_0 = 4.5e-5. An evaluation of the network is the unit of cost: on N intervals Euler takes N,
-Heun 2 N, RK4 4 N. With `clip` the last interval is one evaluation, whose x_hat is x: close to t = 0
-the velocity of a clipped x_hat grows like 1/sigma. Source: SDE, equation 13, in the variables of
-PD, appendix D.
+These integrate to the very end of the grid and return z there: at t = 0 it is x up to sigma_0,
+4.5e-5 for a schedule that begins at log-SNR 20. An evaluation of the network is the unit of cost:
+on N intervals Euler takes N, Heun 2 N, RK4 4 N. With `clip` the last interval is one evaluation,
+whose x_hat is x: close to t = 0 the velocity of a clipped x_hat grows like 1/sigma. Source: SDE,
+equation 13, in the variables of PD, appendix D.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Flow(Sampler):
 
 @dataclass(frozen=True)
 class Euler(_Flow):
-    """Euler's method: order 1, one evaluation a step. DDIM is its exponential variant."""
+    """Euler's method: order 1, one evaluation a step; straight where DDIM turns."""
 
     def _advance(self, velocity: Denoiser, z: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return z + self._h(z, t, s) * velocity(z, t)
