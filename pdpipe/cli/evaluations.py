@@ -56,11 +56,10 @@ def reference() -> None:
 def evaluate_teacher() -> None:
     """Stage `evaluate-teacher`."""
     params = read_stage_params()
-    counts = sorted(params.evaluation.teacher_steps, reverse=True)
     used = {"evaluation": params.evaluation.model_dump()}
     inputs = [layout.TEACHER, layout.EXTRACTOR, layout.REFERENCE]
     with stage_run("evaluate-teacher", "teacher", params, used, inputs, EVALUATION_CODE) as run:
-        _evaluate(run, layout.TEACHER, "teacher", counts)
+        _evaluate(run, layout.TEACHER, "teacher", params.evaluation.teacher_places)
 
 
 def evaluate_student(steps: int) -> None:
@@ -71,10 +70,10 @@ def evaluate_student(steps: int) -> None:
     used = {"evaluation": params.evaluation.model_dump(), "steps": steps}
     inputs = [layout.student(steps), layout.EXTRACTOR, layout.REFERENCE, layout.samples("teacher")]
     with stage_run(f"evaluate@{steps}", name, params, used, inputs, EVALUATION_CODE) as run:
-        _evaluate(run, layout.student(steps), name, [steps])
+        _evaluate(run, layout.student(steps), name, params.evaluation.places([steps]))
 
 
-def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> None:
+def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int, float]]) -> None:
     from pdpipe.evaluation.cells import CellStore, load_paired, save_samples
     from pdpipe.evaluation.evaluate import evaluate_model
     from pdpipe.evaluation.records import CostRecord, Machine, write_cost, write_metrics
@@ -88,12 +87,12 @@ def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> 
         classifier,
         measured_with,
         settings,
-        [(n, w) for n in counts for w in settings.w],
+        places,
         CellStore(run.work),
         load_paired(layout.samples("teacher"), settings.w) if student else None,
         Sampling("ddim" if student else settings.teacher_sampler),
     )
-    full = None if student else found.at(max(counts))
+    full = None if student else found.at(max(steps for steps, _ in places))
     save_samples(layout.samples(name), found.cells, found.classes, full)
     write_metrics(layout.metrics(name), found.metrics)
     cost = CostRecord(
