@@ -189,6 +189,18 @@ def bench(
 
 
 @app.command(rich_help_panel=TOOLS)
+def forecast(
+    budget: Annotated[
+        float, typer.Option(help="Seconds of timing, start-up aside.", min=1.0, max=3600.0)
+    ] = 25.0,
+) -> None:
+    """Predict how long each stage takes on this machine, from a few timed updates and images."""
+    from pdpipe.cli import forecasting
+
+    forecasting.forecast(budget)
+
+
+@app.command(rich_help_panel=TOOLS)
 def compare(
     a: Annotated[str, typer.Argument(help="A revision, a DVC experiment or a report's folder.")],
     b: Annotated[str, typer.Argument(help="The same; by default the checkout.")] = "workspace",

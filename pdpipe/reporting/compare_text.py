@@ -20,10 +20,12 @@ from pdpipe.reporting.compare import (
     Edit,
 )
 from pdpipe.reporting.intervals import LEVEL, with_margin
+from pdpipe.reporting.plain import aligned
 from pdpipe.reporting.tables import Table, to_markdown
 
 NAMES = {"fid": "FID", "is": "IS"}
 BETTER_IS = {"fid": "lower", "is": "higher"}
+WORDS = (0, 6)  # the columns of the tables that are no numbers
 INTERVALS = (
     "± is half of a 95 % interval. Separated means that the difference exceeds its interval, made "
     "of both standard errors as if they were independent. Sample k starts from the same noise in "
@@ -38,7 +40,7 @@ def plain_text(c: Comparison) -> str:
     for title, items in _lists(c):
         lines += [title, *(f"  {item}" for item in items), ""]
     for table in tables(c):
-        lines += [table.title, *_aligned([table.columns, *table.rows]), ""]
+        lines += [table.title, *aligned([table.columns, *table.rows], WORDS), ""]
     wrapped = (line for note in notes(c) for line in textwrap.wrap(note, 100))
     return "\n".join([*lines, *wrapped]) + "\n"
 
@@ -213,16 +215,3 @@ def _number(value: Any) -> Any:
     if not isinstance(value, float):
         return value
     return "" if math.isnan(value) else f"{value:.6g}"
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """The rows with their columns below each other: the first and last to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 1
-    return [
-        "  ".join(
-            cell.ljust(width) if k in (0, last) else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

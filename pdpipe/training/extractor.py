@@ -29,6 +29,18 @@ def extractor_objective(label_smoothing: float) -> Objective:
     return objective
 
 
+def classifier_config(
+    channels: int, num_classes: int, extractor: ExtractorParams
+) -> ClassifierConfig:
+    """The classifier for images of so many channels and classes."""
+    return ClassifierConfig(
+        channels=channels,
+        num_classes=num_classes,
+        features=extractor.features,
+        dropout=extractor.dropout,
+    )
+
+
 def extractor_optimization(extractor: ExtractorParams) -> Optimization:
     """The optimiser settings of the stage."""
     return Optimization(
@@ -69,12 +81,7 @@ def train_extractor(
     Raises:
         TrainingError: its held-out accuracy is below `extractor.min_accuracy`.
     """
-    config = ClassifierConfig(
-        channels=images.images.shape[1],
-        num_classes=len(images.classes),
-        features=extractor.features,
-        dropout=extractor.dropout,
-    )
+    config = classifier_config(images.images.shape[1], len(images.classes), extractor)
     torch.manual_seed(derive_seed(job.seed, "extractor network"))
     untrained = Classifier(config)
     settings = extractor_optimization(extractor)
