@@ -61,8 +61,9 @@ def time_batches(
 ) -> Rate:
     """Time `work(batch)` for about `budget` seconds, at `wanted` images or as many as it allows.
 
-    The batch doubles from 2, which also warms up, for as long as it leaves time for a few timings
-    and fits into the device's memory. One hiccup does not stop it: the quicker of two calls counts.
+    The batch doubles from 2, which also warms up, until a call takes half of the budget or does
+    not fit into the device's memory. Small batches cost as much as larger ones, so the doubling
+    goes far, and one hiccup does not stop it: the quicker of two calls counts.
 
     Raises:
         ParamsError: not even the first batch fits; `name` says of what.
@@ -80,7 +81,7 @@ def time_batches(
             f"{name}: {batch} images do not fit into the memory of {device}: make the network "
             "smaller, or forecast on another machine"
         ) from None
-    while batch < wanted and took * (LEAST_TIMINGS + 1) <= budget:
+    while batch < wanted and took <= budget / 2:
         larger = min(2 * batch, wanted)
         try:
             took = quicker_of_two(larger)

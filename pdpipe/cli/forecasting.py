@@ -55,7 +55,7 @@ def forecast(budget: float) -> None:
     size = data_size(params, layout.SHARDS)
     about = machine(device)
     print(
-        f"on {about['name']} ({about['device']}, {about['threads']} threads, "
+        f"on {about['name']} ({about['device']}, {_threads(about['threads'])}, "
         f"{params.runtime.precision}, torch {about['torch']})\n{size}\n"
     )
     models = untrained_models(params, size, device)
@@ -129,6 +129,10 @@ def duration(seconds: float) -> str:
 
 def _durations(seconds: Seconds) -> list[str]:
     return [duration(value) for value in (seconds.middle, seconds.low, seconds.high)]
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _count(number: int | None) -> str:
