@@ -34,6 +34,10 @@ class EvaluationError(PdpipeError):
     """A measurement cannot be made from what there is."""
 
 
+class RevisionError(PdpipeError):
+    """A revision, or a report that was kept, is not there or cannot be read."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?`, or the list of known names when none is close.
 

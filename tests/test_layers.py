@@ -21,6 +21,7 @@ LAYERS = {
     "progress": 0.0,
     "params": 0.1,  # on errors, files
     "seeds": 0.1,  # on files
+    "revisions": 0.1,  # on errors, layout
     "runtime": 0.2,  # on params
     "diffusion": 1,
     "networks": 2,
@@ -46,7 +47,7 @@ OWNERS = {
     "matplotlib": {"reporting"},
     "jinja2": {"reporting"},
     "tqdm": {"progress"},
-    "dvc": set(),
+    "dvc": {"revisions"},
     "diffusers": set(),
     "scipy": {"diffusion", "toy", "reporting"},  # adaptive solver; best pairing; Student's t
     "pytest": set(),

@@ -1,13 +1,28 @@
-"""What pdpipe itself costs beyond the networks, always as ratios measured in one run."""
+"""What pdpipe costs here: beyond the networks, as ratios; and a whole chain, before it starts."""
 
+from pdpipe.bench.forecast import StageForecast, forecast, total
+from pdpipe.bench.rates import Rates, measure_rates
 from pdpipe.bench.samplers import SamplerResult, bench_samplers
+from pdpipe.bench.timing import Rate, Seconds
+from pdpipe.bench.untrained import DataSize, Untrained, data_size, untrained_models
 from pdpipe.bench.updates import BenchResult, SnapshotResult, bench_snapshots, bench_updates
 
 __all__ = [
     "BenchResult",
+    "DataSize",
+    "Rate",
+    "Rates",
     "SamplerResult",
+    "Seconds",
     "SnapshotResult",
+    "StageForecast",
+    "Untrained",
     "bench_samplers",
     "bench_snapshots",
     "bench_updates",
+    "data_size",
+    "forecast",
+    "measure_rates",
+    "total",
+    "untrained_models",
 ]

@@ -1,18 +1,22 @@
-"""What the benchmarks share: a network of params.yaml, random images, a clock, and ratios."""
+"""What the benchmarks share: a network and images of params.yaml, a run, a clock, and ratios."""
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from pdpipe.data import ImageSet
-from pdpipe.diffusion import PARAMETERIZATIONS
 from pdpipe.networks import UNetConfig
 from pdpipe.params import Params
+from pdpipe.training import Job
+from pdpipe.training.teacher import teacher_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,25 +38,50 @@ def quartiles(pairs: list[tuple[float, float]]) -> dict[str, float]:
     return {"ratio": middle, "low": low, "high": high}
 
 
-def config_of(params: Params) -> UNetConfig:
-    """The teacher's network, for ten classes."""
-    return UNetConfig(
-        image_size=params.data.image_size,
-        channels=params.data.channels,
-        num_classes=10 if params.network.conditional else 0,
-        heads=PARAMETERIZATIONS[params.teacher.parameterization].heads,
-        **params.network.model_dump(exclude={"conditional"}),
+def config_of(params: Params, num_classes: int = 10) -> UNetConfig:
+    """The teacher's network, by default for ten classes."""
+    shape = (params.data.channels, params.data.image_size, params.data.image_size)
+    return teacher_config(shape, num_classes, params.teacher, params.network)
+
+
+def random_images(params: Params, num_classes: int = 10, count: int = 1024) -> ImageSet:
+    """Images of noise, of the size of the data."""
+    size = (count, params.data.channels, params.data.image_size, params.data.image_size)
+    return ImageSet(
+        images=torch.randint(0, 256, size, dtype=torch.uint8),
+        labels=torch.arange(count) % num_classes,
+        classes=tuple(str(k) for k in range(num_classes)),
+        digest="",
     )
 
 
-def random_images(params: Params) -> ImageSet:
-    """1024 images of noise, of the size of the data."""
-    size = (1024, params.data.channels, params.data.image_size, params.data.image_size)
-    return ImageSet(
-        images=torch.randint(0, 256, size, dtype=torch.uint8),
-        labels=torch.arange(1024) % 10,
-        classes=tuple(str(k) for k in range(10)),
-        digest="",
+class _NoTracker:
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def publish(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def untracked_job(
+    params: Params,
+    device: torch.device,
+    folder: Path,
+    autocast: Callable[[], Any] = contextlib.nullcontext,
+) -> Job:
+    """A training run without tracking, its snapshots in `folder`."""
+    return Job(
+        stage="bench",
+        seed=0,
+        key="bench",
+        snapshots_dir=folder,
+        runtime=params.runtime,
+        device=device,
+        tracker=_NoTracker(),
+        autocast=autocast,
     )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from pdpipe.bench.setting import Ratio, config_of, inputs, quartiles, random_images, seconds
+from pdpipe.bench.setting import (
+    Ratio,
+    config_of,
+    inputs,
+    quartiles,
+    random_images,
+    seconds,
+    untracked_job,
+)
 from pdpipe.data import ImageSet
 from pdpipe.diffusion import build_schedule
 from pdpipe.models import guided_teacher, w_student
@@ -20,7 +26,7 @@ from pdpipe.networks import UNet
 from pdpipe.params import OptimizerParams, Params
 from pdpipe.training.guide import guide_objective, student_of
 from pdpipe.training.halve import halving_objective
-from pdpipe.training.job import Batch, Job, Objective
+from pdpipe.training.job import Batch, Objective
 from pdpipe.training.loop import TrainState, make_batch, save_snapshot, update
 from pdpipe.training.optimization import optimization
 
@@ -52,17 +58,6 @@ class SnapshotResult:
             f"snapshot: {self.seconds * 1e3:.1f} ms every {self.every:g} s, "
             f"{self.seconds / self.every:.2%} of the time"
         )
-
-
-class _NoTracker:
-    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
-
-    def publish(self) -> None: ...
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 def bench_updates(params: Params, device: torch.device, repeats: int) -> Iterator[BenchResult]:
@@ -105,7 +100,7 @@ def bench_snapshots(params: Params, device: torch.device, repeats: int) -> Snaps
     settings = optimization(params.guide, repeats, 1e-5)
     images = random_images(params)
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".pdpipe-bench-") as folder:
-        job = _job(params, device, Path(folder))
+        job = untracked_job(params, device, Path(folder))
         state = TrainState(student, settings, device)
         batch = make_batch(job, images, settings.batch_size, 0, False)
         update(job, state, _squared_output, batch, settings)  # fills the optimiser's state
@@ -118,19 +113,6 @@ def _squared_output(network: UNet, batch: Batch) -> torch.Tensor:
     zeros = torch.zeros(len(batch.x), device=batch.x.device)
     loss: torch.Tensor = network(batch.x, zeros, batch.labels, zeros).square().mean()
     return loss
-
-
-def _job(params: Params, device: torch.device, folder: Path) -> Job:
-    return Job(
-        stage="bench",
-        seed=0,
-        key="bench",
-        snapshots_dir=folder,
-        runtime=params.runtime,
-        device=device,
-        tracker=_NoTracker(),
-        autocast=contextlib.nullcontext,
-    )
 
 
 @torch.no_grad()
@@ -152,7 +134,7 @@ def _measure(
     settings = optimization(section, repeats + 10, 1e-5)
     state = TrainState(student, settings, device)
     with tempfile.TemporaryDirectory() as folder:
-        job = _job(params, device, Path(folder))
+        job = untracked_job(params, device, Path(folder))
 
         def whole() -> None:
             batch = make_batch(job, images, settings.batch_size, state.step, False)

@@ -200,6 +200,31 @@ def bench(
     tools.bench(repeats)
 
 
+@app.command(rich_help_panel=TOOLS)
+def forecast(
+    budget: Annotated[
+        float, typer.Option(help="Seconds of timing, start-up aside.", min=1.0, max=3600.0)
+    ] = 25.0,
+) -> None:
+    """Predict how long each stage takes on this machine, from a few timed updates and images."""
+    from pdpipe.cli import forecasting
+
+    forecasting.forecast(budget)
+
+
+@app.command(rich_help_panel=TOOLS)
+def compare(
+    a: Annotated[str, typer.Argument(help="A revision, a DVC experiment or a report's folder.")],
+    b: Annotated[str, typer.Argument(help="The same; by default the checkout.")] = "workspace",
+    csv: Annotated[Path | None, typer.Option(help="A CSV to write, a row for each figure.")] = None,
+    markdown: Annotated[bool, typer.Option(help="Print Markdown.")] = False,
+) -> None:
+    """Show which settings changed from A to B, and what that did to FID and IS."""
+    from pdpipe.cli import comparing
+
+    comparing.compare(a, b, csv, markdown)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2."""
     try:

@@ -91,11 +91,10 @@ def rungs(steps: int | None) -> None:
 def evaluate_teacher() -> None:
     """Stage `evaluate-teacher`."""
     params = read_stage_params()
-    counts = sorted(params.evaluation.teacher_steps, reverse=True)
     used = {"evaluation": params.evaluation.model_dump()}
     inputs = [layout.TEACHER, layout.EXTRACTOR, layout.REFERENCE]
     with stage_run("evaluate-teacher", "teacher", params, used, inputs, EVALUATION_CODE) as run:
-        _evaluate(run, layout.TEACHER, "teacher", counts)
+        _evaluate(run, layout.TEACHER, "teacher", params.evaluation.teacher_places)
 
 
 def evaluate_student(steps: int) -> None:
@@ -106,10 +105,10 @@ def evaluate_student(steps: int) -> None:
     used = {"evaluation": params.evaluation.model_dump(), "steps": steps}
     inputs = [layout.student(steps), layout.EXTRACTOR, layout.REFERENCE, layout.samples("teacher")]
     with stage_run(f"evaluate@{steps}", name, params, used, inputs, EVALUATION_CODE) as run:
-        _evaluate(run, layout.student(steps), name, [steps])
+        _evaluate(run, layout.student(steps), name, params.evaluation.places([steps]))
 
 
-def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> None:
+def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int, float]]) -> None:
     from pdpipe.evaluation.evaluate import evaluate_model
     from pdpipe.evaluation.records import CostRecord, Machine, write_cost, write_metrics
     from pdpipe.evaluation.sheets import load_paired, save_samples
@@ -124,12 +123,12 @@ def _evaluate(run: StageRun, model_path: Path, name: str, counts: list[int]) -> 
         model,
         load_instruments(run),
         settings,
-        [(n, w) for n in counts for w in settings.w],
+        places,
         store,
         load_paired(layout.samples("teacher"), settings.w) if student else None,
         sampling,
     )
-    full = None if student else found.at(max(counts))
+    full = None if student else found.at(max(steps for steps, _ in places))
     per_class = settings.num_samples // len(found.classes)
     save_samples(layout.samples(name), found.cells, found.classes, per_class, full)
     write_metrics(layout.metrics(name), found.metrics)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,16 @@ class Maker:
             self.progress.skip(len(kept.tensors["features"]) * kept.nfe)
             return kept
         labels = self.labels[start : start + PART]
-        images, nfe, seconds = self._images(steps, w, start, labels)
+        images, nfe, seconds = make_images(
+            self.model,
+            self.sampling,
+            labels,
+            steps,
+            w,
+            self.settings,
+            self.progress.advance,
+            first=start,
+        )
         conditional = self.model.network.config.num_classes > 0
         rounded = to_uint8(images)
         shown = sheet_mask(len(self.labels), int(self.labels.max()) + 1)
@@ -107,43 +117,64 @@ class Maker:
         self.store.put_part(steps, w, start, part)
         return part
 
-    def _images(
-        self, steps: int, w: float, start: int, labels: Tensor
-    ) -> tuple[Tensor, int, float]:
-        """(images x, (n, C, H, W); network evaluations of each; seconds)."""
-        model, settings = self.model, self.settings
-        nfe = 0  # as the sampler counts it
-
-        def count(images: int, evaluations: int) -> None:
-            nonlocal nfe
-            nfe = evaluations
-            self.progress.advance(images * evaluations)
-
-        started = time.perf_counter()
-        x = model.sample(
-            labels,
-            w=w,
-            seed=derive_seed(settings.seed, "evaluation"),
-            sampler=self.sampling.sampler(model.schedule, clip=settings.clip),
-            grid=self.sampling.times(model.schedule, steps),
-            batch_size=settings.batch_size,
-            first=start,
-            on_batch=count,
-        )
-        seconds = time.perf_counter() - started
-        if not x.isfinite().all():
-            raise EvaluationError(
-                f"{model.info.name} makes images that are not finite at {steps} steps, w = {w:g}: "
-                "train it again, with a lower learning rate"
-            )
-        return x, nfe, seconds
-
 
 @dataclass(frozen=True)
 class _Part:
     nfe: int
     seconds: float
     tensors: dict[str, Tensor]  # of Observed, `sheet` and `paired`
+
+
+def make_images(
+    model: DiffusionModel,
+    sampling: Sampling,
+    labels: Tensor,
+    steps: int,
+    w: float,
+    settings: EvaluationParams,
+    on_evaluations: Callable[[int], None],
+    *,
+    first: int = 0,
+) -> tuple[Tensor, int, float]:
+    """Images of a cell: (x (n, C, H, W) float32, network evaluations of each, seconds).
+
+    Args:
+        model: the teacher or a student.
+        sampling: the sampler, its setting and its grid.
+        labels: of the images, (n,).
+        steps, w: the cell.
+        settings: batch size, seed and clipping.
+        on_evaluations: called with the network evaluations of each finished batch.
+        first: the index of the first image in its cell.
+
+    Raises:
+        EvaluationError: the images are not finite.
+    """
+    nfe = 0  # as the sampler counts it
+
+    def count(images: int, evaluations: int) -> None:
+        nonlocal nfe
+        nfe = evaluations
+        on_evaluations(images * evaluations)
+
+    started = time.perf_counter()
+    x = model.sample(
+        labels,
+        w=w,
+        seed=derive_seed(settings.seed, "evaluation"),
+        sampler=sampling.sampler(model.schedule, clip=settings.clip),
+        grid=sampling.times(model.schedule, steps),
+        batch_size=settings.batch_size,
+        first=first,
+        on_batch=count,
+    )
+    seconds = time.perf_counter() - started
+    if not x.isfinite().all():
+        raise EvaluationError(
+            f"{model.info.name} makes images that are not finite at {steps} steps, w = {w:g}: "
+            "train it again, with a lower learning rate"
+        )
+    return x, nfe, seconds
 
 
 class CellStore:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pdpipe.diffusion import Sampler
 from pdpipe.evaluation.cells import CellStore, Finished, Maker, balanced_labels
 from pdpipe.evaluation.fidelity import inception_score_splits
 from pdpipe.evaluation.measure import paired_mse
@@ -98,6 +99,11 @@ def evaluate_model(
     return Evaluated(metrics, costs, cells, classes)
 
 
+def cell_evaluations(model: DiffusionModel, sampler: Sampler, steps: int, w: float) -> int:
+    """The network evaluations of each image of a cell."""
+    return evaluations_of(sampler, steps) * model.evaluations_per_step(w)
+
+
 def _all_cells(
     model: DiffusionModel,
     instruments: Instruments,
@@ -109,9 +115,7 @@ def _all_cells(
 ) -> list[Finished]:
     cells = []
     sampler = sampling.sampler(model.schedule, clip=settings.clip)
-    total = sum(
-        len(labels) * evaluations_of(sampler, n) * model.evaluations_per_step(w) for n, w in places
-    )
+    total = len(labels) * sum(cell_evaluations(model, sampler, n, w) for n, w in places)
     model.sample(labels[: settings.batch_size], steps=1, w=places[0][1])  # warm up, unmeasured
     with Progress(f"evaluate {model.info.name}", total, "network evaluations") as progress:
         maker = Maker(model, sampling, labels, settings, instruments, store, progress)

@@ -21,7 +21,7 @@ from pdpipe.params.models import (
     chain_id,
     chain_params,
 )
-from pdpipe.params.reading import parse_params, read_params
+from pdpipe.params.reading import dotted, parse_params, read_params, settings_of
 from pdpipe.params.studies import ArmParams, StudyParams, read_study
 
 __all__ = [
@@ -42,7 +42,9 @@ __all__ = [
     "TeacherParams",
     "chain_id",
     "chain_params",
+    "dotted",
     "parse_params",
     "read_params",
     "read_study",
+    "settings_of",
 ]

@@ -5,6 +5,7 @@ Every field is required: what is not in the file would be invisible to `dvc para
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -145,6 +146,15 @@ class EvaluationParams(Section):
     ]
     clip: bool
     paired_samples: Count
+
+    def places(self, steps: Iterable[int]) -> list[tuple[int, float]]:
+        """(steps, w) of every cell at these step counts."""
+        return [(n, w) for n in steps for w in self.w]
+
+    @property
+    def teacher_places(self) -> list[tuple[int, float]]:
+        """(steps, w) of the teacher's cells, most steps first."""
+        return self.places(sorted(self.teacher_steps, reverse=True))
 
 
 class RuntimeParams(Section):

@@ -74,6 +74,31 @@ def parse_params(raw: object, path: Path = Path("params.yaml")) -> Params:
     return _validated(raw, path, Params, _WRITE)
 
 
+def settings_of(text: str, where: str) -> dict[str, Any]:
+    """{dotted key: value} of a params file's text, not validated: of any version of pdpipe.
+
+    Raises:
+        ParamsError: the text is not YAML, or holds no settings; `where` says whose it is.
+    """
+    try:
+        raw = yaml.load(text, Loader=_OneOfEachKey)
+    except yaml.YAMLError as error:
+        detail = " ".join(str(error).split())
+        raise ParamsError(f"{where} is not valid YAML: {detail}") from None
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{where} holds no settings: compare another revision")
+    return dotted(raw)
+
+
+def dotted(nested: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a.b": value} of {"a": {"b": value}}; lists and empty mappings are values."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        inside = isinstance(value, dict) and value
+        found |= dotted(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
+    return found
+
+
 class _OneOfEachKey(yaml.SafeLoader):
     """The safe loader, which otherwise takes the last of two equal keys without a word."""
 

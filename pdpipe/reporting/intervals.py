@@ -22,15 +22,21 @@ def margin(se: Any) -> float:
     return float(stdtrit(JACKKNIFE_GROUPS - 1, (1 + LEVEL) / 2)) * float(se)
 
 
+def difference_margin(a_se: Any, b_se: Any) -> float:
+    """Half the width of the 95 % interval of the difference of two figures; NaN for no errors.
+
+    The images are made from the same noise, so their errors go together as a rule, and the sum of
+    the squares, which is meant for independent ones, is on the safe side.
+    """
+    return math.hypot(margin(a_se), margin(b_se))
+
+
 def apart(a: Any, b: Any) -> bool:
     """Whether the FIDs of two rows differ by more than the interval of their difference.
 
-    The images are made from the same noise, so their errors go together as a rule, and the sum of
-    the squares, which is meant for independent ones, is on the safe side. Without standard errors
-    nothing is apart.
+    Without standard errors nothing is apart.
     """
-    both = math.hypot(margin(a["fid_se"]), margin(b["fid_se"]))
-    return bool(abs(a["fid"] - b["fid"]) > both)
+    return bool(abs(a["fid"] - b["fid"]) > difference_margin(a["fid_se"], b["fid_se"]))
 
 
 def with_margin(value: Any, se: Any, text: Callable[[Any], str] = formats.figure) -> str:

@@ -21,7 +21,7 @@ from pdpipe.params import Params
 from pdpipe.reporting import formats
 
 # What has to be equal for two figures to compare; the sampler may differ, and is a column.
-_COMPARABLE = (
+COMPARABLE = (
     "extractor",
     "num_fake",
     "num_real",
@@ -121,7 +121,7 @@ def _check_extractor(path: Path, floor: FloorRecord, teacher: MetricsRecord) -> 
 
 def _check_comparable(path: Path, ours: Protocol, teacher_path: Path, other: Protocol) -> None:
     """Raise `EvaluationError` if the figures of the two files do not compare."""
-    for key in _COMPARABLE:
+    for key in COMPARABLE:
         mine, theirs = getattr(ours, key), getattr(other, key)
         if mine != theirs:
             raise EvaluationError(

@@ -16,6 +16,7 @@ from pdpipe.params import ExtractorParams
 from pdpipe.seeds import derive_seed
 from pdpipe.training.job import Batch, Job, Objective, Optimization, TrainingCost
 from pdpipe.training.loop import train
+from pdpipe.training.work import extractor_work
 
 
 def extractor_objective(label_smoothing: float) -> Objective:
@@ -26,6 +27,33 @@ def extractor_objective(label_smoothing: float) -> Objective:
         return F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
 
     return objective
+
+
+def classifier_config(
+    channels: int, num_classes: int, extractor: ExtractorParams
+) -> ClassifierConfig:
+    """The classifier for images of so many channels and classes."""
+    return ClassifierConfig(
+        channels=channels,
+        num_classes=num_classes,
+        features=extractor.features,
+        dropout=extractor.dropout,
+    )
+
+
+def extractor_optimization(extractor: ExtractorParams) -> Optimization:
+    """The optimiser settings of the stage."""
+    return Optimization(
+        updates=extractor.updates,
+        batch_size=extractor.batch_size,
+        learning_rate=extractor.learning_rate,
+        warmup=10,
+        anneal=1.0,
+        betas=(0.9, 0.999),
+        weight_decay=0.01,
+        grad_clip=1.0,
+        ema_decay=0.98,
+    )
 
 
 @torch.no_grad()
@@ -53,25 +81,10 @@ def train_extractor(
     Raises:
         TrainingError: its held-out accuracy is below `extractor.min_accuracy`.
     """
-    config = ClassifierConfig(
-        channels=images.images.shape[1],
-        num_classes=len(images.classes),
-        features=extractor.features,
-        dropout=extractor.dropout,
-    )
+    config = classifier_config(images.images.shape[1], len(images.classes), extractor)
     torch.manual_seed(derive_seed(job.seed, "extractor network"))
     untrained = Classifier(config)
-    settings = Optimization(
-        updates=extractor.updates,
-        batch_size=extractor.batch_size,
-        learning_rate=extractor.learning_rate,
-        warmup=10,
-        anneal=1.0,
-        betas=(0.9, 0.999),
-        weight_decay=0.01,
-        grad_clip=1.0,
-        ema_decay=0.98,
-    )
+    settings = extractor_optimization(extractor)
     trained, seconds = train(
         job, untrained, extractor_objective(extractor.label_smoothing), images, settings
     )
@@ -89,10 +102,4 @@ def train_extractor(
         heldout_accuracy=round(right, 6),
         provenance=provenance,
     )
-    cost = TrainingCost(
-        updates=settings.updates,
-        batch_size=settings.batch_size,
-        network_evaluations=settings.updates * settings.batch_size,
-        seconds=seconds,
-    )
-    return trained, info, cost
+    return trained, info, extractor_work(extractor).cost(seconds)

@@ -23,6 +23,7 @@ from pdpipe.seeds import derive_seed
 from pdpipe.training.job import Batch, Job, Objective, TrainingCost
 from pdpipe.training.loop import train
 from pdpipe.training.optimization import optimization
+from pdpipe.training.work import guide_work
 
 
 def draw_w(batch: Batch, w_min: float, w_max: float) -> Tensor:
@@ -74,6 +75,24 @@ def student_of(teacher: UNet, w_frequencies: int, w_max: float) -> UNet:
     return student
 
 
+def student_info(
+    teacher: ModelInfo, student: UNet, guide: GuideParams, provenance: dict[str, Any]
+) -> ModelInfo:
+    """The metadata of the stage-one student of a teacher."""
+    return teacher.model_copy(
+        update={
+            "kind": "student",
+            "name": f"student-{guide.steps}",
+            "network": vars(student.config).copy(),
+            "steps": guide.steps,
+            "w_min": guide.w_min,
+            "w_max": guide.w_max,
+            "weights": "ema" if guide.ema_decay else "raw",
+            "provenance": provenance,
+        }
+    )
+
+
 def train_guide(
     job: Job,
     images: ImageSet,
@@ -93,23 +112,6 @@ def train_guide(
     )
     settings = optimization(guide, guide.updates, guide.learning_rate)
     trained, seconds = train(job, student, objective, images, settings)
-    info = teacher.info.model_copy(
-        update={
-            "kind": "student",
-            "name": f"student-{guide.steps}",
-            "network": vars(student.config).copy(),
-            "steps": guide.steps,
-            "w_min": guide.w_min,
-            "w_max": guide.w_max,
-            "weights": "ema" if guide.ema_decay else "raw",
-            "provenance": provenance,
-        }
-    )
-    forwards = 3 if teacher.network.config.num_classes else 2
-    cost = TrainingCost(
-        updates=settings.updates,
-        batch_size=settings.batch_size,
-        network_evaluations=forwards * settings.updates * settings.batch_size,
-        seconds=seconds,
-    )
-    return trained, info, cost
+    info = student_info(teacher.info, student, guide, provenance)
+    work = guide_work(guide, conditional=teacher.network.config.num_classes > 0)
+    return trained, info, work.cost(seconds)

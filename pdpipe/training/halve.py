@@ -23,6 +23,7 @@ from pdpipe.training.guide import draw_w
 from pdpipe.training.job import Batch, Job, Objective, TrainingCost
 from pdpipe.training.loop import train
 from pdpipe.training.optimization import optimization
+from pdpipe.training.work import halving_work, ratio_of
 
 
 def halving_objective(
@@ -72,7 +73,6 @@ def train_halving(
 
     It starts from the weights of its teacher, the student at `rung.from_` steps.
     """
-    ratio = int(rung.from_) // num_steps
     student = copy.deepcopy(teacher.network).requires_grad_(True)
     objective = halving_objective(
         w_student(teacher.network, teacher.schedule, teacher.info.parameterization),
@@ -81,7 +81,7 @@ def train_halving(
         halve.loss_weight,
         (teacher.info.w_min, teacher.info.w_max or 0.0),
         num_steps,
-        ratio,
+        ratio_of(rung, num_steps),
     )
     settings = optimization(halve, rung.updates, rung.learning_rate)
     trained, seconds = train(job, student, objective, images, settings)
@@ -93,10 +93,4 @@ def train_halving(
             "provenance": provenance,
         }
     )
-    cost = TrainingCost(
-        updates=settings.updates,
-        batch_size=settings.batch_size,
-        network_evaluations=(ratio + 1) * settings.updates * settings.batch_size,
-        seconds=seconds,
-    )
-    return trained, info, cost
+    return trained, info, halving_work(halve, rung, num_steps).cost(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from pdpipe.seeds import derive_seed
 from pdpipe.training.job import Batch, Job, Objective, TrainingCost
 from pdpipe.training.loop import train
 from pdpipe.training.optimization import optimization
+from pdpipe.training.work import teacher_work
 
 
 def teacher_objective(
@@ -47,6 +49,43 @@ def teacher_objective(
     return objective
 
 
+def teacher_config(
+    image_shape: Sequence[int], num_classes: int, teacher: TeacherParams, network: NetworkParams
+) -> UNetConfig:
+    """The teacher's network for images of a shape (C, H, W) and so many classes."""
+    return UNetConfig(
+        image_size=image_shape[1],
+        channels=image_shape[0],
+        num_classes=num_classes if network.conditional else 0,
+        dropout=teacher.dropout,
+        heads=PARAMETERIZATIONS[teacher.parameterization].heads,
+        **network.model_dump(exclude={"conditional"}),
+    )
+
+
+def teacher_info(
+    config: UNetConfig,
+    classes: Sequence[str],
+    teacher: TeacherParams,
+    schedule: ScheduleParams,
+    provenance: dict[str, Any],
+) -> ModelInfo:
+    """The metadata of a teacher with this network."""
+    return ModelInfo(
+        kind="teacher",
+        name="teacher",
+        network=vars(config).copy(),
+        schedule=schedule.model_dump(),
+        parameterization=teacher.parameterization,
+        steps=None,
+        w_min=0.0,
+        w_max=None if config.num_classes else 0.0,
+        classes=list(classes),
+        weights="ema" if teacher.ema_decay else "raw",
+        provenance=provenance,
+    )
+
+
 def train_teacher(
     job: Job,
     images: ImageSet,
@@ -63,30 +102,11 @@ def train_teacher(
         teacher, network, schedule: their sections of params.yaml.
         provenance: stored with the model.
     """
-    _, channels, side, _ = images.images.shape
-    config = UNetConfig(
-        image_size=side,
-        channels=channels,
-        num_classes=len(images.classes) if network.conditional else 0,
-        dropout=teacher.dropout,
-        heads=PARAMETERIZATIONS[teacher.parameterization].heads,
-        **network.model_dump(exclude={"conditional"}),
-    )
+    shape = tuple(images.images.shape[1:])
+    config = teacher_config(shape, len(images.classes), teacher, network)
     torch.manual_seed(derive_seed(job.seed, "teacher network"))
     untrained = UNet(config)
-    info = ModelInfo(
-        kind="teacher",
-        name="teacher",
-        network=vars(config).copy(),
-        schedule=schedule.model_dump(),
-        parameterization=teacher.parameterization,
-        steps=None,
-        w_min=0.0,
-        w_max=None if network.conditional else 0.0,
-        classes=list(images.classes),
-        weights="ema" if teacher.ema_decay else "raw",
-        provenance=provenance,
-    )
+    info = teacher_info(config, images.classes, teacher, schedule, provenance)
     objective = teacher_objective(
         build_schedule(**info.schedule),
         teacher.parameterization,
@@ -95,10 +115,4 @@ def train_teacher(
     )
     settings = optimization(teacher, teacher.updates, teacher.learning_rate)
     trained, seconds = train(job, untrained, objective, images, settings, flip=teacher.flip)
-    cost = TrainingCost(
-        updates=settings.updates,
-        batch_size=settings.batch_size,
-        network_evaluations=settings.updates * settings.batch_size,
-        seconds=seconds,
-    )
-    return trained, info, cost
+    return trained, info, teacher_work(teacher).cost(seconds)

@@ -58,7 +58,7 @@ def test_clouds_for_each_model_step_count_and_w() -> None:
         drawn = clouds(panels(toy))
     assert len(drawn.axes) == 4 * 4
     titles = [axes.get_title() for axes in drawn.axes]
-    assert f"1 step, {toy.clouds[-1].distance:.3f}" in titles
+    assert f"1 step\nW₁ {toy.clouds[-1].distance:.3f}" in titles
 
 
 @pytest.mark.slow

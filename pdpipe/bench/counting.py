@@ -1,0 +1,85 @@
+"""The work of every stage of a chain, counted as the stages themselves count it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pdpipe.bench.untrained import Untrained
+from pdpipe.evaluation.evaluate import cell_evaluations
+from pdpipe.models import DiffusionModel, Sampling
+from pdpipe.params import Params
+from pdpipe.training.work import (
+    Work,
+    extractor_work,
+    guide_work,
+    halving_work,
+    ratio_of,
+    teacher_work,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellWork:
+    """A cell of an evaluation."""
+
+    kind: str  # as `sampling_kind` calls it
+    images: int
+    nfe: int  # network evaluations an image
+
+
+def halving_kind(ratio: int) -> str:
+    """The kind of the rungs whose step is `ratio` of their teacher's."""
+    return f"halve by {ratio}"
+
+
+def sampling_kind(model: DiffusionModel, w: float) -> str:
+    """The kind of a cell: those of one kind take equally long for each evaluation."""
+    return f"{model.info.kind}, guided" if model.evaluations_per_step(w) > 1 else model.info.kind
+
+
+def teacher_sampling(params: Params) -> Sampling:
+    """How the teacher is sampled; students take DDIM, for which they are trained."""
+    return Sampling(params.evaluation.teacher_sampler)
+
+
+def evaluation_work(
+    params: Params, model: DiffusionModel, sampling: Sampling, places: list[tuple[int, float]]
+) -> list[CellWork]:
+    """The cells of an evaluation of `model` at some (steps, w)."""
+    sampler = sampling.sampler(model.schedule, clip=params.evaluation.clip)
+    return [
+        CellWork(
+            kind=sampling_kind(model, w),
+            images=params.evaluation.num_samples,
+            nfe=cell_evaluations(model, sampler, steps, w),
+        )
+        for steps, w in places
+    ]
+
+
+def trainings_of(params: Params) -> dict[str, tuple[str, Work]]:
+    """{stage: (its kind of update, its work)} of every training stage, in the chain's order."""
+    found = {
+        "extractor": ("extractor", extractor_work(params.extractor)),
+        "teacher": ("teacher", teacher_work(params.teacher)),
+        "guide": ("guide", guide_work(params.guide, conditional=params.network.conditional)),
+    }
+    for n in params.rungs():
+        rung = params.ladder[str(n)]
+        work = halving_work(params.halve, rung, n)
+        found[f"halve@{n}"] = (halving_kind(ratio_of(rung, n)), work)
+    return found
+
+
+def evaluations_of_chain(params: Params, models: Untrained) -> dict[str, list[CellWork]]:
+    """{stage: its cells} of every evaluation, in the chain's order."""
+    settings = params.evaluation
+    found = {
+        "evaluate-teacher": evaluation_work(
+            params, models.teacher, teacher_sampling(params), settings.teacher_places
+        )
+    }
+    for n in params.rungs():
+        places = settings.places([n])
+        found[f"evaluate@{n}"] = evaluation_work(params, models.student, Sampling(), places)
+    return found

@@ -1,0 +1,77 @@
+"""How long every stage of a chain will take here: its counted work times what the units take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pdpipe.bench.counting import CellWork, evaluations_of_chain, trainings_of
+from pdpipe.bench.rates import Rates
+from pdpipe.bench.timing import ZERO, Seconds
+from pdpipe.bench.untrained import DataSize, Untrained
+from pdpipe.params import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageForecast:
+    """One stage: what it has to do, and how long that takes; None: it counts no such thing."""
+
+    name: str  # as DVC calls it
+    seconds: Seconds
+    updates: int | None = None
+    images: int | None = None  # seen in training, generated in an evaluation, else real
+    network_evaluations: int | None = None
+
+
+def forecast(
+    params: Params, models: Untrained, size: DataSize, rates: Rates, start: Seconds
+) -> list[StageForecast]:
+    """Every stage in the chain's order.
+
+    Args:
+        params: the settings.
+        models: untrained ones, which know what a step costs.
+        size: of the data.
+        rates: what the units take.
+        start: what every stage takes before and after its work.
+    """
+    loading = rates.reading * size.train
+    both = size.train + size.heldout
+    measuring = rates.measuring
+    reference = measuring.real * both + measuring.pair * (size.train * size.heldout)
+    writing = rates.writing * both
+    found = [StageForecast(name="prepare", seconds=start + writing, images=both)]
+    for name, (kind, work) in trainings_of(params).items():
+        updating = rates.updates[kind].per_image * work.images_seen
+        found.append(
+            StageForecast(
+                name=name,
+                seconds=start + loading + updating,
+                updates=work.updates,
+                images=work.images_seen,
+                network_evaluations=work.network_evaluations,
+            )
+        )
+    seconds = start + rates.reading * both + reference
+    found.insert(2, StageForecast(name="reference", seconds=seconds, images=both))
+    for name, cells in evaluations_of_chain(params, models).items():
+        found.append(
+            StageForecast(
+                name=name,
+                seconds=sum((_cell_seconds(c, size, rates) for c in cells), start),
+                images=sum(cell.images for cell in cells),
+                network_evaluations=sum(cell.images * cell.nfe for cell in cells),
+            )
+        )
+    return [*found, StageForecast(name="report", seconds=start)]
+
+
+def total(stages: list[StageForecast]) -> Seconds:
+    """All stages, one after the other."""
+    return sum((stage.seconds for stage in stages), ZERO)
+
+
+def _cell_seconds(cell: CellWork, size: DataSize, rates: Rates) -> Seconds:
+    """Making the images of a cell, and measuring them."""
+    making = rates.sampling[cell.kind].per_image(cell.nfe)
+    measuring = rates.measuring.generated + rates.measuring.pair * size.train
+    return (making + measuring) * cell.images

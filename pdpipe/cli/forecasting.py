@@ -1,0 +1,168 @@
+"""The command `forecast`: how long the chain of params.yaml will take on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+from pdpipe import layout
+from pdpipe.bench import (
+    Rates,
+    Seconds,
+    StageForecast,
+    data_size,
+    measure_rates,
+    total,
+    untrained_models,
+)
+from pdpipe.bench import (
+    forecast as forecast_stages,
+)
+from pdpipe.errors import PdpipeError
+from pdpipe.params import Params, read_params
+from pdpipe.reporting.plain import aligned
+from pdpipe.runtime import configure, machine
+
+# What every stage does around its work, in a process of its own: imports, tracking.
+EMPTY_STAGE = """
+from pdpipe.cli.run import read_stage_params, stage_run
+params = read_stage_params()
+import pdpipe.evaluation.evaluate, pdpipe.models, pdpipe.training
+with stage_run("forecast", "forecast", params, {}, [], ["training"]):
+    pass
+"""
+NOTES = (
+    "Expected is the middle of a few timings of every kind of work, from and to are the fastest "
+    "and the slowest of them, each multiplied by the stage's own counts: updates, images, network "
+    "evaluations. A machine that others use, or that slows down when it is warm, leaves "
+    "this range.",
+    "The whole chain is counted, whether or not some of it is done: `dvc status` says what is. Not "
+    "in it: what DVC itself takes, reading and decoding the source of the data, snapshots, and "
+    "drawing the report. Memory was not measured.",
+)
+
+
+def forecast(budget: float) -> None:
+    """Time the work of each stage for about `budget` seconds, and print what follows."""
+    params = read_params(layout.PARAMS)
+    start = start_up(layout.PARAMS)
+    device = configure(params.runtime)
+    size = data_size(params, layout.SHARDS)
+    about = machine(device)
+    print(
+        f"on {about['name']} ({about['device']}, {_threads(about['threads'])}, "
+        f"{params.runtime.precision}, torch {about['torch']})\n{size}\n"
+    )
+    models = untrained_models(params, size, device)
+    rates = measure_rates(params, models, size, device, budget)
+    stages = forecast_stages(params, models, size, rates, start)
+    print("\n".join(table(stages)))
+    print(
+        f"\nIn each stage: {duration(start.middle)} for its process, imports and tracking "
+        "(an empty one was timed)."
+    )
+    for note in [*_special_notes(params, rates, size.known), *NOTES]:
+        print("\n".join(textwrap.wrap(note, 100)))
+
+
+def start_up(params: Path) -> Seconds:
+    """What a stage with nothing in it takes, in a process and a folder of its own.
+
+    The first run makes the tracking's database, as happens once in a project; the next are timed.
+
+    Raises:
+        PdpipeError: it ends with an error.
+    """
+    # A server of the project's own must not get empty runs: tracking goes to the folder's file.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / layout.PARAMS).write_bytes(params.read_bytes())
+        for _ in range(3):
+            started = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", EMPTY_STAGE],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
+            times.append(time.perf_counter() - started)
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise PdpipeError(
+                    f"a stage without work cannot be run ({last}): see `pdpipe check`"
+                )
+    return Seconds.of(times[1:])
+
+
+def table(stages: list[StageForecast]) -> list[str]:
+    """The stages as lines of text, with their sum below."""
+    whole = total(stages)
+    headings = ["stage", "updates", "images", "network evaluations", "expected", "from", "to"]
+    rows = [
+        [
+            stage.name,
+            *map(_count, (stage.updates, stage.images, stage.network_evaluations)),
+            *_durations(stage.seconds),
+        ]
+        for stage in stages
+    ]
+    updates = sum(stage.updates or 0 for stage in stages)
+    evaluations = sum(stage.network_evaluations or 0 for stage in stages)
+    end = ["all", _count(updates), "", _count(evaluations), *_durations(whole)]
+    return aligned([headings, *rows, end])
+
+
+def duration(seconds: float) -> str:
+    """A time to two or three digits, in the unit that suits it."""
+    for unit, length, least in (("days", 86400, 2), ("h", 3600, 2), ("min", 60, 2)):
+        if seconds >= least * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def _durations(seconds: Seconds) -> list[str]:
+    return [duration(value) for value in (seconds.middle, seconds.low, seconds.high)]
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _special_notes(params: Params, rates: Rates, size_known: bool) -> list[str]:
+    """What is true of this forecast and not of every one."""
+    found = []
+    scaled = [
+        f"{kind} ({rate.batch:,} of {rate.wanted:,})"
+        for kind, rate in rates.batched.items()
+        if rate.scaled
+    ]
+    if scaled:
+        found.append(
+            "Timed with smaller batches, for the time it takes, and taken as proportional: "
+            f"{', '.join(scaled)}. Large batches are as a rule quicker for each image."
+        )
+    found += [
+        f"Out of memory: {kind}, with a batch of {rate.out_of_memory:,} images. Its stage would "
+        "not run here with that batch size."
+        for kind, rate in rates.batched.items()
+        if rate.out_of_memory
+    ]
+    if params.runtime.compile:
+        found.append("The networks were not compiled for it, as runtime.compile will have them.")
+    if not size_known:
+        found.append(
+            "The numbers of classes and images are assumed; they matter for loading the data and "
+            "for the distances to the nearest training image."
+        )
+    return found

@@ -1,0 +1,218 @@
+"""A comparison of two chains for the reader: a sentence, what changed, a table of each metric."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import textwrap
+from typing import Any
+
+from pdpipe.reporting import formats
+from pdpipe.reporting.compare import (
+    ABSENT,
+    BETTER,
+    NO_ERROR,
+    NOT_SEPARATED,
+    WORSE,
+    Change,
+    Comparison,
+    Edit,
+)
+from pdpipe.reporting.intervals import LEVEL, with_margin
+from pdpipe.reporting.markdown import to_markdown
+from pdpipe.reporting.plain import aligned
+from pdpipe.reporting.tables import Table
+
+NAMES = {"fid": "FID", "is": "IS"}
+BETTER_IS = {"fid": "lower", "is": "higher"}
+WORDS = (0, 6)  # the columns of the tables that are no numbers
+INTERVALS = (
+    "± is half of a 95 % interval. Separated means that the difference exceeds its interval, made "
+    "of both standard errors as if they were independent. Sample k starts from the same noise in "
+    "both chains, so their errors go together as a rule and the interval is on the wide side. It "
+    "is of other generated images, not of another training."
+)
+
+
+def plain_text(c: Comparison) -> str:
+    """The comparison for a terminal."""
+    lines = [f"A: {c.a.name}", f"B: {c.b.name}", "", f"{summary(c)}.", ""]
+    for title, items in _lists(c):
+        lines += [title, *(f"  {item}" for item in items), ""]
+    for table in tables(c):
+        lines += [table.title, *aligned([table.columns, *table.rows], WORDS), ""]
+    wrapped = (line for note in notes(c) for line in textwrap.wrap(note, 100))
+    return "\n".join([*lines, *wrapped]) + "\n"
+
+
+def markdown(c: Comparison) -> str:
+    """The comparison in Markdown."""
+    lines = [f"# {c.a.name} → {c.b.name}", "", f"**{summary(c)}.**", ""]
+    for title, items in _lists(c):
+        lines += [f"## {title}", "", *(f"- {item}" for item in items), ""]
+    tabled = [f"{to_markdown(table)}\n" for table in tables(c)]
+    return "\n".join(lines) + "\n" + "".join(tabled) + "\n\n".join(notes(c)) + "\n"
+
+
+def csv_text(c: Comparison) -> str:
+    """Every change as a row: the cell, both figures with their errors, the difference."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    columns = ["model", "steps", "w", "metric", "a", "a_se", "b", "b_se", "difference", "margin"]
+    rows.writerow([*columns, "verdict"])
+    for change in c.changes:
+        values = [getattr(change, name) for name in columns]
+        rows.writerow([*(_number(value) for value in values), change.verdict])
+    return out.getvalue()
+
+
+def summary(c: Comparison) -> str:
+    """What the change did, in one sentence without its full stop."""
+    shared = [change for change in c.changes if _shared(change)]
+    alike = [change for change in shared if change.comparable]
+    if not shared:
+        return "The two chains have no cell in common"
+    if len(alike) == len(shared):
+        return f"{_cells(alike)} in common: {_done(alike)}"
+    fields = ", ".join(dict.fromkeys(f"protocol.{edit.key}" for edit in c.protocol))
+    unlike = ", ".join(dict.fromkeys(change.model for change in shared if not change.comparable))
+    rest = f"; the other {_cells(alike)}: {_done(alike)}" if alike else ""
+    who = unlike if alike else "the two chains"
+    return f"The figures of {who} are not comparable, since they differ in {fields}{rest}"
+
+
+def tables(c: Comparison) -> list[Table]:
+    """FID, then IS, a row for each cell."""
+    found = []
+    for metric, name in NAMES.items():
+        rows = [
+            [
+                change.model,
+                str(change.steps),
+                f"{change.w:g}",
+                with_margin(change.a, change.a_se),
+                with_margin(change.b, change.b_se),
+                signed(change.difference, change.margin),
+                change.verdict,
+            ]
+            for change in c.of(metric)
+        ]
+        title = f"{_named(c, name)}, {BETTER_IS[metric]} is better"
+        columns = ["model", "steps", "w", "A", "B", "B - A", ""]
+        found.append(Table(title=title, columns=columns, rows=rows))
+    return found
+
+
+def notes(c: Comparison) -> list[str]:
+    """What to know before reading more into the tables, a paragraph each."""
+    found = [INTERVALS]
+    judged = sum(change.verdict in (BETTER, WORSE, NOT_SEPARATED) for change in c.changes)
+    by_chance = math.floor(judged * (1 - LEVEL))
+    if by_chance:
+        found.append(
+            f"Of {judged} figures, up to about {by_chance} come out as separated by chance where "
+            "nothing differs."
+        )
+    for letter, side in (("A", c.a), ("B", c.b)):
+        if not side.whole:
+            found.append(
+                f"Of {letter}, the protocol is known as far as the table has it: whether its "
+                "figures were made by the very same extractor file was not compared."
+            )
+    return found
+
+
+def signed(difference: float, margin: float) -> str:
+    """A difference with its sign and its margin, to two digits of that."""
+    if math.isnan(difference):
+        return formats.DASH
+    if math.isnan(margin) or margin == 0:
+        return f"{difference:+.2g}"
+    places = max(2, 1 - math.floor(math.log10(margin)))
+    return f"{difference:+.{places}f} ± {margin:.{places}f}"
+
+
+def _lists(c: Comparison) -> list[tuple[str, list[str]]]:
+    """The titled lists of what is not the same."""
+    if c.settings is None:
+        settings = ["not known: a side is a table without its project"]
+    else:
+        settings = [_edited(edit) for edit in c.settings] or ["none (section runtime aside)"]
+    found = [("Settings that differ", settings)]
+    if c.protocol:
+        found.append(("Protocol that differs", [_edited(edit, "protocol.") for edit in c.protocol]))
+    if c.made_with:
+        found.append(("Made differently", [_edited(edit) for edit in c.made_with]))
+    return found
+
+
+def _edited(edit: Edit, prefix: str = "") -> str:
+    old, new = ("none" if v is ABSENT else _value(v) for v in (edit.old, edit.new))
+    models = f" ({', '.join(edit.models)})" if edit.models else ""
+    return f"{prefix}{edit.key}: {old} → {new}{models}"
+
+
+def _value(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:12]}…"
+
+
+def _cells(changes: list[Change]) -> str:
+    count = len({(change.model, change.steps, change.w) for change in changes})
+    return f"{count} cell" if count == 1 else f"{count} cells"
+
+
+def _done(changes: list[Change]) -> str:
+    """What happened to figures that compare."""
+    if all(change.difference == 0 for change in changes):
+        return "every figure is the same"
+    of = {metric: [change for change in changes if change.metric == metric] for metric in NAMES}
+    counted = (f"{NAMES[metric]} {_counts(found)}" for metric, found in of.items())
+    return "; ".join(counted) + _biggest(of["fid"])
+
+
+def _counts(changes: list[Change]) -> str:
+    """`better in 3, worse in 0, not separated in 62`, and the rest where there is one."""
+    verdicts = [change.verdict for change in changes]
+    words = {BETTER: "better", WORSE: "worse", NOT_SEPARATED: "not separated"}
+    parts = [f"{word} in {verdicts.count(verdict)}" for verdict, word in words.items()]
+    if NO_ERROR in verdicts:
+        parts.append(f"without a standard error in {verdicts.count(NO_ERROR)}")
+    return ", ".join(parts)
+
+
+def _biggest(changes: list[Change]) -> str:
+    """The biggest change of FID that is separated, by its ratio."""
+    separated = [change for change in changes if change.verdict in (BETTER, WORSE)]
+    if not separated:
+        return ""
+    change = max(separated, key=lambda one: one.relative)
+    percent = f" ({100 * (change.b / change.a - 1):+.0f} %)" if change.a else ""
+    return (
+        f"; the biggest change is that of {change.model} at {formats.steps(change.steps)}, "
+        f"{formats.weight(change.w)}: FID {formats.figure(change.a)} → "
+        f"{formats.figure(change.b)}{percent}"
+    )
+
+
+def _shared(change: Change) -> bool:
+    return not (math.isnan(change.a) or math.isnan(change.b))
+
+
+def _named(c: Comparison, metric: str) -> str:
+    """`FID-1500[digits-cnn]`, where both sides agree on that."""
+    known = {
+        (protocol.get("num_fake"), protocol.get("extractor.name"))
+        for side in (c.a, c.b)
+        for protocol in side.protocols.values()
+    }
+    (count, extractor), *more = known
+    return metric if more or not (count and extractor) else f"{metric}-{count}[{extractor}]"
+
+
+def _number(value: Any) -> Any:
+    """A CSV field: empty for NaN, floats at the 6 digits of the records."""
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.6g}"

@@ -1,0 +1,141 @@
+"""A project's files as they are in the checkout, at a revision, or in a report that was kept.
+
+The only module that imports DVC, and only when a revision is asked for: it knows experiments by
+their names, and reads a file from git or from its cache, wherever the revision keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pdpipe import layout
+from pdpipe.errors import RevisionError, did_you_mean
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+WORKSPACE = "workspace"
+TABLE = layout.REPORTS / "table.csv"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Some files of a project, by their paths from its folder on."""
+
+    name: str  # for the reader: a revision and its commit, a path, or the workspace
+    read: Callable[[Path], str | None]  # the text of a file; None: there is no such file
+
+
+@contextmanager
+def open_tree(name: str, project: Path = Path()) -> Iterator[Tree]:
+    """The files at `name`: `workspace`, a report's folder, its table.csv, or else a revision.
+
+    A report that lies in its project (`…/reports` beside a `params.yaml`) comes with the project's
+    files; any other is a table and nothing more.
+
+    Args:
+        name: as the user gave it; a revision is a branch, tag, commit or DVC experiment.
+        project: the project's folder, whose revisions are meant.
+
+    Raises:
+        RevisionError: there is no such revision, or no report at that path.
+    """
+    path = project / name
+    if name == WORKSPACE:
+        yield Tree(WORKSPACE, _reader(project))
+    elif (path / TABLE.name).is_file() or path.is_file() or path.suffix == TABLE.suffix:
+        yield _at_path(name, path)
+    else:
+        with _repository(project) as repo:
+            yield _at_revision(name, repo)
+
+
+def _reader(folder: Path) -> Callable[[Path], str | None]:
+    def read(path: Path) -> str | None:
+        try:
+            return (folder / path).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RevisionError(f"{folder / path} cannot be read ({_short(error)})") from None
+
+    return read
+
+
+def _at_path(name: str, path: Path) -> Tree:
+    table = path / TABLE.name if path.is_dir() else path
+    if not table.is_file():
+        raise RevisionError(
+            f"there is no report at {name}: give the folder of one, its {TABLE.name}, or a revision"
+        )
+    home = table.resolve().parents[1]
+    if table.resolve() == home / TABLE and (home / layout.PARAMS).is_file():
+        return Tree(name, _reader(home))
+    read = _reader(table.parent)
+    return Tree(name, lambda wanted: read(Path(table.name)) if wanted == TABLE else None)
+
+
+def _at_revision(name: str, repo: Repo) -> Tree:
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.scm import RevError, resolve_rev
+
+    try:
+        commit = resolve_rev(repo.scm, name)
+    except RevError:
+        known = did_you_mean(name, [WORKSPACE, *_names(repo)][:20])
+        raise RevisionError(
+            f"there is no revision {name!r} (a branch, tag, commit or experiment) and no report "
+            f"at such a path: {known}"
+        ) from None
+    files = DVCFileSystem(repo.root_dir, rev=commit)
+
+    def read(path: Path) -> str | None:
+        try:
+            return str(files.read_text(path.as_posix()))
+        except FileNotFoundError:
+            return None
+        except (DvcException, OSError, UnicodeDecodeError) as error:
+            raise RevisionError(f"{path} at {name} cannot be read ({_short(error)})") from None
+
+    return Tree(name if commit.startswith(name) else f"{name} ({commit[:7]})", read)
+
+
+@contextmanager
+def _repository(project: Path) -> Iterator[Repo]:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import NoSCM, SCMError
+
+    try:
+        repo = Repo(str(project.resolve()))
+    except (DvcException, SCMError) as error:
+        raise RevisionError(
+            f"revisions are those of a DVC project ({_short(error)}): change to its folder, or "
+            "compare the folders of two reports"
+        ) from None
+    try:
+        if isinstance(repo.scm, NoSCM):
+            raise RevisionError(
+                "this project is not in git, so it has no revisions: compare the folders of two "
+                "reports"
+            )
+        yield repo
+    finally:
+        repo.close()
+
+
+def _names(repo: Repo) -> list[str]:
+    """Every branch, tag and experiment."""
+    from dvc.repo.experiments.utils import exp_refs
+
+    experiments = [ref.name for ref in exp_refs(repo.scm) if ref.name]
+    return [*repo.scm.list_branches(), *repo.scm.list_tags(), *experiments]
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
