@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -61,13 +60,19 @@ def explorer(m: Measurements, sheets: Sheets, headline: Headline) -> Explorer | 
     found = match(m, headline.w).steps or steps[0]
     kept = [sheets.classes[k] for k in classes]
     height, width = sheets.full.images.shape[-2:]
+    metrics = [metric for metric in METRICS if metric.measured(m)]
+
+    def figures(kind: str, n: int, w: float) -> list[str]:
+        row = m.cell(kind, n, w)
+        nfe = formats.evaluations(n, int(row["nfe"]))
+        return [nfe, *(metric.shown(row) for metric in metrics)]
 
     def panel(name: str, kind: str, called: str, shown: dict[int, Sheet]) -> Panel:
         return Panel(
             name=name,
             sprites=[sprite(sheet.images[:, classes, :columns]) for sheet in shown.values()],
             titles=[f"{called}, {formats.steps(n)}" for n in shown],
-            figures=[[_figures(m, kind, n, w) for w in sheets.full.w] for n in shown],
+            figures=[[figures(kind, n, w) for w in sheets.full.w] for n in shown],
         )
 
     return Explorer(
@@ -77,7 +82,7 @@ def explorer(m: Measurements, sheets: Sheets, headline: Headline) -> Explorer | 
         columns=columns,
         height=height,
         width=width,
-        figures=["NFE", *(metric.heading(m) for metric in METRICS if metric.measured(m))],
+        figures=["NFE", *(metric.heading(m) for metric in metrics)],
         panels=[
             panel("student", "student", "Student", {n: sheets.students[n] for n in steps}),
             panel("teacher", "teacher", "Teacher", {n: sheets.teacher[n] for n in steps}),
@@ -106,9 +111,3 @@ def sprite(images: Images) -> Images:
     laid = images.transpose(0, 1, 4, 2, 5, 3)
     picture = laid.reshape(num_w * classes * height, columns * width, channels)
     return picture[..., 0] if channels == 1 else picture
-
-
-def _figures(m: Measurements, kind: str, steps: int, w: float) -> list[str]:
-    row: Any = m.cell(kind, steps, w)
-    shown = [metric.shown(row) for metric in METRICS if metric.measured(m)]
-    return [formats.evaluations(steps, int(row["nfe"])), *shown]

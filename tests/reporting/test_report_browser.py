@@ -264,11 +264,37 @@ def test_tables_sort_by_number_in_both_directions(full_report, open_page):
 def test_what_is_missing_comes_last(full_report, open_page):
     page = open_page(full_report)
     table = page.get_by_role("table", name="w = 0.3", exact=True)
-    button = table.get_by_role("button", name="teacher, equal NFE")
+    table.get_by_role("button", name="steps", exact=True).click()
+    assert column_of(table, "steps") == ["1", "2", "4", "8", "teacher, 16 × 2"]
+    assert column_of(table, "teacher, equal NFE")[0] == "–"  # one step of the teacher takes two
     for _ in range(2):
-        button.click()
-        assert column_of(table, "teacher, equal NFE")[-2:] == ["–", "–"]  # 1 step; the reference
+        table.get_by_role("button", name="teacher, equal NFE").click()
+        assert column_of(table, "teacher, equal NFE")[-2:] == ["–", "–"]
         assert column_of(table, "steps")[-2:] == ["1", "teacher, 16 × 2"]
+
+
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ["0.074", "0.12 ± 0.9", "0.9 ± 0.01", "1,234 ± 5"],
+        ["w = 0", "w = 0.3", "w = 0.25e1", "w = 16"],
+        ["0.9 %", "1.2 %", "10.4 %", "100.0 %"],
+        ["DDIM", "Heun, γ = 2", "Heun, γ = 10", "–"],
+    ],
+    ids=["decimals", "w", "percent", "words"],
+)
+def test_the_order_of_cells(full_report, open_page, ordered):
+    page = open_page(full_report)
+    table = page.get_by_role("table", name="Students: FID-1500[digits-cnn]")
+    page.get_by_text("Every metric over steps and w").click()
+    table.evaluate(
+        """(table, texts) => texts.forEach((text, row) => {
+            table.tBodies[0].rows[row].cells[1].textContent = text;
+        })""",
+        [ordered[k] for k in (2, 0, 3, 1)],
+    )
+    table.get_by_role("button", name="w = 0", exact=True).click()
+    assert column_of(table, "w = 0")[:-1] == ordered
 
 
 AUDIT = """() => {
