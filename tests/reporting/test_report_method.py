@@ -59,7 +59,7 @@ def test_weights_are_the_papers_up_to_a_constant(kind: str) -> None:
         "snr_truncated": lambda log_snr: np.maximum(log_snr, 0),
         "snr_plus_one": lambda log_snr: np.logaddexp(0, log_snr),
     }
-    assert [line.get_label() for line in left.lines] == list(LOSS_WEIGHTS) == list(paper)
+    assert {line.get_label() for line in left.lines} == set(LOSS_WEIGHTS) == set(paper)
     for line, joint in zip(left.lines, right.lines, strict=True):
         log_snr, shown = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
         expected = paper[str(line.get_label())](log_snr)
