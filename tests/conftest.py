@@ -21,6 +21,26 @@ ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "pdpipe" / "presets" / "digits.yaml"
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for all the tests; none beside this one, which starts sooner, for a part."""
+    return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each folder's tests share a process, and with it what is made once for a session.
+
+    Those that take longest come first, so that both processes end at about the same time.
+    """
+    longest = ("pipeline", "tracking", "training")
+
+    def folder(item: pytest.Item) -> str:
+        return item.path.relative_to(ROOT / "tests").parts[0]
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(folder(item)))
+    items.sort(key=lambda item: (*longest, folder(item)).index(folder(item)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_quiet_thread() -> Iterator[None]:
     """One thread, for speed and the same bits; no runtime setting of the caller's."""

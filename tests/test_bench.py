@@ -41,7 +41,8 @@ def test_snapshots_as_a_share_of_the_time(tiny_params: Params, empty_folder: Pat
 
 
 def test_samplers_against_as_many_evaluations(tiny_params: Params) -> None:
-    found = list(bench_samplers(tiny_params, CPU, 3))
+    few = tiny_params.evaluation.model_copy(update={"batch_size": 10})
+    found = list(bench_samplers(tiny_params.model_copy(update={"evaluation": few}), CPU, 3))
     assert [result.name for result in found] == list(SAMPLERS)
     assert [result.evaluations for result in found] == [8, 8, 8, 8, 16, 32, 8]
     for result in found:

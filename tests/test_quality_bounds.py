@@ -195,25 +195,33 @@ def test_finished_and_freshly_cloned_results_are_current(built: Path, clone: Pat
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "stale"),
+    "changes",
     [
-        ("params.yaml", "rate: 2\n", "train: changed deps: params.yaml"),
-        ("code.txt", "other code\n", "train: changed deps: code.txt modified"),
-        ("metrics/one", "0\n", "evaluate: changed outs: metrics/one modified"),
-        ("report.txt", "edited\n", "report: changed outs: report.txt modified"),
-        ("metrics/one", None, "evaluate: changed outs: metrics/one deleted"),
-        ("dvc.yaml", DVC_YAML.replace("cat code.txt", "cat ./code.txt"), "train: changed command"),
-        ("dvc.yaml", DVC_YAML.replace("report:", "summary:"), "summary: "),
+        {
+            "params.yaml": ("rate: 2\n", "train: changed deps: params.yaml"),
+            "code.txt": ("other code\n", "train: changed deps: code.txt modified"),
+            "metrics/one": ("0\n", "evaluate: changed outs: metrics/one modified"),
+            "report.txt": ("edited\n", "report: changed outs: report.txt modified"),
+            "dvc.yaml": (DVC_YAML.replace("cat code", "cat ./code"), "train: changed command"),
+        },
+        {
+            "metrics/one": (None, "evaluate: changed outs: metrics/one deleted"),
+            "dvc.yaml": (DVC_YAML.replace("report:", "summary:"), "summary: "),
+        },
     ],
+    ids=["modified", "gone"],
 )
-def test_a_change_in_a_fresh_clone_is_noticed(
-    clone: Path, file: str, content: str | None, stale: str
+def test_changes_in_a_fresh_clone_are_noticed(
+    clone: Path, changes: dict[str, tuple[str | None, str]]
 ) -> None:
-    (clone / file).unlink()
-    if content is not None:
-        (clone / file).write_text(content)
+    """Each by a sentence of its own, which names what changed."""
+    for file, (content, _) in changes.items():
+        (clone / file).unlink()
+        if content is not None:
+            (clone / file).write_text(content)
     found = quality.stale_results(clone)
-    assert any(sentence.startswith(stale) for sentence in found), found
+    for _, stale in changes.values():
+        assert any(sentence.startswith(stale) for sentence in found), (stale, found)
 
 
 def test_a_stage_run_alone_makes_the_later_ones_stale(clone: Path, tmp_path: Path) -> None:

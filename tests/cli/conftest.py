@@ -97,7 +97,7 @@ def tiny_params() -> dict[str, Any]:
     params["guide"] |= {"updates": 2, "steps": 4, "w_frequencies": 4}
     params["ladder"] = {"2": {"from": "4", "updates": 2, "learning_rate": 5e-4}}
     params["evaluation"] |= {"num_samples": 20, "paired_samples": 10, "w": [0.0, 1.0]}
-    params["evaluation"] |= {"teacher_steps": [2, 4]}
+    params["evaluation"] |= {"teacher_steps": [2, 4], "batch_size": 20}
     params["runtime"] |= {"device": "cpu", "threads": 1}
     return params
 

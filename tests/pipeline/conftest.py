@@ -209,10 +209,10 @@ def set_author(project: Project) -> None:
     project.run("git", "config", "user.email", "tester@example.org")
 
 
-@pytest.fixture
-def unbuilt(tmp_path: Path, environment: dict[str, str]) -> Project:
+@pytest.fixture(scope="module")
+def unbuilt(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Project:
     """A repository in which nothing has run."""
-    return new_project(tmp_path / "project", environment)
+    return new_project(tmp_path_factory.mktemp("unbuilt") / "project", environment)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,33 +14,44 @@ if TYPE_CHECKING:
     from conftest import Chain, Project
 
 ROOT = Path(__file__).parents[2]
+PRESETS = sorted(path.stem for path in (ROOT / "pdpipe/presets").glob("*.yaml"))
 STAGES = [
     "prepare", "extractor", "reference", "teacher", "guide", "halve@2", "halve@1",
     "rungs", "evaluate-teacher", "evaluate@2", "evaluate@1", "report",
 ]  # fmt: skip
 
 
-def stage_names(project: Project) -> list[str]:
-    return project.run("dvc", "stage", "list", "--name-only").split()
+@pytest.fixture(scope="module")
+def every_stage(unbuilt: Project) -> list[str]:
+    """`<folder>/dvc.yaml:<stage>`, listed at once: a folder for each preset, one with a mistake."""
+    for folder in [*PRESETS, "unquoted"]:
+        (unbuilt.root / folder).mkdir()
+        shutil.copy(unbuilt.root / "dvc.yaml", unbuilt.root / folder)
+    for preset in PRESETS:
+        shutil.copy(ROOT / f"pdpipe/presets/{preset}.yaml", unbuilt.root / preset / "params.yaml")
+    params = unbuilt.params()
+    params["ladder"] = {int(key): rung for key, rung in params["ladder"].items()}
+    (unbuilt.root / "unquoted/params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    return unbuilt.run("dvc", "stage", "list", "--all", "--name-only").split()
 
 
-@pytest.mark.parametrize("preset", sorted(p.stem for p in (ROOT / "pdpipe/presets").glob("*.yaml")))
-def test_dvc_sees_every_rung_of_a_preset(unbuilt: Project, preset: str) -> None:
-    unbuilt.run("pdpipe", "preset", preset, "--force")
-    rungs = list(unbuilt.params()["ladder"])
-    assert rungs
-    names = stage_names(unbuilt)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_dvc_sees_every_rung_of_a_preset(every_stage: list[str], preset: str) -> None:
+    params = yaml.safe_load((ROOT / f"pdpipe/presets/{preset}.yaml").read_text(encoding="utf-8"))
+    assert params["ladder"]
     for stage in ("halve", "evaluate"):
-        assert sorted(n for n in names if n.startswith(f"{stage}@")) == sorted(
-            f"{stage}@{rung}" for rung in rungs
+        place = f"{preset}/dvc.yaml:{stage}@"
+        assert sorted(name for name in every_stage if name.startswith(place)) == sorted(
+            f"{place}{rung}" for rung in params["ladder"]
         )
 
 
-def test_unquoted_rungs_vanish_from_dvc_and_are_an_error(unbuilt: Project) -> None:
-    params = unbuilt.params()
-    params["ladder"] = {int(key): rung for key, rung in params["ladder"].items()}
-    unbuilt.write_params(params)
-    assert not [name for name in stage_names(unbuilt) if name.startswith("halve")]
+def test_unquoted_rungs_vanish_from_dvc_and_are_an_error(
+    unbuilt: Project, every_stage: list[str]
+) -> None:
+    assert "unquoted/dvc.yaml:guide" in every_stage
+    assert not [name for name in every_stage if name.startswith("unquoted/dvc.yaml:halve")]
+    shutil.copy(unbuilt.root / "unquoted/params.yaml", unbuilt.root / "params.yaml")
     output = unbuilt.run("dvc", "repro", fails=True)
     assert 'error: params.yaml: ladder key 2 must be quoted, "2"' in output
     assert not (unbuilt.root / "data/shards").exists()

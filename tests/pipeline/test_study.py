@@ -37,9 +37,8 @@ def test_a_study_runs_on_demand_and_only_the_report_takes_it_up(chain, copy_of, 
     measured = {f"{STUDY}:measure@heun", f"{STUDY}:measure@student-2"}
     assert set(ran[:2]) == measured
     assert ran[2:] == [f"{STUDY}:conclude"]
-    assert project.repro(STUDY) == []
 
-    assert project.repro() == ["report"]
+    assert project.repro("dvc.yaml", STUDY) == ["report"]  # nothing of the study runs again
     page = (project.root / "reports/index.html").read_text(encoding="utf-8")
     assert 'id="study-baselines"' in page
     assert (project.root / "reports/study_baselines.png").is_file()
@@ -51,5 +50,6 @@ def test_a_study_runs_on_demand_and_only_the_report_takes_it_up(chain, copy_of, 
     study = yaml.safe_load((project.root / PARAMS).read_text())
     study["arms"]["heun"]["nfe"] = [4]
     (project.root / PARAMS).write_text(yaml.safe_dump(study))
-    assert project.repro() == []  # the chain does not care
-    assert project.repro("--dry", STUDY)[0] == f"{STUDY}:measure@heun"
+    stale = project.repro("--dry", "dvc.yaml", STUDY)
+    assert f"{STUDY}:measure@heun" in stale
+    assert all(name.startswith(STUDY) for name in stale)  # the chain does not care

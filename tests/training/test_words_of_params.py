@@ -28,7 +28,9 @@ def test_a_chain_of_each(
     make_job: Callable[..., Job],
     tmp_path: Path,
 ) -> None:
-    teacher = tiny_params.teacher.model_copy(update={"parameterization": parameterization})
+    few = {"updates": 6}
+    words = few | {"parameterization": parameterization}
+    teacher = tiny_params.teacher.model_copy(update=words)
     section = tiny_params.schedule.model_copy(update={"name": schedule})
     network, info, _ = train_teacher(
         make_job("teacher"), digits, teacher, tiny_params.network, section, {}
@@ -37,10 +39,11 @@ def test_a_chain_of_each(
     save_model(tmp_path / "teacher.safetensors", network, info)
     model = load_model(tmp_path / "teacher.safetensors", device="cpu")
     assert isinstance(model.schedule, SCHEDULES[schedule])
-    network, info, _ = train_guide(make_job("student-4"), digits, model, tiny_params.guide, {})
+    guide = tiny_params.guide.model_copy(update=few)
+    network, info, _ = train_guide(make_job("student-4"), digits, model, guide, {})
     save_model(tmp_path / "student-4.safetensors", network, info)
     above = load_model(tmp_path / "student-4.safetensors", device="cpu")
-    rung = tiny_params.ladder["2"]
+    rung = tiny_params.ladder["2"].model_copy(update=few)
     network, info, _ = train_halving(
         make_job("student-2"), digits, above, 2, rung, tiny_params.halve, {}
     )
