@@ -14,6 +14,7 @@ from pdpipe.bench import (
     DataSize,
     Rates,
     StageForecast,
+    StartUp,
     Untrained,
     data_size,
     forecast,
@@ -29,6 +30,7 @@ from pdpipe.params import Params, parse_params, read_params
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
+METRICS = 1.5  # seconds, round as all of them here
 DIGITS = DataSize(classes=10, train=1581, heldout=216, known=True)
 
 
@@ -89,7 +91,8 @@ def rates_of(params: Params, models: Untrained, **changes: Any) -> Rates:
 def stages_of(raw: dict[str, Any], start: float = 3.0, **changes: Any) -> dict[str, StageForecast]:
     params = parse_params(raw)
     models = untrained_models(params, DIGITS, CPU)
-    found = forecast(params, models, DIGITS, rates_of(params, models, **changes), exactly(start))
+    around = StartUp(process=exactly(start), metrics=exactly(METRICS))
+    found = forecast(params, models, DIGITS, rates_of(params, models, **changes), around)
     return {stage.name: stage for stage in found}
 
 
@@ -126,7 +129,7 @@ def test_an_evaluation_is_the_sum_of_its_cells(raw: dict[str, Any]) -> None:
     raw["evaluation"] |= {"num_samples": 100, "w": [0.0, 1.0], "paired_samples": 10}
     stages = stages_of(raw)
     measuring = 0.25 + 1e-4 * DIGITS.train
-    student = 3.0 + 2 * 100 * (0.5 + 4 * 1.0 + measuring)
+    student = 3.0 + METRICS + 2 * 100 * (0.5 + 4 * 1.0 + measuring)
     assert stages["evaluate@4"].seconds.middle == pytest.approx(student)
     assert stages["evaluate@4"].images == 200
     steps = raw["evaluation"]["teacher_steps"]
@@ -135,7 +138,7 @@ def test_an_evaluation_is_the_sum_of_its_cells(raw: dict[str, Any]) -> None:
 
 def test_the_real_images_are_measured_in_their_pairs(raw: dict[str, Any]) -> None:
     both = DIGITS.train + DIGITS.heldout
-    expected = 3.0 + both * (0.01 + 0.125) + 1e-4 * DIGITS.train * DIGITS.heldout
+    expected = 3.0 + METRICS + both * (0.01 + 0.125) + 1e-4 * DIGITS.train * DIGITS.heldout
     assert stages_of(raw)["reference"].seconds.middle == pytest.approx(expected)
     assert stages_of(raw)["prepare"].seconds.middle == pytest.approx(3.0 + 0.1 * both)
 
@@ -178,7 +181,8 @@ def test_what_is_timed_is_what_the_stages_do(raw: dict[str, Any]) -> None:
             assert 0 < rate.per_image.low <= rate.per_image.middle <= rate.per_image.high
         for part in (rates.measuring.pair, rates.writing, rates.reading):
             assert part.low > 0
-        stages = forecast(params, models, size, rates, exactly(1.0))
+        around = StartUp(process=exactly(1.0), metrics=exactly(0.0))
+        stages = forecast(params, models, size, rates, around)
         assert total(stages).low > len(stages)
 
 

@@ -1,6 +1,6 @@
 """What pdpipe costs here: beyond the networks, as ratios; and a whole chain, before it starts."""
 
-from pdpipe.bench.forecast import StageForecast, forecast, total
+from pdpipe.bench.forecast import StageForecast, StartUp, forecast, total
 from pdpipe.bench.rates import Rates, measure_rates
 from pdpipe.bench.samplers import SamplerResult, bench_samplers
 from pdpipe.bench.timing import Rate, Seconds
@@ -16,6 +16,7 @@ __all__ = [
     "Seconds",
     "SnapshotResult",
     "StageForecast",
+    "StartUp",
     "Untrained",
     "bench_samplers",
     "bench_snapshots",

@@ -12,6 +12,14 @@ from pdpipe.params import Params
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartUp:
+    """What a stage takes before and after its work."""
+
+    process: Seconds  # its process, imports and tracking
+    metrics: Seconds  # where images are measured: the library of the metrics, besides
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageForecast:
     """One stage: what it has to do, and how long that takes; None: it counts no such thing."""
 
@@ -23,7 +31,7 @@ class StageForecast:
 
 
 def forecast(
-    params: Params, models: Untrained, size: DataSize, rates: Rates, start: Seconds
+    params: Params, models: Untrained, size: DataSize, rates: Rates, start: StartUp
 ) -> list[StageForecast]:
     """Every stage in the chain's order.
 
@@ -32,37 +40,38 @@ def forecast(
         models: untrained ones, which know what a step costs.
         size: of the data.
         rates: what the units take.
-        start: what every stage takes before and after its work.
+        start: what stages take around their work.
     """
+    process, evaluating = start.process, start.process + start.metrics
     loading = rates.reading * size.train
     both = size.train + size.heldout
     measuring = rates.measuring
     reference = measuring.real * both + measuring.pair * (size.train * size.heldout)
     writing = rates.writing * both
-    found = [StageForecast(name="prepare", seconds=start + writing, images=both)]
+    found = [StageForecast(name="prepare", seconds=process + writing, images=both)]
     for name, (kind, work) in trainings_of(params).items():
         updating = rates.updates[kind].per_image * work.images_seen
         found.append(
             StageForecast(
                 name=name,
-                seconds=start + loading + updating,
+                seconds=process + loading + updating,
                 updates=work.updates,
                 images=work.images_seen,
                 network_evaluations=work.network_evaluations,
             )
         )
-    seconds = start + rates.reading * both + reference
+    seconds = evaluating + rates.reading * both + reference
     found.insert(2, StageForecast(name="reference", seconds=seconds, images=both))
     for name, cells in evaluations_of_chain(params, models).items():
         found.append(
             StageForecast(
                 name=name,
-                seconds=sum((_cell_seconds(c, size, rates) for c in cells), start),
+                seconds=sum((_cell_seconds(c, size, rates) for c in cells), evaluating),
                 images=sum(cell.images for cell in cells),
                 network_evaluations=sum(cell.images * cell.nfe for cell in cells),
             )
         )
-    return [*found, StageForecast(name="report", seconds=start)]
+    return [*found, StageForecast(name="report", seconds=process)]
 
 
 def total(stages: list[StageForecast]) -> Seconds:
