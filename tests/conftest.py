@@ -6,16 +6,20 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 from pdpipe.data import ImageSet, load_split, open_source, write_shards
 from pdpipe.models import DiffusionModel, ModelInfo
 from pdpipe.networks import UNet, UNetConfig
 from pdpipe.params import DataParams, Params, parse_params
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "pdpipe" / "presets" / "digits.yaml"
@@ -26,19 +30,32 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each folder's tests share a process, and with it what is made once for a session.
+def folder_of(nodeid: str) -> str:
+    """The folder of tests/, or the file in it, to which a test belongs."""
+    return nodeid.split("::")[0].split("/")[1]
 
-    Those that take longest come first, so that both processes end at about the same time.
-    """
+
+class FolderScheduling(LoadScopeScheduling):
+    """Each folder's tests in one process, which makes once what they need for a session."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return folder_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderScheduling:
+    """See FolderScheduling."""
+    return FolderScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that both processes end at about the same time."""
     longest = ("pipeline", "tracking", "training")
 
-    def folder(item: pytest.Item) -> str:
-        return item.path.relative_to(ROOT / "tests").parts[0]
+    def place(item: pytest.Item) -> int:
+        folder = folder_of(item.nodeid)
+        return longest.index(folder) if folder in longest else len(longest)
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(folder(item)))
-    items.sort(key=lambda item: (*longest, folder(item)).index(folder(item)))
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,13 @@ class Store:
         runs = client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"])
         wanted = {f"pdpipe.{key}": value for key, value in tags.items()}
         return [run for run in runs if wanted.items() <= run.data.tags.items()]
+
+    def wait_for(self, name: str) -> None:
+        """Come back when the run is there: a failed stage gives a slow start only 10 s."""
+        deadline = time.monotonic() + 60
+        while name not in [run.info.run_name for run in self.runs()]:
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.1)
 
     def points(self, run: Any, metric: str) -> list[tuple[int, float]]:
         """All (step, value) that the server holds of a metric, doubles included."""

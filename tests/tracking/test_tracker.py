@@ -62,6 +62,9 @@ def test_every_kind_of_ending_has_its_status(store: Store, local: LocalRecord) -
     def stage(name: str, error: BaseException | None) -> None:
         with open_tracker(name, {}) as tracker:
             tracker.log(1, {"loss": 1.0})
+            tracker.publish()
+            store.wait_for(name)
+            tracker.log(2, {"loss": 2.0})
             if error is not None:
                 raise error
 
@@ -86,7 +89,7 @@ def test_every_kind_of_ending_has_its_status(store: Store, local: LocalRecord) -
     assert statuses == {name: local.run(name)["status"] for name in statuses}
     (broken,) = store.runs(stage="broken")
     assert broken.data.tags["pdpipe.error"] == "ValueError: loss is nan"
-    assert store.points(broken, "loss") == [(1, 1.0)]
+    assert store.points(broken, "loss") == [(1, 1.0), (2, 2.0)]
 
 
 def test_a_failed_run_that_goes_on_is_one_finished_run(store: Store) -> None:
