@@ -43,6 +43,7 @@ from pdpipe.diffusion import (
     x_from_v,
 )
 from pdpipe.errors import SamplerError
+from pdpipe.models import evaluations_of, make_sampler, most_steps
 
 if TYPE_CHECKING:
     from conftest import Gaussian
@@ -361,32 +362,35 @@ def test_eta_is_that_of_diffusers(
         assert_close(found.z, theirs, rtol=0, atol=1e-9)
 
 
-def test_dpm_solver_is_that_of_diffusers(z_1: Tensor) -> None:
-    """diffusers casts to float32, so only to that precision."""
-    schedule = CosineSchedule(log_snr_min=-9.0, log_snr_max=9.0)
+@pytest.mark.parametrize("num_steps", [5, 14, 20])
+@pytest.mark.parametrize("kind", list(SCHEDULES))
+def test_dpm_solver_is_that_of_diffusers(kind: str, num_steps: int, z_1: Tensor) -> None:
+    """Up to log-SNR ±20; only the z that a step begins with is cast to float32 by diffusers."""
+    schedule, grid = SCHEDULES[kind](), uniform_grid(num_steps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import DPMSolverMultistepScheduler
 
         scheduler: Any = DPMSolverMultistepScheduler(
-            num_train_timesteps=20,
+            num_train_timesteps=num_steps,
             prediction_type="v_prediction",
             algorithm_type="dpmsolver++",
             solver_order=2,
             solver_type="midpoint",
-            lower_order_final=True,
+            lower_order_final=False,
             final_sigmas_type="zero",
             timestep_spacing="trailing",
         )
-        scheduler.set_timesteps(20)
-    times = uniform_grid(20)[:-1]
-    alpha, sigma = schedule.alpha_sigma(times)
-    scheduler.sigmas = torch.cat([sigma / alpha, torch.zeros(1)]).float()
-    theirs = z_1.float()
-    ours = list(DPMSolver(schedule).states(wavy, z_1, uniform_grid(20)))
-    for i, k in enumerate(scheduler.timesteps):
-        theirs = scheduler.step(wavy(theirs, times[i]).float(), k, theirs).prev_sample
-        assert_close(ours[i].z.float(), theirs, rtol=0, atol=3e-4)
+        scheduler.set_timesteps(num_steps)
+    alpha, sigma = schedule.alpha_sigma(grid[:-1])
+    scheduler.sigmas = torch.cat([sigma / alpha, torch.zeros(1, dtype=torch.float64)])
+    theirs = z_1
+    ours = DPMSolver(schedule).states(wavy, z_1, grid)
+    for k, t, found in zip(scheduler.timesteps, grid, ours, strict=False):
+        theirs = scheduler.step(wavy(theirs, t), k, theirs).prev_sample
+        assert_close(found.z, theirs, rtol=0, atol=1e-5)
+    assert found.t == 0.0
+    assert theirs.dtype == torch.float64
 
 
 def test_stochastic_sampler_of_one_step_is_deterministic(
@@ -467,8 +471,33 @@ def test_grids_that_are_none(
         DDIM(schedule).sample(wavy, z_1, torch.tensor(times, dtype=torch.float64))
     with pytest.raises(SamplerError, match="float64"):
         DDIM(schedule).sample(wavy, z_1, torch.tensor([1.0, 0.0]))
-    with pytest.raises(SamplerError, match="a whole number, 1 or more"):
-        uniform_grid(0)
+
+
+def test_a_grid_to_encode_along_is_that_of_the_decoding(
+    z_1: Tensor, schedule: CosineSchedule
+) -> None:
+    """Not turned round; and in float64."""
+    grid = uniform_grid(4)
+    assert len(list(encode(wavy, z_1, grid, schedule))) == 4
+    for wrong, sentence in ((grid.flip(0), "decrease"), (grid.float(), "float64 tensor")):
+        with pytest.raises(SamplerError, match=sentence):
+            list(encode(wavy, z_1, wrong, schedule))
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+def test_numbers_of_steps_that_are_none(count: Any) -> None:
+    with pytest.raises(SamplerError, match=rf"is {count}: use a whole number, 1 or more"):
+        uniform_grid(count)
+
+
+@every_sampler
+@pytest.mark.parametrize("clip", [False, True])
+def test_most_steps_is_found_by_counting_up(name: str, clip: bool) -> None:
+    sampler = make_sampler(name, CosineSchedule(), clip=clip)
+    needed = {n: evaluations_of(sampler, n) for n in range(1, 18)}
+    for budget in range(1, 18):
+        fitting = [n for n, evaluations in needed.items() if evaluations <= budget]
+        assert most_steps(sampler, budget) == max(fitting, default=1)
 
 
 def test_one_generator_is_not_a_list_of_one(z_1: Tensor, schedule: CosineSchedule) -> None:

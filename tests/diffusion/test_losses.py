@@ -19,6 +19,7 @@ from pdpipe.diffusion import (
     weighted_loss,
     x_from_v,
 )
+from pdpipe.errors import ModelError
 
 TIMES = torch.linspace(0.005, 0.995, 25, dtype=torch.float64).view(-1, 1, 1, 1)
 # omega(log_snr), the weight on ||x - x_hat||²: PD, section 4
@@ -103,3 +104,9 @@ def test_loss_of_low_precision_predictions_is_summed_in_float32() -> None:
     loss = weighted_loss(v_hat, torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 1, 1))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(v_hat[0, 0, 0, 0].item() ** 2, rel=1e-5)
+
+
+def test_a_name_that_is_no_loss_weight() -> None:
+    one = torch.ones(1, dtype=torch.float64)
+    with pytest.raises(ModelError, match=r"no loss weight 'snrr': did you mean 'snr'\?"):
+        v_loss_weight("snrr", one, one)

@@ -24,6 +24,7 @@ from pdpipe.diffusion import (
     build_schedule,
     ddpm_alphas_squared,
 )
+from pdpipe.errors import ModelError
 
 TIMES = torch.linspace(0.0, 1.0, 1001, dtype=torch.float64)
 ALL = [
@@ -198,3 +199,17 @@ def test_schedules_are_built_by_name(name: str) -> None:
     assert isinstance(schedule, SCHEDULES[name])
     ends = schedule.log_snr(torch.tensor([0.0, 1.0]))
     assert ends.tolist() == pytest.approx([11.0, -9.0])
+
+
+def test_a_name_that_is_no_schedule() -> None:
+    with pytest.raises(ModelError, match=r"no schedule 'cosin': did you mean 'cosine'\?"):
+        build_schedule("cosin")
+    with pytest.raises(ModelError, match="choose from cosine, linear_beta, linear_log_snr"):
+        build_schedule("sqrt")
+
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+@pytest.mark.parametrize(("low", "high"), [(20.0, -20.0), (3.0, 3.0), (math.nan, 20.0)])
+def test_ends_in_the_wrong_order(name: str, low: float, high: float) -> None:
+    with pytest.raises(ModelError, match=f"log_snr_min is {low:g} and log_snr_max {high:g}: the"):
+        build_schedule(name, log_snr_min=low, log_snr_max=high)
