@@ -52,6 +52,12 @@ def rungs_of(params: Params) -> list[Rung]:
     return [first, *rest]
 
 
+def drift_weights(params: Params) -> list[float]:
+    """The least, the middle and the largest weight of evaluation.w: what drifts are measured at."""
+    ordered = sorted(params.evaluation.w)
+    return sorted({ordered[0], ordered[len(ordered) // 2], ordered[-1]})
+
+
 def measure_rungs(
     rungs: list[Rung], load: Callable[[str], DiffusionModel], heldout: ImageSet, params: Params
 ) -> RungsRecord:
@@ -61,8 +67,7 @@ def measure_rungs(
         rungs: which to measure.
         load: the model of a name.
         heldout: images that no model was trained on.
-        params: of the chain; the drifts are at the least, the middle and the largest weight of
-            evaluation.w, and evaluation.seed is that of everything random.
+        params: of the chain; evaluation.seed is that of everything random.
     """
     settings, model = params.evaluation, cache(load)
     classes = max(model(rungs[0].student).network.config.num_classes, 1)
@@ -70,8 +75,7 @@ def measure_rungs(
     chosen = torch.linspace(0, len(heldout) - 1, min(len(heldout), HELDOUT)).long()
     x, seen = to_unit(heldout.images[chosen]), heldout.labels[chosen]
 
-    ordered = sorted(settings.w)
-    weights = sorted({ordered[0], ordered[len(ordered) // 2], ordered[-1]})
+    weights = drift_weights(params)
 
     @cache
     def images(name: str, steps: int, w: float) -> Tensor:

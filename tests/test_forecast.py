@@ -101,6 +101,7 @@ def test_every_stage_of_the_chain_in_its_order(raw: dict[str, Any]) -> None:
     assert list(stages_of(raw)) == [
         *("prepare", "extractor", "reference", "teacher", "guide"),
         *(f"halve@{n}" for n in rungs),
+        "rungs",
         "evaluate-teacher",
         *(f"evaluate@{n}" for n in rungs),
         "report",

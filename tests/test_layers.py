@@ -32,7 +32,7 @@ LAYERS = {
     "evaluation": 4,
     "bench": 5,
     "reporting": 5,
-    "rungs": 5,
+    "rungs": 4.5,  # on training, evaluation
     "toy": 5.5,  # on reporting
     "cli": 6,
 }

@@ -8,6 +8,7 @@ from pdpipe.bench.untrained import Untrained
 from pdpipe.evaluation.evaluate import cell_evaluations
 from pdpipe.models import DiffusionModel, Sampling
 from pdpipe.params import Params
+from pdpipe.rungs import SAMPLES, drift_weights, rungs_of
 from pdpipe.training.work import (
     Work,
     extractor_work,
@@ -69,6 +70,24 @@ def trainings_of(params: Params) -> dict[str, tuple[str, Work]]:
         work = halving_work(params.halve, rung, n)
         found[f"halve@{n}"] = (halving_kind(ratio_of(rung, n)), work)
     return found
+
+
+def rungs_work(params: Params, models: Untrained) -> list[CellWork]:
+    """The images of stage `rungs`, each made once; its losses are few and not counted."""
+    made = {
+        (name == "teacher", steps, w)
+        for rung in rungs_of(params)
+        for name, steps in ((rung.teacher, rung.teacher_steps), (rung.student, rung.steps))
+        for w in drift_weights(params)
+    }
+    clip = params.evaluation.clip
+    cells = []
+    for of_teacher, steps, w in sorted(made):
+        model = models.teacher if of_teacher else models.student
+        sampler = Sampling().sampler(model.schedule, clip=clip)
+        nfe = cell_evaluations(model, sampler, steps, w)
+        cells.append(CellWork(kind=sampling_kind(model, w), images=SAMPLES, nfe=nfe))
+    return cells
 
 
 def evaluations_of_chain(params: Params, models: Untrained) -> dict[str, list[CellWork]]:

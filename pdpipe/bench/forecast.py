@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pdpipe.bench.counting import CellWork, evaluations_of_chain, trainings_of
+from pdpipe.bench.counting import CellWork, evaluations_of_chain, rungs_work, trainings_of
 from pdpipe.bench.rates import Rates
 from pdpipe.bench.timing import ZERO, Seconds
 from pdpipe.bench.untrained import DataSize, Untrained
@@ -62,15 +62,11 @@ def forecast(
         )
     seconds = evaluating + rates.reading * both + reference
     found.insert(2, StageForecast(name="reference", seconds=seconds, images=both))
+    cells = rungs_work(params, models)
+    found.append(_sampled("rungs", cells, sum((_making(c, rates) for c in cells), process)))
     for name, cells in evaluations_of_chain(params, models).items():
-        found.append(
-            StageForecast(
-                name=name,
-                seconds=sum((_cell_seconds(c, size, rates) for c in cells), evaluating),
-                images=sum(cell.images for cell in cells),
-                network_evaluations=sum(cell.images * cell.nfe for cell in cells),
-            )
-        )
+        seconds = sum((_making(c, rates) + _measuring(c, size, rates) for c in cells), evaluating)
+        found.append(_sampled(name, cells, seconds))
     return [*found, StageForecast(name="report", seconds=process)]
 
 
@@ -79,8 +75,21 @@ def total(stages: list[StageForecast]) -> Seconds:
     return sum((stage.seconds for stage in stages), ZERO)
 
 
-def _cell_seconds(cell: CellWork, size: DataSize, rates: Rates) -> Seconds:
-    """Making the images of a cell, and measuring them."""
-    making = rates.sampling[cell.kind].per_image(cell.nfe)
-    measuring = rates.measuring.generated + rates.measuring.pair * size.train
-    return (making + measuring) * cell.images
+def _sampled(name: str, cells: list[CellWork], seconds: Seconds) -> StageForecast:
+    """A stage that makes images."""
+    return StageForecast(
+        name=name,
+        seconds=seconds,
+        images=sum(cell.images for cell in cells),
+        network_evaluations=sum(cell.images * cell.nfe for cell in cells),
+    )
+
+
+def _making(cell: CellWork, rates: Rates) -> Seconds:
+    """Making the images of a cell."""
+    return rates.sampling[cell.kind].per_image(cell.nfe) * cell.images
+
+
+def _measuring(cell: CellWork, size: DataSize, rates: Rates) -> Seconds:
+    """Measuring them."""
+    return (rates.measuring.generated + rates.measuring.pair * size.train) * cell.images

@@ -1,4 +1,4 @@
-"""Evaluations typed by hand: what is measured again and what is not, rungs, weights of Inception."""
+"""Evaluations typed by hand: what is measured again, rungs, and the weights of Inception."""
 
 from __future__ import annotations
 
