@@ -69,7 +69,8 @@ def floor_note(m: Measurements, metric: Metric = FID) -> str:
             f"Floor: {name} {value}, held-out real images against the {int(heldout['num_real'])} "
             "training images."
         )
-    return f"Real held-out images: {name} {value}."
+    lowered = " Balanced classes lower KID, the more the fewer images." * (metric.column == "kid")
+    return f"Real held-out images: {name} {value}.{lowered}"
 
 
 def near_table(m: Measurements) -> Table:
