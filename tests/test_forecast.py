@@ -192,13 +192,21 @@ def test_the_batch_doubles_up_to_the_real_one() -> None:
     rate = time_batches(sizes.append, 20, CPU, 0.01, "work")
     assert sizes[:10] == [2, 2, 4, 4, 8, 8, 16, 16, 20, 20]
     assert set(sizes[10:]) == {20}
-    assert len(sizes[10:]) >= LEAST_TIMINGS
+    assert len(sizes[9:]) == rate.timings >= LEAST_TIMINGS  # but for the one that warms up
     assert (rate.batch, rate.scaled) == (20, False)
 
 
 def test_a_batch_that_takes_too_long_is_not_doubled() -> None:
-    rate = time_batches(lambda _: sum(range(100_000)), 64, CPU, 1e-6, "work")
-    assert (rate.batch, rate.wanted, rate.scaled) == (2, 64, True)
+    calls: list[int] = []
+
+    def work(size: int) -> None:
+        calls.append(size)
+        sum(range(100_000))
+
+    rate = time_batches(work, 64, CPU, 1e-6, "work")
+    assert (rate.batch, rate.wanted, rate.scaled, rate.timings) == (2, 64, True, 1)
+    assert calls == [2]
+    assert rate.per_image.low == rate.per_image.high
 
 
 def test_a_batch_that_does_not_fit_is_told() -> None:

@@ -1,5 +1,6 @@
 """What pdpipe costs here: beyond the networks, as ratios; and a whole chain, before it starts."""
 
+from pdpipe.bench.evaluation_rates import MOST_IMAGES
 from pdpipe.bench.forecast import StageForecast, StartUp, forecast, total
 from pdpipe.bench.rates import Rates, measure_rates
 from pdpipe.bench.samplers import SamplerResult, bench_samplers
@@ -8,6 +9,7 @@ from pdpipe.bench.untrained import DataSize, Untrained, data_size, untrained_mod
 from pdpipe.bench.updates import BenchResult, SnapshotResult, bench_snapshots, bench_updates
 
 __all__ = [
+    "MOST_IMAGES",
     "BenchResult",
     "DataSize",
     "Rate",

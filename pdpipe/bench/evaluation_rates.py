@@ -21,7 +21,7 @@ from pdpipe.models import DiffusionModel, Sampling
 from pdpipe.params import Params
 
 STEPS = (1, 5)  # to sample with: an evaluation takes what lies between them
-MOST_IMAGES = 1500  # that are measured at once, and compared with: more are extrapolated
+MOST_IMAGES = 2000  # that are measured at once, and compared with: more are extrapolated
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def sampling_rate(
     name = f"images of the {sampling_kind(model, w)}"
     rate = time_batches(lambda size: make(size, many), wanted, device, 0.8 * budget, name)
     short = Seconds.of(
-        seconds(lambda: make(rate.batch, few), device) / rate.batch for _ in range(LEAST_TIMINGS)
+        seconds(lambda: make(rate.batch, few), device) / rate.batch
+        for _ in range(min(LEAST_TIMINGS, rate.timings))
     )
     sampler = sampling.sampler(model.schedule, clip=settings.clip)
     nfe = [cell_evaluations(model, sampler, n, w) for n in STEPS]

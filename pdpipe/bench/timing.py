@@ -48,6 +48,7 @@ class Rate:
     per_image: Seconds
     batch: int
     wanted: int  # the batch of the real work
+    timings: int = LEAST_TIMINGS
     out_of_memory: int | None = None  # a batch that was tried and did not fit
 
     @property
@@ -63,7 +64,8 @@ def time_batches(
 
     The batch doubles from 2, which also warms up, until a call takes half of the budget or does
     not fit into the device's memory. Small batches cost as much as larger ones, so the doubling
-    goes far, and one hiccup does not stop it: the quicker of two calls counts.
+    goes far, and one hiccup does not stop it: the quicker of two calls counts. Where a single
+    call takes the whole budget, it is the only timing.
 
     Raises:
         ParamsError: not even the first batch fits; `name` says of what.
@@ -71,30 +73,34 @@ def time_batches(
     started = time.monotonic()
     batch, out_of_memory = min(2, wanted), None
 
-    def quicker_of_two(size: int) -> float:
-        return min(seconds(lambda: work(size), device) for _ in range(2))
+    def calls(size: int) -> list[float]:
+        first = seconds(lambda: work(size), device)
+        return [first] if first > budget else [first, seconds(lambda: work(size), device)]
 
     try:
-        took = quicker_of_two(batch)
+        taken = calls(batch)
     except torch.OutOfMemoryError:
         raise ParamsError(
             f"{name}: {batch} images do not fit into the memory of {device}: make the network "
             "smaller, or forecast on another machine"
         ) from None
-    while batch < wanted and took <= budget / 2:
+    while batch < wanted and min(taken) <= budget / 2:
         larger = min(2 * batch, wanted)
         try:
-            took = quicker_of_two(larger)
+            taken = calls(larger)
         except torch.OutOfMemoryError:
             out_of_memory = larger
             break
         batch = larger
-    times: list[float] = []
-    while len(times) < LEAST_TIMINGS or time.monotonic() - started + took < budget:
+    times = taken[1:] or taken  # the first warms up
+    while time.monotonic() - started + times[-1] < budget or (
+        len(times) < LEAST_TIMINGS and sum(times) < budget
+    ):
         times.append(seconds(lambda: work(batch), device))
     return Rate(
         per_image=Seconds.of(taken / batch for taken in times),
         batch=batch,
         wanted=wanted,
+        timings=len(times),
         out_of_memory=out_of_memory,
     )

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pdpipe import layout
 from pdpipe.bench import (
+    MOST_IMAGES,
+    DataSize,
     Rates,
     Seconds,
     StageForecast,
@@ -75,7 +77,7 @@ def forecast(budget: float) -> None:
         f"(an empty one was timed); where images are measured, {duration(start.metrics.middle)} "
         "more for importing the metrics."
     )
-    for note in [around, *_special_notes(params, rates, size.known), *NOTES]:
+    for note in [around, *_special_notes(params, rates, size), *NOTES]:
         print("\n".join(textwrap.wrap(note, 100)))
 
 
@@ -151,7 +153,7 @@ def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
-def _special_notes(params: Params, rates: Rates, size_known: bool) -> list[str]:
+def _special_notes(params: Params, rates: Rates, size: DataSize) -> list[str]:
     """What is true of this forecast and not of every one."""
     found = []
     scaled = [
@@ -170,9 +172,17 @@ def _special_notes(params: Params, rates: Rates, size_known: bool) -> list[str]:
         for kind, rate in rates.batched.items()
         if rate.out_of_memory
     ]
+    once = [kind for kind, rate in rates.batched.items() if rate.timings == 1]
+    if once:
+        found.append(f"Timed only once, which gives no range: {', '.join(once)}.")
+    if max(params.evaluation.num_samples, size.train) > MOST_IMAGES:
+        found.append(
+            f"Measuring was timed with {MOST_IMAGES:,} generated and real images at most, and "
+            "taken as proportional to the images, and to their pairs for the distances."
+        )
     if params.runtime.compile:
         found.append("The networks were not compiled for it, as runtime.compile will have them.")
-    if not size_known:
+    if not size.known:
         found.append(
             "The numbers of classes and images are assumed; they matter for loading the data and "
             "for the distances to the nearest training image."
