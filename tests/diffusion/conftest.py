@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from pdpipe.diffusion import CosineSchedule
+from pdpipe.diffusion import CosineSchedule, Schedule
 
 
 @dataclass(frozen=True)
 class Gaussian:
     """Pixels drawn from N(mean, std²); std = 0 is the point mass."""
 
-    schedule: CosineSchedule
+    schedule: Schedule
     mean: float = 0.3
     std: float = 0.5
 

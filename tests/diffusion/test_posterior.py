@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import mpmath
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
 from pdpipe.diffusion import (
+    DDIM,
+    SCHEDULES,
     CosineSchedule,
     add_noise,
     posterior_mean,
@@ -24,21 +27,93 @@ from pdpipe.diffusion import (
 
 SCHEDULE = CosineSchedule()
 PAIRS = [(1.0, 0.0), (1.0, 1 - 1 / 8192), (0.5, 0.25), (1 / 8192, 0.0), (0.9, 0.1), (0.31, 0.3)]
+every_schedule = pytest.mark.parametrize("kind", list(SCHEDULES))
 
 
-def angles(t: float, s: float) -> tuple[Tensor, Tensor]:
-    phi = SCHEDULE.angle(torch.tensor([t, s], dtype=torch.float64))
+def angles(t: float, s: float, kind: str = "cosine") -> tuple[Tensor, Tensor]:
+    phi = SCHEDULES[kind]().angle(torch.tensor([t, s], dtype=torch.float64))
     return phi[0], phi[1]
 
 
+@every_schedule
 @pytest.mark.parametrize(("t", "s"), PAIRS)
-def test_share_in_fifty_digits(t: float, s: float) -> None:
+def test_share_in_fifty_digits(t: float, s: float, kind: str) -> None:
     """1 - exp(log_snr_t - log_snr_s) of the very angles, at neighbouring times too."""
-    phi_t, phi_s = angles(t, s)
+    phi_t, phi_s = angles(t, s, kind)
     with mpmath.workdps(50):
         ratio = mpmath.tan(mpmath.mpf(phi_s.item())) / mpmath.tan(mpmath.mpf(phi_t.item()))
         exact = float(1 - ratio**2)
-    assert transition_share(phi_t, phi_s).item() == pytest.approx(exact, rel=1e-10)
+    assert transition_share(phi_t, phi_s).item() == pytest.approx(exact, rel=2e-15)
+
+
+@every_schedule
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 64, 1024, 8192])
+def test_every_step_of_a_grid_has_the_marginals(num_steps: int, kind: str) -> None:
+    """From t = 0 to t = 1, to machine precision: q(z_t | x) by adding noise, q(z_s | x) without."""
+    grid = SCHEDULES[kind]().angle(torch.arange(num_steps + 1, dtype=torch.float64) / num_steps)
+    one, zero = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for length in (1, 2) if num_steps > 1 else (1,):
+        phi_t, phi_s = grid[length:], grid[:-length]
+        shrink, added = (add_noise(*pair, phi_s, phi_t) for pair in ((one, zero), (zero, one)))
+        keep, add = (posterior_mean(*pair, phi_t, phi_s) for pair in ((zero, one), (one, zero)))
+        std, upper = (posterior_std(phi_t, phi_s, gamma) for gamma in (0.0, 1.0))
+        identities = {
+            "mean of z_t": (shrink * phi_s.cos(), phi_t.cos()),
+            "variance of z_t": ((shrink * phi_s.sin()) ** 2 + added**2, phi_t.sin() ** 2),
+            "mean of z_s": (keep * phi_t.cos() + add, phi_s.cos()),
+            "variance of z_s": ((keep * phi_t.sin()) ** 2 + std**2, phi_s.sin() ** 2),
+            "upper bound": (upper, added),
+        }
+        for name, (found, exact) in identities.items():
+            assert_close(found, exact, rtol=2e-15, atol=0, msg=f"{name}, {length} intervals")
+
+
+def eta_step(z: Tensor, v_hat: Tensor, eps: Tensor, phi: tuple[Tensor, Tensor], eta: float) -> Any:
+    """DDIM, equation 12, with coefficients in 50 digits: mean and standard deviation."""
+    with mpmath.workdps(50):
+        t, s = (mpmath.mpf(p.item()) for p in phi)
+        alpha_t, sigma_t, alpha_s, sigma_s = (
+            f(p) for p in (t, s) for f in (mpmath.cos, mpmath.sin)
+        )
+        share = 1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2
+        variance = mpmath.mpf(eta) ** 2 * share * sigma_s**2
+        kept = mpmath.sqrt(sigma_s**2 - variance)
+        of_z, of_v = alpha_s * alpha_t + kept * sigma_t, kept * alpha_t - alpha_s * sigma_t
+        return float(of_z) * z + float(of_v) * v_hat + float(mpmath.sqrt(variance)) * eps
+
+
+def is_ddim_with_noise(kind: str, times: list[float], eta: float) -> None:
+    """Each state from the one before it by `eta_step`, all finite."""
+    schedule, grid = SCHEDULES[kind](), torch.tensor(times, dtype=torch.float64)
+    theirs, noise = (torch.Generator().manual_seed(5) for _ in range(2))
+    z = torch.randn(2, 1, 2, 2, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    states = DDIM(schedule, eta=eta).states(lambda z_t, _: torch.tanh(-2 * z_t), z, grid, theirs)
+    for phi, state in zip(pairwise(schedule.angle(grid[:-1])), states, strict=False):
+        eps = torch.randn(z.shape, generator=noise, dtype=z.dtype)
+        assert state.z.isfinite().all()
+        assert_close(state.z, eta_step(z, torch.tanh(-2 * z), eps, phi, eta), rtol=0, atol=1e-13)
+        z = state.z
+    (last,) = states
+    assert last.z.isfinite().all()
+
+
+@every_schedule
+@pytest.mark.parametrize("eta", [0.1, 0.5, 1.0])
+def test_noise_of_ddim_on_steps_that_leave_none(eta: float, kind: str) -> None:
+    """From t = 1 almost to 0 in one step all noise is new: rounding must not make it more."""
+    for middle in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-9):
+        is_ddim_with_noise(kind, [1.0, middle, 0.0], eta)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kind=st.sampled_from(list(SCHEDULES)),
+    decades=st.sets(st.floats(-9.0, -1e-9), min_size=1, max_size=6),
+    eta=st.floats(1e-3, 1.0),
+)
+def test_noise_of_ddim_on_any_grid(kind: str, decades: set[float], eta: float) -> None:
+    inner = sorted({10.0**power for power in decades} - {1.0}, reverse=True)
+    is_ddim_with_noise(kind, [1.0, *inner, 0.0], eta)
 
 
 @pytest.mark.parametrize(("t", "s"), PAIRS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import mpmath
 import pytest
@@ -12,12 +13,24 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from pdpipe.diffusion import CosineSchedule, ddim_step, multi_step_target, x_from_v
+from pdpipe.diffusion import (
+    SCHEDULES,
+    CosineSchedule,
+    Denoiser,
+    GaussianMixture,
+    GuidedDenoiser,
+    LinearLogSNRSchedule,
+    Schedule,
+    ddim_step,
+    diffuse,
+    multi_step_target,
+    x_from_v,
+)
 
 if TYPE_CHECKING:
     from conftest import Gaussian
 
-COUNTS = [1, 2, 3, 5, 8, 64, 1000, 1024]
+COUNTS = [1, 2, 3, 5, 8, 64, 1000, 1024, 8192]
 Teacher = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -29,7 +42,8 @@ def smooth(z_t: Tensor, t: Tensor) -> Tensor:
 
 def indices(num_steps: int) -> Tensor:
     """Grid indices with both ends: all, or 1, 2, the middle, N - 1, N; (B, 1, 1, 1)."""
-    some = range(1, num_steps + 1) if num_steps <= 8 else (1, 2, num_steps // 2, num_steps)
+    ends = (1, 2, num_steps // 2, num_steps - 1, num_steps)
+    some = range(1, num_steps + 1) if num_steps <= 8 else ends
     return torch.tensor(list(some), dtype=torch.float64).view(-1, 1, 1, 1)
 
 
@@ -87,34 +101,65 @@ def test_it_is_the_papers_x_target_at_every_i(num_steps: int, schedule: CosineSc
     assert_close(x_from_v(v_goal, z_t, alpha_t, sigma_t), x_target, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 1024])
-def test_gaussian_teacher_in_fifty_digits(num_steps: int, gaussian: Gaussian) -> None:
+@pytest.mark.parametrize("ratio", [2, 4])
+@pytest.mark.parametrize("num_steps", [1, 2, 4, 1024, 8192])
+@pytest.mark.parametrize("kind", list(SCHEDULES))
+def test_gaussian_teacher_in_fifty_digits(
+    kind: str, num_steps: int, ratio: int, gaussian: Gaussian, request: pytest.FixtureRequest
+) -> None:
     """The whole of Algorithm 2 on a closed-form teacher, in arithmetic of 50 digits."""
+    if (kind, num_steps) == ("linear_log_snr", 8192):
+        why = "its angle steps of 1e-7 at the ends cost the target 9 digits: off by 5e-9"
+        request.applymarker(pytest.mark.xfail(reason=why, strict=True))
+    data = replace(gaussian, schedule=SCHEDULES[kind]())
     i = indices(num_steps)
-    z_t = noisy(i)
-    v_goal = multi_step_target(gaussian, z_t, i, num_steps, gaussian.schedule)
-    for z, index, found in zip(z_t, i.flatten().tolist(), v_goal, strict=True):
-        expected = exact_target(float(z.flatten()[0]), int(index), num_steps, gaussian)
-        assert found.flatten()[0].item() == pytest.approx(expected, rel=1e-10, abs=1e-10)
+    z_t, t = noisy(i), i / num_steps
+    v_goal = multi_step_target(data, z_t, i, num_steps, data.schedule, ratio)
+    x_goal = x_from_v(v_goal, z_t, *data.schedule.alpha_sigma(t))
+    for k, index in enumerate(i.flatten().tolist()):
+        pixels = (part[k].flatten().tolist() for part in (z_t, x_goal, v_goal))
+        for z, *found in zip(*pixels, strict=True):
+            exact = exact_target(z, int(index), num_steps, ratio, data)
+            assert found == pytest.approx(exact, rel=0, abs=1e-9)
 
 
-def exact_target(z: float, i: int, num_steps: int, data: Gaussian) -> float:
-    """v~ of one pixel, from x~ by the papers' formula."""
+def exact_angle(schedule: Schedule, t: Any) -> Any:
+    """phi_t in the current precision of mpmath, from the definitions."""
+    low, high = mpmath.mpf(schedule.log_snr_min), mpmath.mpf(schedule.log_snr_max)
+    if isinstance(schedule, CosineSchedule):
+        first, last = (mpmath.atan(mpmath.exp(-end / 2)) for end in (high, low))
+        return first + (last - first) * t
+    if isinstance(schedule, LinearLogSNRSchedule):
+        return mpmath.atan(mpmath.exp(-(high + (low - high) * t) / 2))
+    b_0, b_1 = (1000 * mpmath.mpf(beta) for beta in (1e-4, 0.02))
+
+    def u_of(log_snr: Any) -> Any:
+        integral = mpmath.log(1 + mpmath.exp(-log_snr))
+        return (-b_0 + mpmath.sqrt(b_0**2 + 2 * (b_1 - b_0) * integral)) / (b_1 - b_0)
+
+    u = u_of(high) + (u_of(low) - u_of(high)) * t
+    return mpmath.atan(mpmath.sqrt(mpmath.exp(b_0 * u + (b_1 - b_0) * u**2 / 2) - 1))
+
+
+def exact_target(
+    z: float, i: int, num_steps: int, ratio: int, data: Gaussian
+) -> tuple[float, float]:
+    """(x~, v~) of one pixel, by the papers' formula."""
     with mpmath.workdps(50):
-        b = mpmath.atan(mpmath.exp(-10))
-        a = mpmath.atan(mpmath.exp(10)) - b
         mean, variance = mpmath.mpf(data.mean), mpmath.mpf(data.std) ** 2
-        phi = [a * mpmath.mpf(2 * i - j) / (2 * num_steps) + b for j in range(3)]
-        alpha, sigma = [mpmath.cos(p) for p in phi], [mpmath.sin(p) for p in phi]
-        state = mpmath.mpf(z)
-        for j in range(2):
-            total = alpha[j] ** 2 * variance + sigma[j] ** 2
-            x_hat = mean + alpha[j] * variance * (state - alpha[j] * mean) / total
-            eps_hat = (state - alpha[j] * x_hat) / sigma[j]
-            state = alpha[j + 1] * x_hat + sigma[j + 1] * eps_hat
-        fraction = sigma[2] / sigma[0]
-        x_target = (state - fraction * mpmath.mpf(z)) / (alpha[2] - fraction * alpha[0])
-        return float((alpha[0] * mpmath.mpf(z) - x_target) / sigma[0])
+        times = [mpmath.mpf(ratio * i - j) / (ratio * num_steps) for j in range(ratio + 1)]
+        phi = [exact_angle(data.schedule, t) for t in times]
+        state = start = mpmath.mpf(z)
+        for t, s in pairwise(phi):
+            alpha, sigma = mpmath.cos(t), mpmath.sin(t)
+            total = alpha**2 * variance + sigma**2
+            x_hat = mean + alpha * variance * (state - alpha * mean) / total
+            eps_hat = (state - alpha * x_hat) / sigma
+            state = mpmath.cos(s) * x_hat + mpmath.sin(s) * eps_hat
+        fraction = mpmath.sin(phi[-1]) / mpmath.sin(phi[0])
+        alpha, sigma = mpmath.cos(phi[0]), mpmath.sin(phi[0])
+        x_target = (state - fraction * start) / (mpmath.cos(phi[-1]) - fraction * alpha)
+        return float(x_target), float((alpha * start - x_target) / sigma)
 
 
 @pytest.mark.parametrize("ratio", [2, 3])
@@ -127,20 +172,43 @@ def test_point_mass_is_its_own_target(num_steps: int, ratio: int, point: Gaussia
     assert_close(x_target, torch.full_like(z_t, point.mean), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("num_steps", [1, 8, 64, 1024, 4096, 8192])
-def test_float32_keeps_its_digits_at_any_n(num_steps: int, gaussian: Gaussian) -> None:
-    """x~ within 1e-6 of float64; the papers' form is off by 1e-3 at N = 4096."""
-    i = torch.linspace(1, num_steps, 64, dtype=torch.float64).round().view(-1, 1, 1, 1)
-    z_t = noisy(i, torch.float32)
-    coefficients = gaussian.schedule.alpha_sigma(i / num_steps)
-    coarse, fine = (
-        x_from_v(
-            multi_step_target(gaussian, z, i, num_steps, gaussian.schedule), z, *coefficients
-        ).double()
-        for z in (z_t, z_t.double())
-    )
-    assert multi_step_target(gaussian, z_t, i, num_steps, gaussian.schedule).dtype == torch.float32
-    assert (coarse - fine).abs().max().item() < 1e-6
+def gaussian_teacher(schedule: Schedule, t: Tensor, gaussian: Gaussian) -> tuple[Denoiser, Tensor]:
+    """A teacher that computes in z's dtype, and any z_t."""
+    return replace(gaussian, schedule=schedule), noisy(t, torch.float32)
+
+
+def guided_teacher(schedule: Schedule, t: Tensor, gaussian: Gaussian) -> tuple[Denoiser, Tensor]:
+    """25 sharp Gaussians in 5 classes, w = 1, and z_t of its data."""
+    mixture, generator = GaussianMixture.grid(), torch.Generator().manual_seed(3)
+    x, labels = mixture.sample(len(t), generator)
+    both = torch.cat([labels, torch.full_like(labels, mixture.num_classes)])
+    w = torch.ones(len(t), dtype=torch.float64)
+    eps = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    z_t = diffuse(x, eps, *schedule.alpha_sigma(t))
+    return GuidedDenoiser(mixture.denoiser(schedule, both), w), z_t.float()
+
+
+@pytest.mark.parametrize("make", [gaussian_teacher, guided_teacher])
+@pytest.mark.parametrize("ratio", [2, 4])
+@pytest.mark.parametrize("kind", list(SCHEDULES))
+def test_float32_keeps_its_digits_at_any_n(
+    kind: str, ratio: int, make: Any, gaussian: Gaussian
+) -> None:
+    """x~ within 1e-6 of float64, i = 1, 2, N - 1, N included; the papers' form is off by 1e-3."""
+    schedule = SCHEDULES[kind]()
+    for num_steps in (1, 2, 8, 64, 1024, 4096, 8192):
+        some = torch.linspace(1, num_steps, 60, dtype=torch.float64).round()
+        i = torch.cat([some.view(-1, 1, 1, 1), indices(num_steps)])
+        t = i / num_steps
+        teacher, z_t = make(schedule, t, gaussian)
+        v_coarse, v_fine = (
+            multi_step_target(teacher, z, i, num_steps, schedule, ratio)
+            for z in (z_t, z_t.double())
+        )
+        assert v_coarse.dtype == torch.float32
+        coarse = x_from_v(v_coarse, z_t, *schedule.alpha_sigma(t)).double()
+        fine = x_from_v(v_fine, z_t.double(), *schedule.alpha_sigma(t))
+        assert (coarse - fine).abs().max().item() < 1e-6, num_steps
 
 
 @pytest.mark.parametrize("num_steps", [3, 1000])
