@@ -27,6 +27,7 @@ def runtime(**changes: Any) -> RuntimeParams:
         "precision": "float32",
         "compile": False,
         "snapshot_seconds": 10.0,
+        "weights": "",
     }
     return RuntimeParams(**(values | changes))
 

@@ -22,10 +22,12 @@ def multi_step_target(
     `v_target = (cos(D) z_t - z'') / sin(D)`, D = phi_t - phi_t''. It is accumulated here in the
     form without cancellation: of `z'' = c z_t - sum_j b_j v_j` only the differences enter,
 
-        v_target = (sum_j b_j v_j + (cos(D) - c) z_t) / sin(D),
+        v_target = (sum_j b_j v_j + r z_t) / sin(D),    r = cos(D) - c,
         c = prod_j cos(d_j),    b_j = sin(d_j) prod_{l > j} cos(d_l),
 
-    with all coefficients in float64. `x_target = alpha_t z_t - sigma_t v_target` is the papers'
+    with all coefficients in float64. r is small and is accumulated too, by the addition theorem:
+    `r <- cos(d_j) r - sin(D_j) sin(d_j)`, D_j the angle turned before step j. `x_target =
+    alpha_t z_t - sigma_t v_target` is the papers'
     `(z'' - (sigma''/sigma_t) z_t) / (alpha'' - (sigma''/sigma_t) alpha_t)`, at every i.
 
     Args:
@@ -44,11 +46,11 @@ def multi_step_target(
     i = i.to(torch.float64)  # the quotients of integer tensors would be float32
     phi = [schedule.angle((ratio * i - j) / (ratio * num_steps)) for j in range(ratio + 1)]
     whole = phi[0] - phi[ratio]
-    z, weighted, c = z_t, torch.zeros_like(z_t), torch.ones_like(whole)
+    z, weighted, rest = z_t, torch.zeros_like(z_t), torch.zeros_like(whole)
     for j in range(ratio):
         v_hat = teacher(z, (ratio * i - j) / (ratio * num_steps))
         d = phi[j] - phi[j + 1]
         z = ddim_step(v_hat, z, phi[j], phi[j + 1])
         weighted = scale(d.cos(), z_t) * weighted + scale(d.sin() / whole.sin(), z_t) * v_hat
-        c = c * d.cos()
-    return weighted + scale((whole.cos() - c) / whole.sin(), z_t) * z_t
+        rest = d.cos() * rest - (phi[0] - phi[j]).sin() * d.sin()
+    return weighted + scale(rest / whole.sin(), z_t) * z_t

@@ -24,7 +24,7 @@ def rungs_table(record: RungsRecord) -> Table:
     return Table(
         title="Each student against its own teacher",
         columns=["student", "teacher", "held-out", *drifts],
-        groups=(("", 1), ("loss", 1), ("drift", len(drifts))),
+        groups=(("", 1), ("loss", 1), ("drift of images", len(drifts))),
         rows=rows,
         note=f"Loss: of the stage's own algorithm, on {formats.count(protocol.heldout_images)} "
         f"held-out images at {protocol.draws} random times and weights each; stage one (the first "

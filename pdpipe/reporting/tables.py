@@ -34,7 +34,10 @@ class Table:
         above = [name for name, span in self.groups for _ in range(span)]
         if not above:
             return self.columns
-        named = [f"{name}: {column}" for name, column in zip(above, self.columns[1:], strict=True)]
+        named = [
+            f"{name}: {column}" if name else column
+            for name, column in zip(above, self.columns[1:], strict=True)
+        ]
         return [self.columns[0], *named]
 
 

@@ -22,6 +22,7 @@ RUNTIME: dict[str, Any] = {
     "precision": "float32",
     "compile": False,
     "snapshot_seconds": 1e9,
+    "weights": "",
 }
 
 

@@ -42,7 +42,7 @@ def uniform_grid(num_steps: int) -> Tensor:
     Raises:
         SamplerError: N is not a whole number, 1 or more.
     """
-    if num_steps < 1 or num_steps != int(num_steps):
+    if not (num_steps >= 1 and float(num_steps).is_integer()):
         raise SamplerError(f"the number of steps is {num_steps}: use a whole number, 1 or more")
     return torch.arange(num_steps, -1, -1, dtype=torch.float64) / num_steps
 
