@@ -45,7 +45,7 @@ def test_other_settings_measure_everything_again(typed: Typed) -> None:
     assert typed.run("evaluate-teacher").code == 0
     after = cells(typed, cost)
     assert all(after[place]["seconds"] != before[place]["seconds"] for place in before)
-    kept = list((typed.root / ".pdpipe/cells/evaluate-teacher").iterdir())
+    kept = list((typed.root / ".pdpipe/cells/teacher").iterdir())
     assert len(kept) == 1  # those of the old seed are gone
 
 
