@@ -185,6 +185,7 @@ def test_commands_tracking_runtime_settings_and_byte_code_invalidate_nothing(
         "precision": "bfloat16",
         "compile": True,
         "snapshot_seconds": 60.0,
+        "weights": "inception.pth",
     }
     assert set(elsewhere) == set(project.params()["runtime"])
     for name, value in elsewhere.items():
