@@ -69,10 +69,10 @@ class Store:
         wanted = {f"pdpipe.{key}": value for key, value in tags.items()}
         return [run for run in runs if wanted.items() <= run.data.tags.items()]
 
-    def wait_for(self, name: str) -> None:
-        """Come back when the run is there: a failed stage gives a slow start only 10 s."""
-        deadline = time.monotonic() + 60
-        while name not in [run.info.run_name for run in self.runs()]:
+    def wait_for(self, count: int) -> None:
+        """Come back when so many runs are there: a stage that fails waits only 10 s for MLflow."""
+        deadline = time.monotonic() + 120
+        while len(self.runs()) < count:
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.1)
 

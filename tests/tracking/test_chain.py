@@ -57,6 +57,9 @@ def test_the_newest_finished_run_of_the_output_is_taken(store: Store) -> None:
     run_stage("teacher", "a" * 64)
     run_stage("teacher", "a" * 64)
     with open_tracker("teacher", {}) as tracker:
+        tracker.log(1, {"loss": 1.0})
+        tracker.publish()
+        store.wait_for(3)
         tracker.finish("FAILED", outputs={"models/teacher.safetensors": "a" * 64})
     assert publish_chain("chain", {}, {"teacher": "a" * 64}, {})
     _, newest, failed = store.runs(stage="teacher")

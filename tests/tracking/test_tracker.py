@@ -60,10 +60,11 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
 
 def test_every_kind_of_ending_has_its_status(store: Store, local: LocalRecord) -> None:
     def stage(name: str, error: BaseException | None) -> None:
+        before = len(store.runs())
         with open_tracker(name, {}) as tracker:
             tracker.log(1, {"loss": 1.0})
             tracker.publish()
-            store.wait_for(name)
+            store.wait_for(before + 1)
             tracker.log(2, {"loss": 2.0})
             if error is not None:
                 raise error
