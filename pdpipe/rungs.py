@@ -25,7 +25,7 @@ from pdpipe.training.guide import guide_objective
 from pdpipe.training.halve import halving_objective
 from pdpipe.training.job import Batch, Objective
 
-SAMPLES = 100  # images of each drift
+SAMPLES = 50  # images of each drift
 HELDOUT = 1000  # most held-out images in the loss
 DRAWS = 8  # of t, w and noise for each of them
 BATCH = 250
