@@ -11,7 +11,7 @@ TEACHER = Path("models/teacher.safetensors")
 RESULTS = Path("results")
 REFERENCE = RESULTS / "reference.safetensors"
 REPORTS = Path("reports")
-WORK = Path(".pdpipe")  # snapshots, unfinished evaluations, local copies of what is tracked
+WORK = Path(".pdpipe")  # snapshots, evaluated cells, local copies of what is tracked
 
 
 def model(name: str) -> Path:

@@ -38,20 +38,19 @@ def sampling_kind(model: DiffusionModel, w: float) -> str:
     return f"{model.info.kind}, guided" if model.evaluations_per_step(w) > 1 else model.info.kind
 
 
-def teacher_sampling(params: Params) -> Sampling:
-    """How the teacher is sampled; students take DDIM, for which they are trained."""
-    return Sampling(params.evaluation.teacher_sampler)
-
-
-def evaluation_work(
-    params: Params, model: DiffusionModel, sampling: Sampling, places: list[tuple[int, float]]
+def cells_work(
+    params: Params,
+    model: DiffusionModel,
+    sampling: Sampling,
+    places: list[tuple[int, float]],
+    images: int,
 ) -> list[CellWork]:
-    """The cells of an evaluation of `model` at some (steps, w)."""
+    """Cells of `model` at some (steps, w), of so many images each."""
     sampler = sampling.sampler(model.schedule, clip=params.evaluation.clip)
     return [
         CellWork(
             kind=sampling_kind(model, w),
-            images=params.evaluation.num_samples,
+            images=images,
             nfe=cell_evaluations(model, sampler, steps, w),
         )
         for steps, w in places
@@ -75,30 +74,29 @@ def trainings_of(params: Params) -> dict[str, tuple[str, Work]]:
 def rungs_work(params: Params, models: Untrained) -> list[CellWork]:
     """The images of stage `rungs`, each made once; its losses are few and not counted."""
     made = {
-        (name == "teacher", steps, w)
+        (name == "teacher", steps)
         for rung in rungs_of(params)
         for name, steps in ((rung.teacher, rung.teacher_steps), (rung.student, rung.steps))
-        for w in drift_weights(params)
     }
-    clip = params.evaluation.clip
-    cells = []
-    for of_teacher, steps, w in sorted(made):
-        model = models.teacher if of_teacher else models.student
-        sampler = Sampling().sampler(model.schedule, clip=clip)
-        nfe = cell_evaluations(model, sampler, steps, w)
-        cells.append(CellWork(kind=sampling_kind(model, w), images=SAMPLES, nfe=nfe))
-    return cells
+    return [
+        cell
+        for of_teacher, steps in sorted(made)
+        for cell in cells_work(
+            params,
+            models.teacher if of_teacher else models.student,
+            Sampling(),
+            [(steps, w) for w in drift_weights(params)],
+            SAMPLES,
+        )
+    ]
 
 
 def evaluations_of_chain(params: Params, models: Untrained) -> dict[str, list[CellWork]]:
     """{stage: its cells} of every evaluation, in the chain's order."""
-    settings = params.evaluation
-    found = {
-        "evaluate-teacher": evaluation_work(
-            params, models.teacher, teacher_sampling(params), settings.teacher_places
-        )
-    }
+    settings, count = params.evaluation, params.evaluation.num_samples
+    sampling, places = Sampling.called(settings.teacher_sampler), settings.teacher_places
+    found = {"evaluate-teacher": cells_work(params, models.teacher, sampling, places, count)}
     for n in params.rungs():
         places = settings.places([n])
-        found[f"evaluate@{n}"] = evaluation_work(params, models.student, Sampling(), places)
+        found[f"evaluate@{n}"] = cells_work(params, models.student, Sampling(), places, count)
     return found

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pdpipe.bench.counting import sampling_kind, teacher_sampling
+from pdpipe.bench.counting import sampling_kind
 from pdpipe.bench.evaluation_rates import (
     MeasuringRate,
     SamplingRate,
@@ -52,7 +52,7 @@ def measure_rates(
     cells = {
         sampling_kind(model, w): (model, w, sampling)
         for model, sampling in (
-            (models.teacher, teacher_sampling(params)),
+            (models.teacher, Sampling.called(params.evaluation.teacher_sampler)),
             (models.student, Sampling()),
         )
         for w in params.evaluation.w

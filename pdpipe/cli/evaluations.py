@@ -116,8 +116,6 @@ def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int
 
     settings, student = run.params.evaluation, name != "teacher"
     model = run.load(model_path)
-    name_of_sampler = "ddim" if student else settings.teacher_sampler
-    sampling = Sampling(name_of_sampler, gamma=0.0 if name_of_sampler == "ancestral" else None)
     store = cell_store(run, model.sha256)
     found = evaluate_model(
         model,
@@ -126,7 +124,7 @@ def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int
         places,
         store,
         load_paired(layout.samples("teacher"), settings.w) if student else None,
-        sampling,
+        Sampling.called("ddim" if student else settings.teacher_sampler),
     )
     full = None if student else found.at(max(steps for steps, _ in places))
     per_class = settings.num_samples // len(found.classes)

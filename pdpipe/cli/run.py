@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,11 +49,6 @@ class StageRun:
     artifacts: list[Path] = field(default_factory=list)
     training: Job | None = None
 
-    @property
-    def work(self) -> Path:
-        """A folder for unfinished work, of this very run."""
-        return layout.WORK / "unfinished" / self.name / self.key[:32]
-
     def job(self) -> Job:
         """What the training loop needs of the run."""
         from pdpipe.training import Job
@@ -75,7 +69,6 @@ class StageRun:
         """Remove what an interrupted run would have gone on from."""
         if self.training is not None:
             self.training.finish()
-        shutil.rmtree(self.work, ignore_errors=True)
 
     def load(self, path: Path) -> DiffusionModel:
         """A model on the run's device, in the run's precision."""

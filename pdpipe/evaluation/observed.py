@@ -20,13 +20,8 @@ class Observed:
     distances: Tensor  # float64, of the first images, each to the nearest training image
 
     @classmethod
-    def joined(cls, parts: Sequence[Observed]) -> Observed:
-        """One after the other."""
-        return cls.of([part.tensors() for part in parts])
-
-    @classmethod
     def of(cls, parts: Sequence[dict[str, Tensor]]) -> Observed:
-        """From the tensors of its parts; others among them are left aside."""
+        """From the tensors of its parts, one after the other; further tensors are left aside."""
         return cls(**{f.name: torch.cat([part[f.name] for part in parts]) for f in fields(cls)})
 
     def tensors(self) -> dict[str, Tensor]:

@@ -30,6 +30,11 @@ class Sampling:
     gamma: float | None = None  # of ancestral
     grid: Literal["uniform", "ddpm"] = "uniform"  # ddpm: steps of DDPM's 1000, respaced
 
+    @classmethod
+    def called(cls, name: str) -> Sampling:
+        """The sampler of that name at its default setting, written out."""
+        return cls(name, gamma=0.0 if name == "ancestral" else None)
+
     @property
     def label(self) -> str:
         """Its name in file names: `ancestral-0.5-ddpm`."""
