@@ -47,6 +47,16 @@ def study_params(study: str) -> Path:
     return Path("stages") / study / "params.yaml"
 
 
+def study_model(study: str, key: str) -> Path:
+    """A model that a study trains: a teacher's or a student's key of its params."""
+    return Path("stages") / study / "models" / f"{key}.safetensors"
+
+
+def study_training(study: str, key: str) -> Path:
+    """The cost of training it."""
+    return Path("stages") / study / "training" / f"{key}.json"
+
+
 def study_metrics(study: str, arm: str) -> Path:
     """The metrics file of one arm of a study."""
     return Path("stages") / study / "results" / f"{arm}.json"

@@ -131,7 +131,7 @@ def _objective(
     def denoisers(of: Callable[..., DenoiserOf]) -> DenoiserOf:
         return of(teacher.network, teacher.schedule, teacher.info.parameterization)
 
-    if not teacher.takes_w:
+    if teacher.info.kind == "teacher":
         weight = params.guide.loss_weight
         return guide_objective(denoisers(guided_teacher), schedule, kind, weight, w_range)
     ratio = rung.teacher_steps // rung.steps

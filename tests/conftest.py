@@ -140,6 +140,8 @@ def info_of(network: UNet, **changes: Any) -> ModelInfo:
     student = network.config.w_frequencies > 0
     values: dict[str, Any] = {
         "kind": "student" if student else "teacher",
+        "guidance": "input" if student else "mixture",
+        "sampler": "ddim",
         "name": "student-4" if student else "teacher",
         "network": vars(network.config).copy(),
         "schedule": {"name": "cosine", "log_snr_min": -20.0, "log_snr_max": 20.0},

@@ -111,6 +111,25 @@ def report() -> None:
 Study = Annotated[str, typer.Argument(help="A folder of stages/, such as baselines.")]
 
 
+Key = Annotated[str, typer.Argument(help="A key of the study's params.")]
+
+
+@app.command(rich_help_panel=STUDIES)
+def teach(study: Study, key: Key) -> None:
+    """Train one of a study's own teachers."""
+    from pdpipe.cli import studies
+
+    studies.teach(study, key)
+
+
+@app.command(rich_help_panel=STUDIES)
+def distil(study: Study, key: Key) -> None:
+    """Distil one of a study's students, by any of the papers' algorithms."""
+    from pdpipe.cli import studies
+
+    studies.distil(study, key)
+
+
 @app.command(rich_help_panel=STUDIES)
 def measure(
     study: Study, arm: Annotated[str, typer.Argument(help="A key of its params' arms.")]
@@ -162,8 +181,12 @@ def sample(
     rows: Annotated[int, typer.Option(help="Images of each label.", min=1)] = 1,
     clip: Annotated[bool, typer.Option(help="Clip x_hat to [-1, 1] at each step.")] = True,
     sampler: Annotated[
-        str, typer.Option(help="ddim, ancestral, stochastic, dpm_solver, euler, heun or rk4.")
-    ] = "ddim",
+        str | None,
+        typer.Option(
+            help="ddim, ancestral, stochastic, dpm_solver, euler, heun or rk4 [default: the one "
+            "that the model was trained for, ddim as a rule]."
+        ),
+    ] = None,
     eta: Annotated[float | None, typer.Option(help="Of ddim, 0 to 1 [default: 0].")] = None,
     gamma: Annotated[float | None, typer.Option(help="Of ancestral, 0 to 1 [default: 0].")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",

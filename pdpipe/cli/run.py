@@ -93,8 +93,8 @@ class StageRun:
             "torch": str(torch.__version__),
         }
 
-    def write_training_cost(self, cost: TrainingCost) -> None:
-        """Write the stage's cost file."""
+    def write_training_cost(self, cost: TrainingCost, path: Path | None = None) -> None:
+        """Write the stage's cost file, that of a stage of the chain by default."""
         record = {
             "stage": self.name,
             "updates": cost.updates,
@@ -104,7 +104,7 @@ class StageRun:
             "seconds": round(cost.seconds, 3),
             "machine": machine(self.device),
         }
-        write_json(layout.cost(self.name), record)
+        write_json(path or layout.cost(self.name), record)
         self.final["seconds"] = cost.seconds
 
 

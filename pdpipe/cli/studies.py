@@ -1,30 +1,128 @@
-"""The stages of a study: measure an arm, and conclude for the report."""
+"""The stages of a study: train its models, measure an arm, and conclude for the report."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pdpipe import layout
 from pdpipe.cli.evaluations import cell_store, load_instruments
-from pdpipe.cli.run import EVALUATION_CODE, read_stage_params, stage_run
+from pdpipe.cli.run import (
+    EVALUATION_CODE,
+    TRAINING_CODE,
+    StageRun,
+    load_images,
+    read_stage_params,
+    stage_run,
+)
 from pdpipe.errors import ParamsError, did_you_mean
-from pdpipe.params import read_study
+from pdpipe.params import (
+    Params,
+    StudyParams,
+    guide_settings,
+    halve_settings,
+    read_study,
+    teacher_settings,
+)
 from pdpipe.runtime import machine
+
+_Entry = TypeVar("_Entry")
+
+
+def teach(study: str, key: str) -> None:
+    """Stage `teach` of a study: one of its teachers."""
+    params, settings = _read(study)
+    taught = _entry(study, "teacher", key, settings.teachers)
+    teacher, network = teacher_settings(taught, params, f"teachers.{key}")
+    seed = params.seed if taught.seed is None else taught.seed
+    from pdpipe.training import train_teacher
+
+    train = load_images(params, "train")
+    used = {
+        "seed": seed,
+        "teacher": teacher.model_dump(),
+        "network": network.model_dump(),
+        "schedule": params.schedule.model_dump(),
+    }
+    inputs = [layout.SHARDS]
+    name = f"{study}.teach@{key}"
+    with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
+        job = replace(run.job(), seed=seed)
+        _save(
+            run,
+            study,
+            key,
+            *train_teacher(job, train, teacher, network, params.schedule, run.provenance()),
+        )
+
+
+def distil(study: str, key: str) -> None:
+    """Stage `distil` of a study: one of its students."""
+    params, settings = _read(study)
+    student = _entry(study, "student", key, settings.students)
+    guide = guide_settings(student, params, f"students.{key}")
+    halve = halve_settings(student, params, f"students.{key}")
+    seed = params.seed if student.seed is None else student.seed
+    from pdpipe.training import train_guide
+    from pdpipe.training.studies import train_student
+
+    train, source = load_images(params, "train"), Path(student.from_)
+    stage_one = student.algorithm == "guide"
+    used = {
+        "seed": seed,
+        "student": student.model_dump(by_alias=True),
+        "settings": (guide if stage_one else halve).model_dump(),
+        "w": [params.guide.w_frequencies, params.guide.w_max],
+    }
+    inputs = [layout.SHARDS, source]
+    name = f"{study}.distil@{key}"
+    with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
+        model, job = run.load(source), replace(run.job(), seed=seed)
+        if stage_one:
+            trained = train_guide(job, train, model, guide, run.provenance())
+        else:
+            trained = train_student(
+                job, train, model, student, halve, params.guide, run.provenance()
+            )
+        _save(run, study, key, *trained)
+
+
+def _save(run: StageRun, study: str, key: str, network: Any, info: Any, cost: Any) -> None:
+    from pdpipe.models import save_model
+
+    out = layout.study_model(study, key)
+    save_model(out, network, info.model_copy(update={"name": key}))
+    run.write_training_cost(cost, layout.study_training(study, key))
+    run.outputs["model"] = out
+
+
+def _read(study: str) -> tuple[Params, StudyParams]:
+    """The main params and the study's."""
+    params = read_stage_params()
+    check_study(study)
+    return params, read_study(layout.study_params(study), params)
+
+
+def _entry(study: str, kind: str, key: str, known: Mapping[str, _Entry]) -> _Entry:
+    """What a study's params say under a key."""
+    if key not in known:
+        options = did_you_mean(key, known) if known else "it trains none"
+        raise ParamsError(f"study {study} has no {kind} {key!r}: {options}")
+    return known[key]
 
 
 def measure(study: str, arm: str) -> None:
     """Stage `measure` of a study: one of its arms."""
-    params = read_stage_params()
-    check_study(study)
-    arms = read_study(layout.study_params(study), params).arms
-    if arm not in arms:
-        raise ParamsError(f"study {study} has no arm {arm!r}: {did_you_mean(arm, arms)}")
-    chosen = arms[arm]
+    params, settings = _read(study)
+    chosen = _entry(study, "arm", arm, settings.arms)
     from pdpipe.evaluation.arms import ArmCost, ArmRecord, measure_arm
     from pdpipe.evaluation.records import Machine, write_cost, write_metrics
     from pdpipe.evaluation.sheets import load_paired
 
-    model_path = layout.model(chosen.model)
+    model_path = Path(chosen.model)
     inputs = [model_path, layout.EXTRACTOR, layout.REFERENCE, layout.samples("teacher")]
     used = {"arm": chosen.model_dump(), "evaluation": params.evaluation.model_dump()}
     name = f"{study}.measure@{arm}"
@@ -52,9 +150,7 @@ def measure(study: str, arm: str) -> None:
 
 def conclude(study: str) -> None:
     """Stage `conclude` of a study: its table, and its entry among the studies that were run."""
-    params = read_stage_params()
-    check_study(study)
-    settings = read_study(layout.study_params(study), params)
+    params, settings = _read(study)
     from pdpipe.evaluation.arms import ArmCost, ArmRecord
     from pdpipe.evaluation.records import read_record
     from pdpipe.reporting.studies import write_study

@@ -79,7 +79,7 @@ def sample(
     rows: int,
     device: str,
     *,
-    sampler: str,
+    sampler: str | None,
     **settings: Any,
 ) -> None:
     """Make images and write them as one PNG: a column for each label, `rows` images of each.
@@ -97,7 +97,8 @@ def sample(
     from pdpipe.models import load_model, make_sampler
 
     model = load_model(model_path, device=device)
-    chosen = make_sampler(sampler, model.schedule, **settings)
+    own = model.info.sampler
+    chosen = make_sampler(sampler or own, model.schedule, **settings)
     trained = model.info.steps
     num_steps = model.resolve_steps(steps)
     if trained is not None and num_steps != trained:
@@ -106,9 +107,9 @@ def sample(
             "images will be worse",
             file=sys.stderr,
         )
-    if trained is not None and sampler != "ddim":
+    if trained is not None and sampler not in (None, own):
         print(
-            f"note: {model.info.name} was distilled for ddim: it predicts one step of that, which "
+            f"note: {model.info.name} was distilled for {own}: it predicts one step of that, which "
             f"{sampler} takes for something else",
             file=sys.stderr,
         )

@@ -70,7 +70,14 @@ from pdpipe.diffusion.steps import (
     step_from_x,
     transition_share,
 )
-from pdpipe.diffusion.targets import multi_step_target
+from pdpipe.diffusion.targets import (
+    Times,
+    decoding_times,
+    encoding_times,
+    multi_step_target,
+    stochastic_times,
+    target_along,
+)
 
 __all__ = [
     "DDIM",
@@ -94,21 +101,26 @@ __all__ = [
     "Schedule",
     "State",
     "StochasticDDIM",
+    "Times",
     "add_noise",
     "build_schedule",
     "clipped",
     "clipped_ddim_step",
     "ddim_step",
     "ddpm_alphas_squared",
+    "decoding_times",
     "diffuse",
     "discrete_grid",
     "encode",
+    "encoding_times",
     "eps_from_v",
     "guided",
     "multi_step_target",
     "posterior_mean",
     "posterior_std",
     "step_from_x",
+    "stochastic_times",
+    "target_along",
     "transition_share",
     "uniform_grid",
     "v_from_eps",

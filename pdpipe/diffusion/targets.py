@@ -1,6 +1,12 @@
-"""Regression targets of the distillation: what one student step must predict (PD, Algorithm 2)."""
+"""Regression targets of the distillation: what one student step must predict.
+
+Algorithms 2, 3 and 4 of GD differ in the times that the teacher passes on its way; the target is
+the same function of them. Algorithm 5 differs in which teacher is asked at each.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,17 +16,54 @@ from pdpipe.diffusion.samplers.base import Denoiser
 from pdpipe.diffusion.schedule import Schedule
 from pdpipe.diffusion.steps import ddim_step
 
+Times = Callable[[Tensor, int, int], list[Tensor]]
+"""(i, N, ratio) -> the times that the teacher passes, from the student's t to where it must land.
+
+i is the number of the student's interval, [(i - 1)/N, i/N], integers in 1 … N, (B, 1, 1, 1); ratio
+is how many of the teacher's steps one of the student's is. Times are float64, shaped like i.
+"""
+
+
+def decoding_times(i: Tensor, num_steps: int, ratio: int = 2) -> list[Tensor]:
+    """From i/N to (i - 1)/N, through every time of the teacher's grid: halving.
+
+    Source: PD, Algorithm 2, and GD, Algorithm 2 (ratio 2); PD, figure 12 (ratio 4).
+    """
+    i = i.to(torch.float64)  # the quotients of integer tensors would be float32
+    return [(ratio * i - j) / (ratio * num_steps) for j in range(ratio + 1)]
+
+
+def stochastic_times(i: Tensor, num_steps: int, ratio: int = 1) -> list[Tensor]:
+    """From i/N to (i - 2)/N in two steps of the teacher: a jump of twice the student's interval.
+
+    At i = 1 one step leads to 0 already, and the second has length 0: the target is the teacher's
+    own prediction, exactly. The teacher's grid is the student's, so the ratio is 1.
+
+    Source: GD, Algorithm 3.
+    """
+    assert ratio == 1
+    i = i.to(torch.float64)
+    return [i / num_steps, (i - 1) / num_steps, (i - 2).clamp(min=0.0) / num_steps]
+
+
+def encoding_times(i: Tensor, num_steps: int, ratio: int = 2) -> list[Tensor]:
+    """From (i - 1)/N up to i/N: the decoding's times backwards, towards noise.
+
+    Source: GD, Algorithm 4 (whose i is this one less 1).
+    """
+    return decoding_times(i, num_steps, ratio)[::-1]
+
 
 @torch.no_grad()
-def multi_step_target(
-    teacher: Denoiser, z_t: Tensor, i: Tensor, num_steps: int, schedule: Schedule, ratio: int = 2
+def target_along(
+    teachers: Sequence[Denoiser], z_t: Tensor, times: Sequence[Tensor], schedule: Schedule
 ) -> Tensor:
-    """v_target: one student DDIM step that predicts it lands where `ratio` teacher steps land.
+    """v_target: one DDIM step that predicts it lands where the teachers' steps land.
 
-    The student's step i of `num_steps` goes from t = i/N to t'' = (i - 1)/N; the teacher goes the
-    same way through the times (ratio i - j) / (ratio N), j = 0 … ratio. With z'' the teacher's end,
-    `v_target = (cos(D) z_t - z'') / sin(D)`, D = phi_t - phi_t''. It is accumulated here in the
-    form without cancellation: of `z'' = c z_t - sum_j b_j v_j` only the differences enter,
+    The teachers step through t = times[0], times[1], … to t'' = times[-1], either way in time.
+    With z'' their end, `v_target = (cos(D) z_t - z'') / sin(D)`, D = phi_t - phi_t''. It is
+    accumulated here in the form without cancellation: of `z'' = c z_t - sum_j b_j v_j` only the
+    differences enter,
 
         v_target = (sum_j b_j v_j + r z_t) / sin(D),    r = cos(D) - c,
         c = prod_j cos(d_j),    b_j = sin(d_j) prod_{l > j} cos(d_l),
@@ -28,29 +71,52 @@ def multi_step_target(
     with all coefficients in float64. r is small and is accumulated too, by the addition theorem:
     `r <- cos(d_j) r - sin(D_j) sin(d_j)`, D_j the angle turned before step j. `x_target =
     alpha_t z_t - sigma_t v_target` is the papers'
-    `(z'' - (sigma''/sigma_t) z_t) / (alpha'' - (sigma''/sigma_t) alpha_t)`, at every i.
+    `(z'' - (sigma''/sigma_t) z_t) / (alpha'' - (sigma''/sigma_t) alpha_t)`, at every t; at t = 0,
+    where an encoder starts, only v_target is well conditioned.
 
     Args:
-        teacher: the frozen denoiser, (z_t, t) -> v_hat.
-        z_t: noisy images at t = i / num_steps, (B, C, H, W).
-        i: the student's grid index, integers in 1 … num_steps, (B, 1, 1, 1).
-        num_steps: N, the student's number of steps.
+        teachers: the frozen denoiser of each step, (z_t, t) -> v_hat.
+        z_t: noisy images at times[0], (B, C, H, W).
+        times: one more than teachers, (B, 1, 1, 1), float64; the last is not the first.
         schedule: the noise schedule.
-        ratio: teacher steps for each student step; 2 halves.
 
     Returns:
         v_target, (B, C, H, W), in the dtype of z_t.
-
-    Source: PD, Algorithm 2, and GD, Algorithm 2 (ratio 2); PD, figure 12 (ratio 4).
     """
-    i = i.to(torch.float64)  # the quotients of integer tensors would be float32
-    phi = [schedule.angle((ratio * i - j) / (ratio * num_steps)) for j in range(ratio + 1)]
-    whole = phi[0] - phi[ratio]
+    phi = [schedule.angle(t) for t in times]
+    whole = phi[0] - phi[-1]
     z, weighted, rest = z_t, torch.zeros_like(z_t), torch.zeros_like(whole)
-    for j in range(ratio):
-        v_hat = teacher(z, (ratio * i - j) / (ratio * num_steps))
+    for j, teacher in enumerate(teachers):
+        v_hat = teacher(z, times[j])
         d = phi[j] - phi[j + 1]
         z = ddim_step(v_hat, z, phi[j], phi[j + 1])
         weighted = scale(d.cos(), z_t) * weighted + scale(d.sin() / whole.sin(), z_t) * v_hat
         rest = d.cos() * rest - (phi[0] - phi[j]).sin() * d.sin()
     return weighted + scale(rest / whole.sin(), z_t) * z_t
+
+
+def multi_step_target(
+    teacher: Denoiser,
+    z_t: Tensor,
+    i: Tensor,
+    num_steps: int,
+    schedule: Schedule,
+    ratio: int = 2,
+    times: Times = decoding_times,
+) -> Tensor:
+    """`target_along` the times of one teacher: by default those of `ratio` steps of the decoding.
+
+    Args:
+        teacher: the frozen denoiser, (z_t, t) -> v_hat.
+        z_t: noisy images at the first of the times, t = i / num_steps to decode, (B, C, H, W).
+        i: the student's grid index, integers in 1 … num_steps, (B, 1, 1, 1).
+        num_steps: N, the student's number of steps.
+        schedule: the noise schedule.
+        ratio: the teacher's grid has so many times the student's steps; 2 halves.
+        times: `decoding_times`, `stochastic_times` or `encoding_times`.
+
+    Returns:
+        v_target, (B, C, H, W), in the dtype of z_t.
+    """
+    passed = times(i, num_steps, ratio)
+    return target_along([teacher] * (len(passed) - 1), z_t, passed, schedule)

@@ -72,6 +72,7 @@ def evaluate_model(
     classes = model.info.classes if conditional else ["all"]
     labels = balanced_labels(settings.num_samples, len(classes))
     cells = _all_cells(model, instruments, settings, labels, places, store, sampling)
+    assert model.info.kind != "encoder"  # which makes no images
     if paired is None:
         most = max(cell.steps for cell in cells)
         paired = {cell.w: cell.paired for cell in cells if cell.steps == most}

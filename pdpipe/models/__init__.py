@@ -7,7 +7,9 @@ from pdpipe.models.denoisers import (
     guided_teacher,
     network_denoiser,
     w_student,
+    with_null,
 )
+from pdpipe.models.encoding import encode_images
 from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel, sample_noise
 from pdpipe.models.sampling import Sampling, evaluations_of, make_sampler, most_steps
@@ -18,6 +20,7 @@ __all__ = [
     "DiffusionModel",
     "ModelInfo",
     "Sampling",
+    "encode_images",
     "evaluations_of",
     "guided_denoiser",
     "guided_teacher",
@@ -30,4 +33,5 @@ __all__ = [
     "save_classifier",
     "save_model",
     "w_student",
+    "with_null",
 ]

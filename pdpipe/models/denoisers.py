@@ -40,21 +40,27 @@ def network_denoiser(
     return denoise
 
 
+def with_null(network: Network, labels: Tensor) -> Tensor:
+    """The labels, then as many null labels: (2B,)."""
+    return torch.cat([labels, torch.full_like(labels, network.null_label)])
+
+
 def guided_denoiser(
     network: Network, schedule: Schedule, parameterization: str, labels: Tensor, w: Tensor
 ) -> Denoiser:
     """(z_t, t) -> guided v_hat: conditional and unconditional evaluated as one batch of 2B.
 
     Args:
-        network: a class-conditional U-Net trained with label dropout.
+        network: a class-conditional U-Net trained with label dropout; one that takes w is given it
+            in both halves (the students of GD, Algorithm 5).
         schedule, parameterization: as in `network_denoiser`.
         labels: class indices, (B,).
         w: guidance weights, (B,).
 
     Source: CFG, section 3.2; two network evaluations a call.
     """
-    both = torch.cat([labels, torch.full_like(labels, network.null_label)])
-    return GuidedDenoiser(network_denoiser(network, schedule, parameterization, both), w)
+    both, weights = with_null(network, labels), torch.cat([w, w])
+    return GuidedDenoiser(network_denoiser(network, schedule, parameterization, both, weights), w)
 
 
 def guided_teacher(network: Network, schedule: Schedule, parameterization: str) -> DenoiserOf:
@@ -69,5 +75,5 @@ def guided_teacher(network: Network, schedule: Schedule, parameterization: str) 
 
 
 def w_student(network: Network, schedule: Schedule, parameterization: str) -> DenoiserOf:
-    """A student that takes w as an input of its network."""
+    """A student that takes w as an input of its network, or was distilled without guidance."""
     return lambda labels, w: network_denoiser(network, schedule, parameterization, labels, w)

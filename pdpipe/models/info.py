@@ -25,8 +25,10 @@ class ModelInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal[1] = 1
-    kind: Literal["teacher", "student"]
+    kind: Literal["teacher", "student", "encoder"]
     name: str  # teacher, student-4
+    guidance: Literal["mixture", "input"]  # two evaluations mixed, or w an input of the network
+    sampler: Literal["ddim", "stochastic"]  # that a student was trained for; a teacher takes any
     network: dict[str, Any]  # the fields of UNetConfig
     schedule: dict[str, Any]  # the arguments of diffusion.build_schedule
     parameterization: Literal["v", "x", "eps", "x_eps"]

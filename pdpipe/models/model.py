@@ -57,14 +57,9 @@ class DiffusionModel:
         """The number of trained parameters."""
         return sum(p.numel() for p in self.network.parameters())
 
-    @property
-    def takes_w(self) -> bool:
-        """Whether w is an input of the network (a student), not a mixture of two evaluations."""
-        return self.network.embed_w is not None
-
     def evaluations_per_step(self, w: float) -> int:
-        """Network evaluations of one sampling step: 2 for a guided teacher, else 1."""
-        return 1 if self.takes_w or w == 0 else 2
+        """Network evaluations of one sampling step: 2 where guidance is a mixture, else 1."""
+        return 1 if self.info.guidance == "input" or w == 0 else 2
 
     def denoiser(self, labels: Tensor, w: float) -> Denoiser:
         """(z_t, t) -> v_hat for these labels (B,) at guidance weight w.
@@ -75,10 +70,9 @@ class DiffusionModel:
         self.check_w(w)
         labels = labels.to(self.device)
         weights = torch.full((len(labels),), w, device=self.device)
-        arguments = (self.network, self.schedule, self.info.parameterization, labels)
-        if self.takes_w:
-            return network_denoiser(*arguments, weights)
-        return network_denoiser(*arguments) if w == 0 else guided_denoiser(*arguments, weights)
+        arguments = (self.network, self.schedule, self.info.parameterization, labels, weights)
+        mixed = self.evaluations_per_step(w) == 2
+        return guided_denoiser(*arguments) if mixed else network_denoiser(*arguments)
 
     def check_w(self, w: float) -> None:
         """Raise ModelError unless the model may be used at guidance weight w."""
@@ -123,7 +117,7 @@ class DiffusionModel:
         steps: int | None = None,
         seed: int = 0,
         clip: bool = True,
-        sampler: Sampler | str = "ddim",
+        sampler: Sampler | str | None = None,
         grid: Tensor | None = None,
         batch_size: int = 256,
         first: int = 0,
@@ -142,7 +136,7 @@ class DiffusionModel:
             seed: of the noise.
             clip: clip x_hat to [-1, 1] at every step; without it, x may leave that range.
             sampler: a name, a key of `diffusion.SAMPLERS`, or a sampler on the model's schedule,
-                which then has a `clip` of its own.
+                which then has a `clip` of its own; by default the one that it was trained for.
             grid: the times to sample at, such as `discrete_grid`; by default `steps` uniform ones.
             batch_size: images that the network sees at a time; a guided teacher sees each twice,
                 and makes half as many.
@@ -154,14 +148,19 @@ class DiffusionModel:
             ModelError: a label, w, step count, sampler or batch size that cannot be used.
             SamplerError: a grid that is none.
         """
+        if self.info.kind == "encoder":
+            raise ModelError(
+                f"{self.info.name} is an encoder, which leads from images to noise: give its "
+                "images to `pdpipe.models.encode_images`, and take a student to make others"
+            )
         chosen = self.check_labels(labels)
         self.check_w(w)
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}: use 1 or more")
 
         size = max(batch_size // self.evaluations_per_step(w), 1)
-        if isinstance(sampler, str):
-            sampler = make_sampler(sampler, self.schedule, clip=clip)
+        if sampler is None or isinstance(sampler, str):
+            sampler = make_sampler(sampler or self.info.sampler, self.schedule, clip=clip)
         if sampler.schedule != self.schedule:
             raise ModelError(
                 f"the sampler has another schedule than {self.info.name}: make it with the model's "

@@ -22,11 +22,21 @@ from pdpipe.params.models import (
     chain_params,
 )
 from pdpipe.params.reading import dotted, parse_params, read_params, settings_of
-from pdpipe.params.studies import ArmParams, StudyParams, read_study
+from pdpipe.params.studies import (
+    ArmParams,
+    DistilledParams,
+    StudyParams,
+    TaughtParams,
+    guide_settings,
+    halve_settings,
+    read_study,
+    teacher_settings,
+)
 
 __all__ = [
     "ArmParams",
     "DataParams",
+    "DistilledParams",
     "EvaluationParams",
     "ExtractorParams",
     "GuideParams",
@@ -39,12 +49,16 @@ __all__ = [
     "ScheduleParams",
     "Section",
     "StudyParams",
+    "TaughtParams",
     "TeacherParams",
     "chain_id",
     "chain_params",
     "dotted",
+    "guide_settings",
+    "halve_settings",
     "parse_params",
     "read_params",
     "read_study",
     "settings_of",
+    "teacher_settings",
 ]

@@ -1,25 +1,65 @@
-"""The params of a study, `stages/<study>/params.yaml`: what it measures besides the main chain."""
+"""The params of a study, `stages/<study>/params.yaml`: what it trains and measures.
+
+What they do not set is as in the main params.yaml.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, ValidationError
 
-from pdpipe.errors import ParamsError
-from pdpipe.params.models import Count, Params, Section
+from pdpipe import layout
+from pdpipe.errors import ParamsError, did_you_mean
+from pdpipe.params.complaints import one_sentence
+from pdpipe.params.models import (
+    Count,
+    GuideParams,
+    HalveParams,
+    NetworkParams,
+    Params,
+    Positive,
+    Section,
+    TeacherParams,
+)
 from pdpipe.params.reading import read_section
 
 DDPM_STEPS = 1000  # of grid ddpm
 Gamma = Annotated[float, Field(ge=0.0, le=1.0)]
+Settings = dict[str, Any]  # of a section of params.yaml, in place of what stands there
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+class TaughtParams(Section):
+    """A teacher of a study's own."""
+
+    teacher: Settings = Field(default_factory=dict)
+    network: Settings = Field(default_factory=dict)
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+
+class DistilledParams(Section):
+    """A student of a study's own: `guide` is stage one, all others are halvings."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    algorithm: Literal["guide", "halve", "stochastic", "encoder", "naive"]
+    from_: Annotated[str, Field(alias="from")]  # the file of the model that it is distilled from
+    steps: Count
+    teacher_steps: Count | None = None  # of that model; by default its own count
+    updates: Count
+    learning_rate: Positive
+    guide: Settings = Field(default_factory=dict)
+    halve: Settings = Field(default_factory=dict)
+    network: Settings = Field(default_factory=dict)  # of a student that is smaller than its teacher
+    seed: Annotated[int, Field(ge=0)] | None = None
 
 
 class ArmParams(Section):
-    """One arm of a study: a model of the chain, measured with one sampler at equal evaluations."""
+    """One arm of a study: a model, measured with one sampler at equal evaluations."""
 
-    model: str  # teacher, or student-4
+    model: str  # its file
     sampler: Literal["ddim", "ancestral", "stochastic", "dpm_solver", "euler", "heun", "rk4"]
     gammas: Annotated[list[Gamma], Field(min_length=1)] | None = None  # of ancestral
     grid: Literal["uniform", "ddpm"] = "uniform"
@@ -31,27 +71,89 @@ class StudyParams(Section):
     """A study's params file."""
 
     question: str
+    teachers: dict[str, TaughtParams] = Field(default_factory=dict)
+    students: dict[str, DistilledParams] = Field(default_factory=dict)
     arms: Annotated[dict[str, ArmParams], Field(min_length=1)]
 
 
 def read_study(path: Path, params: Params) -> StudyParams:
-    """The validated params of a study that measures the chain in `params`.
+    """The validated params of a study of the chain in `params`; its folder has the study's name.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or says what cannot be measured.
+        ParamsError: the file is missing, is not YAML, or says what cannot be trained or measured.
     """
-    study = read_section(path, StudyParams, "name a study, a folder of stages/")
-    for key, arm in study.arms.items():
-        for complaint in _complaints(arm, params):
-            raise ParamsError(f"{path}: arms.{key}.{complaint}")
-    return study
+    found = read_section(path, StudyParams, "name a study, a folder of stages/")
+    for complaint in _complaints(path.parent.name, found, params):
+        raise ParamsError(f"{path}: {complaint}")
+    return found
 
 
-def _complaints(arm: ArmParams, params: Params) -> Iterator[str]:
-    """What cannot be measured in an arm, by the key that has to be changed."""
-    models = ["teacher", *(f"student-{n}" for n in params.rungs())]
-    if arm.model not in models:
-        yield f"model is {arm.model}, which the chain does not evaluate: use {', '.join(models)}"
+def teacher_settings(
+    taught: TaughtParams, params: Params, where: str
+) -> tuple[TeacherParams, NetworkParams]:
+    """The sections `teacher` and `network` of a study's teacher; raises ParamsError."""
+    return (
+        _merged(params.teacher, taught.teacher, f"{where}.teacher"),
+        _merged(params.network, taught.network, f"{where}.network"),
+    )
+
+
+def guide_settings(student: DistilledParams, params: Params, where: str) -> GuideParams:
+    """The section `guide` of a study's stage-one student; raises ParamsError."""
+    own = {
+        "steps": student.steps,
+        "updates": student.updates,
+        "learning_rate": student.learning_rate,
+    }
+    return _merged(params.guide, student.guide | own, f"{where}.guide")
+
+
+def halve_settings(student: DistilledParams, params: Params, where: str) -> HalveParams:
+    """The section `halve` of a study's student of stage two; raises ParamsError."""
+    return _merged(params.halve, student.halve, f"{where}.halve")
+
+
+def _merged(section: AnySection, changes: Settings, where: str) -> AnySection:
+    try:
+        return type(section).model_validate({**section.model_dump(), **changes})
+    except ValidationError as error:
+        raise ParamsError(f"{where}: {one_sentence(error, type(section))}") from None
+
+
+def _complaints(study: str, found: StudyParams, params: Params) -> Iterator[str]:
+    """What cannot be run, by the key that has to be changed."""
+    twice = sorted(found.teachers.keys() & found.students.keys())
+    if twice:
+        yield f"{twice[0]} is a teacher and a student: call one of them otherwise"
+    own = [layout.study_model(study, key) for key in (*found.teachers, *found.students)]
+    chain = [layout.TEACHER, *map(layout.student, params.student_steps())]
+    models = [path.as_posix() for path in (*chain, *own)]
+    for key, taught in found.teachers.items():
+        teacher_settings(taught, params, f"teachers.{key}")
+    for key, student in found.students.items():
+        guide_settings(student, params, f"students.{key}")
+        halve_settings(student, params, f"students.{key}")
+        _merged(params.network, student.network, f"students.{key}.network")
+        if not _is_model(student.from_, models, study):
+            yield f"students.{key}.from is {student.from_}: {did_you_mean(student.from_, models)}"
+    for key, arm in found.arms.items():
+        for complaint in _complaints_of_arm(arm, params, models, study):
+            yield f"arms.{key}.{complaint}"
+
+
+def _is_model(name: str, models: list[str], study: str) -> bool:
+    """Whether it is a model of the chain or of this study, or may be one of another study."""
+    parts = Path(name).parts
+    other = len(parts) == 4 and (parts[0], parts[2]) == ("stages", "models")
+    return name in models or (other and ".." not in parts and parts[1] != study)
+
+
+def _complaints_of_arm(
+    arm: ArmParams, params: Params, models: list[str], study: str
+) -> Iterator[str]:
+    if not _is_model(arm.model, models, study):
+        known = did_you_mean(arm.model, models)
+        yield f"model is {arm.model}, which is no model to measure: {known}"
     for key, values in (("gammas", arm.gammas or []), ("nfe", arm.nfe), ("w", arm.w)):
         if len(set(values)) != len(values):
             yield f"{key} repeats a value: list each one once"

@@ -20,16 +20,11 @@ from pdpipe.models import (
 from pdpipe.networks import Network, UNet
 from pdpipe.params import GuideParams
 from pdpipe.seeds import derive_seed
+from pdpipe.training.draws import draw_w
 from pdpipe.training.job import Batch, Job, Objective, TrainingCost
 from pdpipe.training.loop import train
 from pdpipe.training.optimization import optimization
 from pdpipe.training.work import guide_work
-
-
-def draw_w(batch: Batch, w_min: float, w_max: float) -> Tensor:
-    """w ~ U[w_min, w_max] for each image: (B,), float32, on the images' device."""
-    w = w_min + (w_max - w_min) * batch.uniform().reshape(-1)
-    return w.float().to(batch.x.device)
 
 
 def guide_objective(
@@ -82,6 +77,7 @@ def student_info(
     return teacher.model_copy(
         update={
             "kind": "student",
+            "guidance": "input",
             "name": f"student-{guide.steps}",
             "network": vars(student.config).copy(),
             "steps": guide.steps,

@@ -74,6 +74,8 @@ def teacher_info(
     return ModelInfo(
         kind="teacher",
         name="teacher",
+        guidance="mixture",
+        sampler="ddim",
         network=vars(config).copy(),
         schedule=schedule.model_dump(),
         parameterization=teacher.parameterization,

@@ -57,7 +57,11 @@ def ratio_of(rung: Rung, num_steps: int) -> int:
     return int(rung.from_) // num_steps
 
 
-def halving_work(halve: HalveParams, rung: Rung, num_steps: int) -> Work:
-    """A rung: the student, and its teacher once for each step that it takes."""
-    forwards = ratio_of(rung, num_steps) + 1
+def halving_work(halve: HalveParams, rung: Rung, num_steps: int, algorithm: str = "halve") -> Work:
+    """A rung: the student, and its teacher once for each step that it takes.
+
+    The naive students are two, and so are the evaluations of each of their teacher's steps.
+    """
+    steps = 2 if algorithm == "stochastic" else ratio_of(rung, num_steps)
+    forwards = (steps + 1) * (2 if algorithm == "naive" else 1)
     return Work(updates=rung.updates, batch_size=halve.batch_size, forwards=forwards)
