@@ -14,6 +14,7 @@ from pdpipe.cli.run import (
     EVALUATION_CODE,
     TRAINING_CODE,
     StageRun,
+    digest_input,
     load_images,
     read_stage_params,
     stage_run,
@@ -166,8 +167,18 @@ def conclude(study: str) -> None:
             )
             for arm in settings.arms
         }
-        write_study(study, settings.question, arms, layout.study_table(study), layout.STUDIES)
-        run.outputs["table"] = layout.study_table(study)
+        used = {path.as_posix(): digest_input(path) for path in _used_of_chain(settings)}
+        table = layout.study_table(study)
+        write_study(study, settings.question, arms, used, table, layout.STUDIES)
+        run.outputs["table"] = table
+
+
+def _used_of_chain(settings: StudyParams) -> list[Path]:
+    """The main chain's files that a study trains on, distils from or measures."""
+    models = {student.from_ for student in settings.students.values()}
+    models |= {arm.model for arm in settings.arms.values()}
+    of_chain = [path for path in map(Path, sorted(models)) if path.parts[0] != "stages"]
+    return [layout.SHARDS, *of_chain] if settings.teachers or settings.students else of_chain
 
 
 def check_study(study: str) -> None:

@@ -81,6 +81,7 @@ def evaluate_model(
             name=model.info.name,
             kind=model.info.kind,
             sha256=model.sha256,
+            made_from=model.info.provenance.get("inputs", {}),
             weights=model.info.weights,
             parameters=model.parameters,
         ),

@@ -46,6 +46,7 @@ class ModelInfo(Record):
     name: str
     kind: Literal["teacher", "student"]
     sha256: Sha256  # of its file
+    made_from: dict[str, str]  # {path: sha256} of what it was trained on, and distilled from
     weights: str  # ema or raw
     parameters: Count
 

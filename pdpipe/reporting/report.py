@@ -62,9 +62,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
             "angles": method.angles(),
             "trajectories": method.trajectories(schedule),
         }
-        digests = {model.model.name: model.model.sha256 for model in results.models}
-        digests["extractor"] = results.teacher.protocol.extractor.sha256
-        sections = read_sections(studies, m, digests)
+        sections = read_sections(studies, m, results.digests)
         curves |= {f"study_{s.name}": s.figure for s in sections if s.figure is not None}
         svg = {name: _write_figure(figure, reports_dir / name) for name, figure in curves.items()}
         for name, grid in {"samples_by_steps": by_steps, "samples_by_class": by_class}.items():

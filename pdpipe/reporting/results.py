@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pdpipe import layout
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.records import (
     CostRecord,
@@ -53,6 +54,15 @@ class Results:
     def models(self) -> list[MetricsRecord]:
         """The teacher, then the students, most steps first."""
         return [self.teacher, *self.students.values()]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """{path: sha256} of the models, of all they were made from, and of the `extractor`."""
+        found = {"extractor": self.teacher.protocol.extractor.sha256}
+        for metrics in self.models:
+            found |= metrics.model.made_from
+            found[layout.model(metrics.model.name).as_posix()] = metrics.model.sha256
+        return found
 
 
 def student_name(steps: int) -> str:

@@ -34,6 +34,7 @@ METRICS: dict[str, Any] = {
         "kind": "student",
         "sha256": SHA,
         "weights": "ema",
+        "made_from": {"models/student-8.safetensors": SHA},
         "parameters": 601234,
     },
     "protocol": {
@@ -99,7 +100,12 @@ def built() -> MetricsRecord:
     extractor = Extractor(name="digits-cnn", sha256=SHA, features=128, heldout_accuracy=0.996)
     return MetricsRecord(
         model=ModelInfo(
-            name="student-4", kind="student", sha256=SHA, weights="ema", parameters=601234
+            name="student-4",
+            kind="student",
+            sha256=SHA,
+            made_from={},
+            weights="ema",
+            parameters=601234,
         ),
         protocol=Protocol(
             extractor=extractor, sampler="ddim", clip=True, seed=1, num_fake=1500, num_real=1527,

@@ -15,9 +15,9 @@ PARAMS = "stages/baselines/params.yaml"
 TINY = {
     "question": "How far do better samplers get?",
     "arms": {
-        "heun": {"model": "teacher", "sampler": "heun", "nfe": [2, 4], "w": [0.0, 1.0]},
+        "heun": {"model": "models/teacher.safetensors", "sampler": "heun", "nfe": [2, 4], "w": [0.0, 1.0]},
         "student-2": {
-            "model": "student-2", "sampler": "ancestral", "gammas": [0.0, 0.5, 1.0],
+            "model": "models/student-2.safetensors", "sampler": "ancestral", "gammas": [0.0, 0.5, 1.0],
             "nfe": [2], "w": [0.0, 1.0],
         },
     },

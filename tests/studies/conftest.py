@@ -11,7 +11,6 @@ from pdpipe.reporting.measurements import COLUMNS, Measurements
 from pdpipe.reporting.studies import STUDY_COLUMNS
 
 SHA = {"teacher": "a" * 64, "student-2": "b" * 64, "student-4": "c" * 64}
-SHA["extractor"] = "e" * 64
 SHARED = {
     "extractor": "digits-cnn", "num_fake": 1500, "num_real": 1581, "seed": 1, "clip": True,
     "weights": "ema", "grid": "uniform", "fid_se": 0.01, "is": 8.0, "is_se": 0.01,
@@ -46,7 +45,6 @@ def study() -> Callable[..., pd.DataFrame]:
             for budget in (2, 4):
                 n = budget // (2 if w > 0 else 1)
                 shared = {"arm": "heun", "budget": budget, "model_sha256": SHA["teacher"]}
-                shared["extractor_sha256"] = SHA["extractor"]
                 heun = row(
                     "teacher", max(n // 2, 1), w, 3.0 / n + w, sampler="heun", nfe=budget - 1
                 )

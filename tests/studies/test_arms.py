@@ -20,7 +20,7 @@ from pdpipe.params import ArmParams, read_params, read_study
 
 ROOT = Path(__file__).parents[2]
 SCHEDULE = CosineSchedule()
-ARM = {"model": "teacher", "sampler": "heun", "nfe": [4], "w": [0.0]}
+ARM = {"model": "models/teacher.safetensors", "sampler": "heun", "nfe": [4], "w": [0.0]}
 
 
 @settings(deadline=None, max_examples=25)
@@ -57,13 +57,19 @@ def test_the_studys_own_params_are_valid() -> None:
     params = read_params(ROOT / "params.yaml")
     study = read_study(ROOT / "stages/baselines/params.yaml", params)
     tuned = [arm for arm in study.arms.values() if arm.gammas and len(arm.gammas) == 11]
-    assert {arm.model for arm in tuned} >= {"teacher", "student-4"}
+    assert {arm.model for arm in tuned} >= {
+        "models/teacher.safetensors",
+        "models/student-4.safetensors",
+    }
 
 
 @pytest.mark.parametrize(
     ("arm", "complaint"),
     [
-        ({"model": "student-3"}, "arms.a.model is student-3, which the chain does not evaluate"),
+        (
+            {"model": "models/student-3.safetensors"},
+            "arms.a.model is models/student-3.safetensors, which is no model to measure: did you",
+        ),
         ({"sampler": "huen"}, "arms.a.sampler is 'huen': did you mean 'heun'?"),
         ({"gammas": [0.5]}, "arms.a.sampler is heun, which has no gammas and no grid"),
         ({"sampler": "ancestral"}, "arms.a.gammas are missing, which sampler ancestral"),

@@ -15,7 +15,13 @@ from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies import baselines, read_sections, studies_markdown
 
 # As in the table of conftest.py.
-SHA = {"teacher": "a" * 64, "student-2": "b" * 64, "student-4": "c" * 64, "extractor": "e" * 64}
+SHA = {
+    "models/teacher.safetensors": "a" * 64,
+    "models/student-2.safetensors": "b" * 64,
+    "models/student-4.safetensors": "c" * 64,
+    "extractor": "e" * 64,
+}
+STUDENT_2, STUDENT_4 = "models/student-2.safetensors", "models/student-4.safetensors"
 Study = Callable[..., pd.DataFrame]
 
 
@@ -72,7 +78,7 @@ def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
     table = folder / name / "table.csv"
     table.parent.mkdir()
     frame.to_csv(table, index=False)
-    entry = {"question": "How far?", "table_sha256": digest_file(table)}
+    entry = {"question": "How far?", "made_from": SHA, "table_sha256": digest_file(table)}
     (folder / "studies.json").write_text(json.dumps({name: entry}))
     return folder / "studies.json"
 
@@ -97,8 +103,8 @@ def test_without_studies_there_is_no_section(measured, tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "models", "other"),
     [
-        ({}, {**SHA, "student-4": "d" * 64}, "student-4"),
-        ({}, {name: sha for name, sha in SHA.items() if name != "student-2"}, "student-2"),
+        ({}, {**SHA, STUDENT_4: "d" * 64}, STUDENT_4),
+        ({}, {path: sha for path, sha in SHA.items() if path != STUDENT_2}, STUDENT_2),
         ({}, {**SHA, "extractor": "d" * 64}, "extractor"),
         ({"w": 3.0}, SHA, "w = 3"),
         ({"num_fake": 300}, SHA, "num_fake"),

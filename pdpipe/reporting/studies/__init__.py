@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -28,7 +28,6 @@ STUDY_COLUMNS = {
     "arm": "string",
     "budget": "Int64",  # most network evaluations an image that the arm was given
     "model_sha256": "string",
-    "extractor_sha256": "string",
     **COLUMNS,
 }
 
@@ -42,6 +41,7 @@ def write_study(
     study: str,
     question: str,
     arms: dict[str, tuple[ArmRecord, ArmCost]],
+    made_from: dict[str, str],
     table: Path,
     studies: Path,
 ) -> None:
@@ -51,16 +51,25 @@ def write_study(
         study: its name.
         question: that it answers.
         arms: the measurements and costs of each arm.
+        made_from: {path: sha256} of the main chain's data and models that it used.
         table: the CSV to write.
         studies: the JSON file of all studies that were run; the others' entries stay.
 
     Raises:
-        EvaluationError: the measurements and the costs of an arm are of different runs.
+        EvaluationError: the measurements and the costs of an arm are of different runs, or two
+            arms were measured with different extractors.
     """
     rows = [row for record, cost in arms.values() for row in _arm_rows(record, cost)]
+    extractors = {one.protocol.extractor.sha256 for arm, _ in arms.values() for one in arm.records}
+    if len(extractors) > 1:
+        raise EvaluationError(
+            f"the arms of study {study} were measured with different extractors: run "
+            f"`dvc repro stages/{study}/dvc.yaml`, which measures them alike"
+        )
+    made_from = {**made_from, "extractor": extractors.pop()}
     frame = pd.DataFrame(rows, columns=list(STUDY_COLUMNS)).astype(STUDY_COLUMNS)
     write_text(table, frame.to_csv(index=False, lineterminator="\n"))
-    entry = {"question": question, "table_sha256": digest_file(table)}
+    entry = {"question": question, "made_from": made_from, "table_sha256": digest_file(table)}
     others = _entries(studies) if studies.is_file() else {}
     write_json(studies, dict(sorted({**others, study: entry}.items())))
 
@@ -77,7 +86,6 @@ def _arm_rows(record: ArmRecord, cost: ArmCost) -> list[dict[str, object]]:
         shared = {
             "arm": record.arm,
             "model_sha256": metrics.model.sha256,
-            "extractor_sha256": metrics.protocol.extractor.sha256,
         }
         for row in model_rows(metrics, costs):
             # a single step may take more than was allowed
@@ -92,7 +100,7 @@ def read_sections(studies: Path, m: Measurements, digests: dict[str, str]) -> li
     Args:
         studies: the JSON file of the studies that were run; none if it does not exist.
         m: the chain's own measurements.
-        digests: {name: sha256} of the chain's models, and of its `extractor`.
+        digests: {path: sha256} of the chain's data and models, and of its `extractor`.
 
     Raises:
         EvaluationError: the file is damaged, or the table of a study is missing or another.
@@ -100,7 +108,7 @@ def read_sections(studies: Path, m: Measurements, digests: dict[str, str]) -> li
     sections = []
     for study, entry in _entries(studies).items() if studies.is_file() else ():
         frame = _table(studies, study, entry["table_sha256"])
-        others = _differences(frame, m, digests)
+        others = _differences(frame, entry["made_from"], m, digests)
         if others:
             section = out_of_date(study, others)
         else:
@@ -114,13 +122,13 @@ def read_sections(studies: Path, m: Measurements, digests: dict[str, str]) -> li
 _COMPARABLE = ["extractor", "num_fake", "num_real", "seed", "clip"]
 
 
-def _differences(frame: pd.DataFrame, m: Measurements, digests: dict[str, str]) -> list[str]:
+def _differences(
+    frame: pd.DataFrame, made_from: dict[str, str], m: Measurements, digests: dict[str, str]
+) -> list[str]:
     """What a study measured, or how it measured, that is not the chain's."""
     chain = m.select("teacher").iloc[0]
     protocol = [key for key in _COMPARABLE if (frame[key] != chain[key]).any()]
-    measured = {*zip(frame["model"], frame["model_sha256"], strict=True)}
-    measured |= {("extractor", sha256) for sha256 in frame["extractor_sha256"]}
-    files = sorted(name for name, sha256 in measured if digests.get(name) != sha256)
+    files = sorted(path for path, sha256 in made_from.items() if digests.get(path) != sha256)
     weights = [formats.weight(w) for w in frame["w"].unique() if w not in m.guidance]
     return list(dict.fromkeys([*files, *protocol, *weights]))
 
@@ -134,11 +142,11 @@ def studies_markdown(sections: list[Section]) -> str:
     return "\n".join(lines)
 
 
-def _entries(studies: Path) -> dict[str, dict[str, str]]:
+def _entries(studies: Path) -> dict[str, dict[str, Any]]:
     try:
         entries = json.loads(studies.read_text(encoding="utf-8"))
         for entry in entries.values():
-            entry["question"], entry["table_sha256"]
+            entry["question"], entry["made_from"], entry["table_sha256"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(
             f"{studies} is damaged ({error}): write {{}} into it, and for each study run "
