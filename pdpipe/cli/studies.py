@@ -134,9 +134,8 @@ def measure(study: str, arm: str) -> None:
         records, costs = measure_arm(
             model, load_instruments(run), params.evaluation, chosen, store.folder, paired
         )
-        write_metrics(
-            layout.study_metrics(study, arm), ArmRecord(arm=arm, nfe=chosen.nfe, records=records)
-        )
+        record = ArmRecord(arm=arm, method=chosen.method, nfe=chosen.nfe, records=records)
+        write_metrics(layout.study_metrics(study, arm), record)
         cost = ArmCost(
             arm=arm,
             seconds=time.monotonic() - run.started,
@@ -169,7 +168,8 @@ def conclude(study: str) -> None:
         }
         used = {path.as_posix(): digest_input(path) for path in _used_of_chain(settings)}
         table = layout.study_table(study)
-        write_study(study, settings.question, arms, used, table, layout.STUDIES)
+        about = {"question": settings.question, "baseline": settings.baseline, "made_from": used}
+        write_study(study, about, arms, table, layout.STUDIES)
         run.outputs["table"] = table
 
 

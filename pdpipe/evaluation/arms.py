@@ -21,7 +21,8 @@ class ArmRecord(Record):
     """stages/<study>/results/<arm>.json: a record for each setting of the sampler."""
 
     arm: str
-    nfe: Annotated[list[Count], Field(min_length=1)]  # most network evaluations an image
+    method: str  # in the report
+    nfe: list[Count]  # most network evaluations an image, where those were asked for
     records: Annotated[list[MetricsRecord], Field(min_length=1)]
 
 
@@ -44,11 +45,13 @@ def samplings(arm: ArmParams) -> list[Sampling]:
 def places_within(
     model: DiffusionModel, sampling: Sampling, arm: ArmParams, *, clip: bool
 ) -> list[tuple[int, float]]:
-    """(steps, w) of the arm's cells: the most steps within each number of evaluations an image.
+    """(steps, w) of the arm's cells: as a rule the most steps within each number of evaluations an image.
 
     A guided teacher evaluates its network twice where a student does once; where not even one
-    step is within the number, one step is taken.
+    step is within the number, one step is taken. An arm that lists steps has exactly those.
     """
+    if arm.steps:
+        return [(steps, w) for steps in arm.steps for w in arm.w]
     sampler = sampling.sampler(model.schedule, clip=clip)
     found = [
         (most_steps(sampler, max(nfe // model.evaluations_per_step(w), 1)), w)

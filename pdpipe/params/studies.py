@@ -57,13 +57,15 @@ class DistilledParams(Section):
 
 
 class ArmParams(Section):
-    """One arm of a study: a model, measured with one sampler at equal evaluations."""
+    """One arm of a study: a model, measured with one sampler, at some evaluations or steps."""
 
+    method: str = ""  # what it is called in the report; arms of one method stand in one row
     model: str  # its file
     sampler: Literal["ddim", "ancestral", "stochastic", "dpm_solver", "euler", "heun", "rk4"]
     gammas: Annotated[list[Gamma], Field(min_length=1)] | None = None  # of ancestral
     grid: Literal["uniform", "ddpm"] = "uniform"
-    nfe: Annotated[list[Count], Field(min_length=1)]  # most network evaluations an image
+    nfe: list[Count] = Field(default_factory=list)  # most network evaluations an image
+    steps: list[Count] = Field(default_factory=list)  # instead of nfe: exactly so many steps
     w: Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
 
 
@@ -71,6 +73,7 @@ class StudyParams(Section):
     """A study's params file."""
 
     question: str
+    baseline: str = ""  # the method that the others are compared with; "": the chain's students
     teachers: dict[str, TaughtParams] = Field(default_factory=dict)
     students: dict[str, DistilledParams] = Field(default_factory=dict)
     arms: Annotated[dict[str, ArmParams], Field(min_length=1)]
@@ -136,6 +139,9 @@ def _complaints(study: str, found: StudyParams, params: Params) -> Iterator[str]
         _merged(params.network, student.network, f"students.{key}.network")
         if not _is_model(student.from_, models, study):
             yield f"students.{key}.from is {student.from_}: {did_you_mean(student.from_, models)}"
+    methods = {arm.method for arm in found.arms.values()}
+    if found.baseline and found.baseline not in methods:
+        yield f"baseline is {found.baseline!r}: {did_you_mean(found.baseline, sorted(methods))}"
     for key, arm in found.arms.items():
         for complaint in _complaints_of_arm(arm, params, models, study):
             yield f"arms.{key}.{complaint}"
@@ -154,7 +160,10 @@ def _complaints_of_arm(
     if not _is_model(arm.model, models, study):
         known = did_you_mean(arm.model, models)
         yield f"model is {arm.model}, which is no model to measure: {known}"
-    for key, values in (("gammas", arm.gammas or []), ("nfe", arm.nfe), ("w", arm.w)):
+    if bool(arm.nfe) == bool(arm.steps):
+        yield "nfe and steps are both given or both missing: list one of them"
+    lists = (("gammas", arm.gammas or []), ("nfe", arm.nfe), ("steps", arm.steps), ("w", arm.w))
+    for key, values in lists:
         if len(set(values)) != len(values):
             yield f"{key} repeats a value: list each one once"
     if arm.sampler == "ancestral":
@@ -162,8 +171,9 @@ def _complaints_of_arm(
             yield "gammas are missing, which sampler ancestral needs: list some from 0.0 to 1.0"
     elif arm.gammas is not None or arm.grid != "uniform":
         yield f"sampler is {arm.sampler}, which has no gammas and no grid: leave them out"
-    if arm.grid == "ddpm" and max(arm.nfe) > DDPM_STEPS:
-        yield f"nfe has {max(arm.nfe)}, more than the {DDPM_STEPS} steps of grid ddpm: lower it"
+    most = max(arm.nfe + arm.steps, default=0)
+    if arm.grid == "ddpm" and most > DDPM_STEPS:
+        yield f"nfe has {most}, more than the {DDPM_STEPS} steps of grid ddpm: lower it"
     absent = [w for w in arm.w if w not in params.evaluation.w]
     if absent:
         yield (

@@ -26,6 +26,7 @@ __all__ = ["Section", "read_sections", "studies_markdown", "write_study"]
 # The columns of stages/<study>/table.csv: those of the report's table, and what tells arms apart.
 STUDY_COLUMNS = {
     "arm": "string",
+    "method": "string",
     "budget": "Int64",  # most network evaluations an image that the arm was given
     "model_sha256": "string",
     **COLUMNS,
@@ -39,9 +40,8 @@ SECTIONS: dict[str, Callable[[pd.DataFrame, Measurements], Section]] = {
 
 def write_study(
     study: str,
-    question: str,
+    about: dict[str, Any],
     arms: dict[str, tuple[ArmRecord, ArmCost]],
-    made_from: dict[str, str],
     table: Path,
     studies: Path,
 ) -> None:
@@ -49,9 +49,9 @@ def write_study(
 
     Args:
         study: its name.
-        question: that it answers.
+        about: `question`, that it answers; `baseline`, the method that others are compared with;
+            `made_from`, {path: sha256} of the main chain's data and models that it used.
         arms: the measurements and costs of each arm.
-        made_from: {path: sha256} of the main chain's data and models that it used.
         table: the CSV to write.
         studies: the JSON file of all studies that were run; the others' entries stay.
 
@@ -66,10 +66,10 @@ def write_study(
             f"the arms of study {study} were measured with different extractors: run "
             f"`dvc repro stages/{study}/dvc.yaml`, which measures them alike"
         )
-    made_from = {**made_from, "extractor": extractors.pop()}
+    made_from = {**about["made_from"], "extractor": extractors.pop()}
     frame = pd.DataFrame(rows, columns=list(STUDY_COLUMNS)).astype(STUDY_COLUMNS)
     write_text(table, frame.to_csv(index=False, lineterminator="\n"))
-    entry = {"question": question, "made_from": made_from, "table_sha256": digest_file(table)}
+    entry = {**about, "made_from": made_from, "table_sha256": digest_file(table)}
     others = _entries(studies) if studies.is_file() else {}
     write_json(studies, dict(sorted({**others, study: entry}.items())))
 
@@ -85,6 +85,7 @@ def _arm_rows(record: ArmRecord, cost: ArmCost) -> list[dict[str, object]]:
     for metrics, costs in zip(record.records, cost.costs, strict=True):
         shared = {
             "arm": record.arm,
+            "method": record.method,
             "model_sha256": metrics.model.sha256,
         }
         for row in model_rows(metrics, costs):
@@ -146,7 +147,7 @@ def _entries(studies: Path) -> dict[str, dict[str, Any]]:
     try:
         entries = json.loads(studies.read_text(encoding="utf-8"))
         for entry in entries.values():
-            entry["question"], entry["made_from"], entry["table_sha256"]
+            entry["question"], entry["baseline"], entry["made_from"], entry["table_sha256"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(
             f"{studies} is damaged ({error}): write {{}} into it, and for each study run "
