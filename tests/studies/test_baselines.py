@@ -13,6 +13,7 @@ from pdpipe.errors import EvaluationError
 from pdpipe.files import digest_file
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies import baselines, read_sections, studies_markdown
+from pdpipe.reporting.studies.section import Study as Run
 
 # As in the table of conftest.py.
 SHA = {
@@ -45,7 +46,7 @@ def test_a_tuned_method_takes_the_best_gamma_of_each_cell(measured: Measurements
 
 
 def test_methods_stand_side_by_side_at_equal_evaluations(measured: Measurements, study: Study):
-    tables = baselines.section(study(), measured).tables
+    tables = baselines.section(as_study(study()), measured).tables
     assert [table.title.rpartition(", ")[2] for table in tables] == ["w = 0", "w = 1"]
     cells = {row[0]: row[1:] for row in tables[1].rows}
     # at w = 1 the teacher evaluates twice a step: DDIM-1 for 2 evaluations, DDIM-2 for 4
@@ -56,7 +57,7 @@ def test_methods_stand_side_by_side_at_equal_evaluations(measured: Measurements,
 
 def test_the_conclusion_follows_the_figures_and_their_intervals(measured, study):
     def conclude(**changes: object) -> str:
-        return baselines.section(study(**changes), measured).conclusion
+        return baselines.section(as_study(study(**changes)), measured).conclusion
 
     said = conclude()
     assert said.startswith(
@@ -73,12 +74,17 @@ def test_the_conclusion_follows_the_figures_and_their_intervals(measured, study)
     assert "below" not in conclude(fid=0.1)
 
 
+def as_study(frame: pd.DataFrame) -> Run:
+    """A study that was run, with this table."""
+    return Run(name="baselines", title="Samplers", question="How far?", baseline="", frame=frame)
+
+
 def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
     """A studies.json with one entry, whose table is `frame`."""
     table = folder / name / "table.csv"
     table.parent.mkdir()
     frame.to_csv(table, index=False)
-    entry = {"question": "How far?", "baseline": "", "made_from": SHA}
+    entry = {"title": "Samplers", "question": "How far?", "baseline": "", "made_from": SHA}
     entry["table_sha256"] = digest_file(table)
     (folder / "studies.json").write_text(json.dumps({name: entry}))
     return folder / "studies.json"
@@ -86,11 +92,11 @@ def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
 
 def test_sections_are_read_from_the_files(measured, study, tmp_path: Path):
     (section,) = read_sections(write(tmp_path, study()), measured, SHA)
-    direct = baselines.section(study(), measured)
+    direct = baselines.section(as_study(study()), measured)
     assert (section.name, section.question) == ("baselines", "How far?")
     assert (section.tables, section.conclusion) == (direct.tables, direct.conclusion)
     text = studies_markdown([section])
-    assert "## Samplers without distillation" in text
+    assert "## Samplers" in text
     assert "### Samplers at equal evaluations, w = 1" in text
     assert section.conclusion in text
 
@@ -147,9 +153,3 @@ def test_damaged_entries_and_tables_are_refused(measured, study, tmp_path: Path)
 def test_a_table_of_another_version_is_refused(measured, study, tmp_path: Path):
     studies = write(tmp_path, study().drop(columns="grid"))
     assert "has other columns than this version writes" in refused(studies, measured)
-
-
-def test_a_study_without_a_section_of_its_own_gets_the_tables(measured, study, tmp_path: Path):
-    (section,) = read_sections(write(tmp_path, study(), name="mine"), measured, SHA)
-    assert (section.name, section.title) == ("mine", "Study mine")
-    assert len(section.tables) == 2

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pdpipe.reporting import figures, formats
 from pdpipe.reporting.intervals import apart, margin, with_margin
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.studies.section import Section
+from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table, floor_note
 
 TUNED_NAME = ", tuned γ"
@@ -62,13 +62,13 @@ def _of_arm(kind: str, sampler: str, grid: str, rows: pd.DataFrame) -> list[Meth
     return found
 
 
-def section(frame: pd.DataFrame, m: Measurements) -> Section:
+def section(study: Study, m: Measurements) -> Section:
     """The study's section, from its table and the chain's own measurements."""
+    frame = study.frame
     compared = methods(frame, m)
     budgets = sorted(frame["budget"].unique().tolist())
     weights = sorted(frame["w"].unique().tolist())
     return Section(
-        title="Samplers without distillation",
         conclusion=conclusion(compared, m, budgets, weights),
         tables=[_table(compared, m, budgets, w) for w in weights],
         figure=_figure(compared, m, budgets, weights),
