@@ -215,7 +215,8 @@ def memorization_table(m: Measurements) -> Table:
         ],
         note="Median Euclidean distance of an image (pixels in [-1, 1]) to the nearest training "
         "image, and the share of images nearer than all but 1 % of the held-out ones are. Smaller "
-        "distances and larger shares than the held-out images' hint at memorisation.",
+        "distances and larger shares than the held-out images' hint at memorisation, but for small "
+        "differences: these figures have no interval.",
         references=2,
     )
 
