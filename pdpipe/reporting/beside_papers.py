@@ -34,6 +34,7 @@ class PublishedSection:
     """The papers' figures on one data set; `tables` are by w, a table for FID and one for IS."""
 
     title: str
+    cited: str  # the papers, by the letters that stand for them
     verdict: str  # whether the figures compare
     differences: list[str]
     tables: dict[float, list[Table]]
@@ -59,6 +60,7 @@ def published_section(dataset: str, results: Results, m: Measurements) -> Publis
     }
     return PublishedSection(
         title=f"Published figures, {papers.title}",
+        cited=_cited(PAPERS),
         verdict=verdict,
         differences=differences(results, papers),
         tables={w: found for w, found in tables.items() if found},
@@ -67,7 +69,8 @@ def published_section(dataset: str, results: Results, m: Measurements) -> Publis
 
 def published_markdown(section: PublishedSection) -> str:
     """The section as Markdown, to follow the report's tables."""
-    lines = [f"\n## {section.title}\n", f"{section.verdict}\n", "What differs:\n"]
+    lines = [f"\n## {section.title}\n", f"{section.cited} {section.verdict}\n"]
+    lines += ["What differs:\n"]
     lines += [*(f"- {difference}" for difference in section.differences), ""]
     lines += [to_markdown(table, level=3) for table in section.all_tables]
     return "\n".join(lines)
@@ -78,7 +81,7 @@ def _verdict(m: Measurements, extractor: str) -> str:
         return (
             f"{m.named('FID')} and {m.named('IS')} have the features of {extractor}, the published "
             "figures those of Inception-v3: figures of another extractor do not compare at all. "
-            "What can be held beside each other is their course over steps and w."
+            "They stand here to show what the papers report."
         )
     return (
         "Both have the features of Inception-v3. The published figures have no intervals, and "
@@ -133,5 +136,8 @@ def _key(shown: list[PublishedFigure]) -> str:
             heading, meaning = _HEADINGS[name]
             said.append(f"{heading}: {meaning} ({', '.join(sources)})")
     papers = dict.fromkeys(figure.source.partition(" ")[0] for figure in shown)
-    cited = "; ".join(f"{paper}: {PAPERS[paper]}" for paper in papers)
-    return f"{'; '.join(said)}. {cited}."
+    return f"{'; '.join(said)}. {_cited(papers)}"
+
+
+def _cited(papers: Iterable[str]) -> str:
+    return "; ".join(f"{paper}: {PAPERS[paper]}" for paper in papers) + "."
