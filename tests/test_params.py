@@ -153,7 +153,7 @@ COMBINATIONS = [
     (
         "report.published",
         "cifar10",
-        "published is cifar10, images of 32 x 32 pixels .* data.image_size is 8 .*: set .* none, or",
+        "is cifar10, images of 32 x 32 pixels .* data.image_size is 8 .*: set .* none, or",
     ),
 ]
 LADDERS = [

@@ -15,7 +15,7 @@ from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Metric
 from pdpipe.reporting.protocols import INCEPTION, PAPER_SETTINGS, differences
 from pdpipe.reporting.published import METHODS, PAPERS, Method, PublishedFigure, read_published
 from pdpipe.reporting.results import Results
-from pdpipe.reporting.tables import Table
+from pdpipe.reporting.tables import Table, floor_note
 
 _KINDS = ("student", "teacher")
 # A column's heading, and what it stands for.
@@ -123,7 +123,7 @@ def _table(
         columns=["steps", *(heading for kind in kinds for heading in headings[kind])],
         groups=tuple((kind, len(headings[kind])) for kind in kinds),
         rows=[[str(n), *cells(n)] for n in counts],
-        note=f"{_key(shown)} {verdict}",
+        note=f"{_key(shown)} {verdict} {floor_note(m, metric)}",
     )
 
 

@@ -90,10 +90,10 @@ def savings_table(m: Measurements) -> Table:
         rows=rows,
         note=f"How many times the student's network evaluations, and its time, the {m.teacher_by} "
         f"needs for the student's {m.named('FID')}: interpolated between the step counts at which "
-        f"it was measured, with the {LEVEL:.0%} interval (of the FIDs; what the times themselves "
-        "vary by is not in it). ≥: the teacher does not get there at its "
-        f"full count of {formats.steps(m.full_steps)}. Below 1×, the teacher needs fewer; "
-        "an interval that holds 1× separates nothing.",
+        f"it was measured, with the {LEVEL:.0%} interval (of these figures; what the times "
+        "vary by is not in it). ≥: the teacher does not get there at its full count of "
+        f"{formats.steps(m.full_steps)}. Below 1×, the teacher needs fewer; an interval that holds "
+        "1× separates nothing.",
     )
 
 

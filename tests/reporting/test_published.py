@@ -166,6 +166,7 @@ def test_every_table_says_its_sources_and_that_nothing_compares(chain: Chain) ->
         assert "GD: Meng et al. 2022, arXiv:2210.03142" in table.note
         assert "figures of another extractor do not compare at all" in table.note
     fid, score = section_of(chain).tables[0.0]
+    assert "Floor: FID-270[digits-cnn] 1.43" in fid.note
     assert "PD: Salimans & Ho 2022" in fid.note
     assert "Salimans" not in score.note
 
