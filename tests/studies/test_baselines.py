@@ -37,11 +37,9 @@ def test_a_tuned_method_takes_the_best_gamma_of_each_cell(measured: Measurements
         "teacher by ancestral sampling, γ = 1",
         "teacher by ancestral sampling, tuned γ",
     ]
-    tuned = found["teacher by ancestral sampling, tuned γ"].at(4, 1.0)
-    assert tuned is not None
+    tuned = found["teacher by ancestral sampling, tuned γ"].cells[4, 1.0]
     assert (tuned["gamma"], tuned["fid"]) == (0.5, 2.0)
-    student = found["student by ancestral sampling, tuned γ"].at(4, 0.0)
-    assert student is not None
+    student = found["student by ancestral sampling, tuned γ"].cells[4, 0.0]
     assert (student["model"], student["gamma"]) == ("student-4", 0.0)
 
 
@@ -61,14 +59,15 @@ def test_the_conclusion_follows_the_figures_and_their_intervals(measured, study)
 
     said = conclude()
     assert said.startswith(
-        "By network evaluations, the student's FID-1500[digits-cnn] is below the teacher's best "
-        "sampler with 2 at w = 0 (0.55 against 1.00, ancestral sampling, tuned γ)"
+        "By network evaluations, the student's FID-1500[digits-cnn] is below the lowest of the "
+        "teacher's samplers with 2 at w = 0 (0.55 against 1.00, ancestral sampling, tuned γ)"
     )
     assert (
-        "not separated from the teacher's best sampler with 4 at w = 0 (0.53 against 0.50" in said
-    )
+        "not separated from the lowest of the teacher's samplers with 4 at w = 0 (0.53 against "
+        "0.50, ancestral sampling, tuned γ)"
+    ) in said
     exact = conclude(fid_se=0.0)
-    assert "above the teacher's best sampler with 4 at w = 0 (0.53 against 0.50" in exact
+    assert "above the lowest of the teacher's samplers with 4 at w = 0 (0.53 against 0.50" in exact
     assert "below" in conclude(fid=2.0)
     assert "above" in conclude(fid=0.1)
     assert "below" not in conclude(fid=0.1)
@@ -77,6 +76,18 @@ def test_the_conclusion_follows_the_figures_and_their_intervals(measured, study)
 def as_study(frame: pd.DataFrame) -> Run:
     """A study that was run, with this table."""
     return Run(name="baselines", title="Samplers", question="How far?", baseline="", frame=frame)
+
+
+def test_no_sampler_is_the_best_that_the_intervals_do_not_separate(measured, study):
+    """At 4 evaluations and w = 0: tuned 0.50, Heun, γ = 0 and γ = 1 0.75, DDIM 1.00."""
+
+    def conclude(fid_se: float) -> str:
+        said = baselines.section(as_study(study(fid_se=fid_se)), measured).conclusion
+        return said.partition("4 at w = 0 (")[2].partition(")")[0]
+
+    assert conclude(0.01) == "0.53 against 0.50, ancestral sampling, tuned γ"
+    assert conclude(0.1).endswith("tuned γ; 3 more are not separated from it")
+    assert conclude(10.0).endswith("tuned γ; 4 more are not separated from it")
 
 
 def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
