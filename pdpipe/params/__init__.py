@@ -5,6 +5,7 @@ key and the mend.
 """
 
 from pdpipe.params.models import (
+    FEW_STEPS,
     DataParams,
     EvaluationParams,
     ExtractorParams,
@@ -25,6 +26,7 @@ from pdpipe.params.reading import dotted, parse_params, read_params, settings_of
 from pdpipe.params.studies import ArmParams, StudyParams, read_study
 
 __all__ = [
+    "FEW_STEPS",
     "ArmParams",
     "DataParams",
     "EvaluationParams",

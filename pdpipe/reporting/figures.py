@@ -95,7 +95,7 @@ def _steps_panel(axes: Axes, m: Measurements, w: float) -> None:
     ):
         if not rows.empty:
             x, y = _points(rows, "steps", "fid")
-            half = [margin(se) for se in rows["fid_se"]]
+            half = [margin(row["fid_se"], row["se_dof"]) for _, row in rows.iterrows()]
             axes.errorbar(x, y, yerr=half, color=colour, linestyle=line, marker=marker, label=label)
     axes.set_title(formats.weight(w))
     steps_axis(axes, [*teacher["steps"], *student["steps"]])

@@ -47,7 +47,7 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     Columns with the suffix `_teacher` are the teacher's at the same step count, `_equal_nfe` those
     at the same number of network evaluations; both are missing where there is no such cell.
     """
-    columns = ["steps", "nfe", *(column for metric in METRICS for column in metric.columns)]
+    columns = ["steps", "nfe", "se_dof", *(name for metric in METRICS for name in metric.columns)]
     teacher = m.select("teacher", w=w)[columns]
     same_steps = teacher.add_suffix("_teacher")
     equal_nfe = teacher.add_suffix("_equal_nfe")

@@ -98,7 +98,7 @@ def _cell(row: pd.Series[Any] | None, budget: int) -> str:
     if row is None:
         return formats.DASH
     fewer = f" ({int(row['nfe'])})" if row["nfe"] != budget else ""
-    return with_margin(row["fid"], row["fid_se"]) + fewer
+    return with_margin(row["fid"], margin(row["fid_se"], row["se_dof"])) + fewer
 
 
 def conclusion(
@@ -173,7 +173,7 @@ def _figure(
             axes.errorbar(
                 list(rows),
                 [float(row["fid"]) for row in rows.values()],
-                yerr=[margin(row["fid_se"]) for row in rows.values()],
+                yerr=[margin(row["fid_se"], row["se_dof"]) for row in rows.values()],
                 color=colour,
                 marker=marker,
                 linestyle="-" if method.kind == "student" else "--",
