@@ -25,8 +25,8 @@ from pdpipe.runtime import machine
 if TYPE_CHECKING:
     from torch import nn
 
-    from pdpipe.evaluation.cells import CellStore
     from pdpipe.evaluation.observe import Instruments
+    from pdpipe.evaluation.store import CellStore
     from pdpipe.reporting import Headline
 
 
@@ -147,12 +147,13 @@ def cell_store(run: StageRun, model_sha256: str) -> CellStore:
     """Where a run's finished cells are kept, for it to go on and for later cells to be added.
 
     The folder belongs to all that a cell depends on but its place: so not to the lists of weights
-    and step counts, nor to the teacher's images, which are compared with anew.
+    and step counts, nor to the number of seeds, nor to the teacher's images, which are compared
+    with anew.
     """
-    from pdpipe.evaluation.cells import CellStore
+    from pdpipe.evaluation.store import CellStore
     from pdpipe.evaluation.versions import versions
 
-    settings = run.params.evaluation.model_dump(exclude={"w", "teacher_steps"})
+    settings = run.params.evaluation.model_dump(exclude={"w", "teacher_steps", "seeds"})
     instruments = [digest_input(layout.EXTRACTOR), digest_input(layout.REFERENCE)]
     machine_part = [versions(), run.device.type, run.params.runtime.precision]
     key = digest([model_sha256, settings, instruments, run.code, machine_part])

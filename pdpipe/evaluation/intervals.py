@@ -1,4 +1,7 @@
-"""How much a figure would move with other images: standard errors by a grouped jackknife.
+"""How much a figure would move with other images: standard errors.
+
+A cell that is measured at several generation seeds has its error from their spread, which is
+unbiased for every figure. Where one seed has to do, a grouped jackknife tells it from its images.
 
 The plain bootstrap is biased for FID: a resample repeats images, which adds to its bias, and upsets
 the balance of the classes, so that its interval can miss the figure itself. The jackknife leaves
@@ -10,6 +13,7 @@ whose balls grow when images are left out, it is too wide by up to a half.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -71,3 +75,11 @@ def jackknife(values: Sequence[float]) -> float:
     mean = math.fsum(values) / len(values)
     spread = math.fsum((value - mean) ** 2 for value in values)
     return math.sqrt(spread * (len(values) - 1) / len(values))
+
+
+def seeds_error(values: Sequence[float]) -> float:
+    """The standard error of the mean of a figure at K >= 2 independent generation seeds.
+
+    `se² = sum_k (s_k - mean s)² / (K (K - 1))`, with K - 1 degrees of freedom.
+    """
+    return statistics.stdev(values) / math.sqrt(len(values))

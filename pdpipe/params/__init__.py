@@ -5,6 +5,7 @@ key and the mend.
 """
 
 from pdpipe.params.models import (
+    FEW_STEPS,
     DataParams,
     EvaluationParams,
     ExtractorParams,
@@ -35,6 +36,7 @@ from pdpipe.params.studies import (
 )
 
 __all__ = [
+    "FEW_STEPS",
     "ArmParams",
     "DataParams",
     "DistilledParams",

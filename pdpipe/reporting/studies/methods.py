@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pdpipe.reporting import figures, formats
-from pdpipe.reporting.intervals import apart, margin, with_margin
+from pdpipe.reporting.intervals import apart, fid_margin, with_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table, floor_note
@@ -75,7 +75,7 @@ def _cell(row: pd.Series[Any] | None) -> str:
     if row is None:
         return formats.DASH
     more = f" ({int(row['nfe'])})" if row["nfe"] > row["steps"] else ""
-    return with_margin(row["fid"], row["fid_se"]) + more
+    return with_margin(row["fid"], fid_margin(row)) + more
 
 
 def conclusion(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> str:
@@ -144,7 +144,7 @@ def _figure(compared: Methods, m: Measurements, steps: list[int], weights: list[
             axes.errorbar(
                 [int(cell["steps"]) for cell in cells],
                 [float(cell["fid"]) for cell in cells],
-                yerr=[margin(cell["fid_se"]) for cell in cells],
+                yerr=[fid_margin(cell) for cell in cells],
                 color=colour,
                 marker=marker,
                 label=name,
