@@ -8,25 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from pdpipe.files import write_json
 from pdpipe.tracking.names import flatten, legal_key, to_json_number
 from pdpipe.tracking.opening import is_tracking_on, say_on_stderr
 from pdpipe.tracking.parent import (
     FIRST_CHAIN_TAG,
-    LOCAL_DIR,
     NOTE_TAG,
     chain_record,
     chain_run,
     hang_below,
 )
 from pdpipe.tracking.provenance import provenance_tags
-from pdpipe.tracking.registry import TrackedModel, register
+from pdpipe.tracking.registry import TrackedModel, register_models
 from pdpipe.tracking.server import (
     Connection,
     connect,
-    project_root,
     say_away,
     server_address,
     set_environment,
@@ -120,7 +116,7 @@ def publish_chain(
         connection = connect(address)
         runs = _publish(connection, chain, tags, directory)
         try:
-            _register(connection, chain, runs, address.experiment, directory)
+            register_models(connection, chain.models, runs, address.experiment, directory)
         except Exception as error:  # not every server has a registry
             unregistered.append(error)
 
@@ -176,22 +172,6 @@ def _publish(
         client.set_terminated(parent_id)
     add_artifacts(client, parent_id, chain.artifacts)
     return {**runs, "chain": parent}
-
-
-def _register(
-    connection: Connection,
-    chain: Chain,
-    runs: Mapping[str, Any],
-    experiment: str,
-    directory: Path,
-) -> None:
-    """Register the chain's models, each as made by its stage's run, else by the chain's."""
-    lock = project_root(directory) / LOCAL_DIR / "models.lock"
-    with FileLock(lock):  # of two reports at once, one makes a version of a model that both have
-        for model in chain.models:
-            run_id = runs.get(model.stage, runs["chain"]).info.run_id
-            file = directory / model.path
-            register(connection, model, f"{experiment}-{model.name}", run_id, file)
 
 
 def _stage_run(connection: Connection, stage: str, sha256: str) -> Any | None:

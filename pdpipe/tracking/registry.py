@@ -10,13 +10,16 @@ Like `server.py`, for a background thread only.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from pdpipe.tracking.names import legal_key
-from pdpipe.tracking.server import Connection
+from pdpipe.tracking.parent import LOCAL_DIR
+from pdpipe.tracking.server import Connection, project_root
 from pdpipe.tracking.server_run import METRICS_PER_CALL, batches, now_ms
 
 SHA256_TAG = "pdpipe.sha256"
@@ -38,28 +41,44 @@ class TrackedModel:
     about: str  # Markdown: what it is, and its figures with their names in full
 
 
-def register(
+def register_models(
     connection: Connection,
-    model: TrackedModel,
-    registered_name: str,
-    run_id: str,
-    file: Path,
+    models: Iterable[TrackedModel],
+    runs: Mapping[str, Any],
+    experiment: str,
+    directory: Path,
 ) -> None:
-    """Have a version of these bytes in the registry, its figures and description up to date.
+    """Have a version of each model in the registry, its figures and description up to date.
+
+    The figures are also logged to the run that made the model. Where that is not on the server the
+    chain's run stands in; models share the names of figures there, so each is at its step count.
 
     Args:
         connection: to a server that has a registry.
-        model: what to register.
-        registered_name: the registered model that gets the version.
-        run_id: the run that made the model, or the chain's.
-        file: where the model is.
+        models: what to register, each as a version of `<experiment>-<name>`.
+        runs: {stage: its run}, `chain` for the chain's.
+        experiment: the name of the experiment.
+        directory: the project's folder.
 
     Raises:
         Exception: whatever mlflow or the network raises where there is no registry.
     """
-    client = connection.client
-    logged = _logged_model(connection, model, run_id)
-    _add_figures(client, logged, model, run_id)
+    lock = project_root(directory) / LOCAL_DIR / "models.lock"
+    with FileLock(lock):  # of two reports at once, one makes a version of a model that both have
+        for model in models:
+            run, step = runs.get(model.stage), 0
+            if run is None:
+                run, step = runs["chain"], model.steps
+            logged = _logged_model(connection, model, run.info.run_id)
+            _add_figures(connection.client, logged, model, run.info.run_id, step)
+            name, file = f"{experiment}-{model.name}", directory / model.path
+            _register(connection.client, model, logged, name, file)
+
+
+def _register(
+    client: Any, model: TrackedModel, logged: Any, registered_name: str, file: Path
+) -> None:
+    """Have a version of a logged model, uploading its file with a new one."""
     found = _find_version(client, registered_name, model.sha256)
     if found is None:
         if file.stat().st_size <= UPLOADED_BYTES:
@@ -69,7 +88,7 @@ def register(
         found = client.create_model_version(
             registered_name,
             logged.artifact_location,
-            run_id,
+            logged.source_run_id,
             tags={SHA256_TAG: model.sha256},
             model_id=logged.model_id,
             await_creation_for=0,
@@ -100,14 +119,14 @@ def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> A
     )
 
 
-def _add_figures(client: Any, logged: Any, model: TrackedModel, run_id: str) -> None:
-    """Log the figures that the logged model does not have, to the run that made it as well."""
+def _add_figures(client: Any, logged: Any, model: TrackedModel, run_id: str, step: int) -> None:
+    """Log the figures that the logged model does not have, to a run as well."""
     from mlflow.entities import Metric
 
     known = {metric.key: metric.value for metric in logged.metrics or []}
     now = now_ms()
     new = [
-        Metric(legal_key(name), value, now, 0, model_id=logged.model_id)
+        Metric(legal_key(name), value, now, step, model_id=logged.model_id)
         for name, value in model.figures.items()
         if known.get(legal_key(name)) != value
     ]

@@ -32,7 +32,7 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
             metrics={"seconds": 1.5},
             artifacts=[grid, project / "never made.png"],
         )
-    (run,) = store.runs()
+    (run,) = store.runs(stage="halve@4")
     assert run.info.run_name == "halve@4"
     assert run.info.status == "FINISHED"
     assert run.data.params == {
