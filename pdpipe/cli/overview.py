@@ -60,7 +60,7 @@ def headline_figures(found: Headline, records: list[MetricsRecord]) -> dict[str,
     for record in records:
         at = max((c for c in record.cells if c.w == found.w), key=lambda cell: cell.steps)
         name = figure_name("FID", record.protocol)
-        figures[f"{name} at w {found.w:g}/{record.model.name}"] = at.fid
+        figures[f"{name} at w_{found.w:g}/{record.model.name}"] = at.fid
     return figures
 
 
@@ -70,7 +70,7 @@ def _curves(records: list[MetricsRecord]) -> dict[str, dict[int, float]]:
     for record in records:
         for cell in record.cells:
             section = f"{figure_name('FID', record.protocol)} by sampling steps"
-            curve = curves.setdefault(f"{section}/{record.model.kind}, w {cell.w:g}", {})
+            curve = curves.setdefault(f"{section}/{record.model.kind} w_{cell.w:g}", {})
             curve[cell.steps] = cell.fid
     return {name: curve for name, curve in curves.items() if len(curve) > 1}
 
@@ -107,7 +107,7 @@ def _model(record: MetricsRecord, stage: str) -> TrackedModel:
 
 
 def _headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
-    """The headline, and FID of each model at each w: a row for a model, narrow columns."""
+    """The headline, FID of each model at each w (a row for a model), the report, the samples."""
     weights = sorted({cell.w for record in records for cell in record.cells})
     lines = [[found.figure, *(f"w = {w:g}" for w in weights)], ["---"] * (len(weights) + 1)]
     for record in records:
@@ -116,4 +116,6 @@ def _headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
         name = f"{record.model.kind}, {steps} step{'s' * (steps > 1)}"
         lines.append([name, *(f"{fids[w]:.4g}" if w in fids else "-" for w in weights)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{found.sentence}**\n\n{table}"
+    page = f"[The report](artifact:{(layout.REPORTS / 'index.html').as_posix()})"
+    grid = f"![Samples](artifact:{(layout.REPORTS / 'samples_by_steps.png').as_posix()})"
+    return f"**{found.sentence}**\n\n{page}\n\n{table}\n\n{grid}"

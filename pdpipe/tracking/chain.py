@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pdpipe.files import write_json
 from pdpipe.tracking.names import flatten, legal_key, to_json_number
@@ -85,7 +87,8 @@ def publish_chain(
         curves: {metric: {step: value}}, such as figures against sampling steps.
         models: those to register, each as a version of `<experiment>-<name>`.
         artifacts: small files or folders to upload; those that do not exist are passed over.
-        table: the headline as Markdown; by default a table of `metrics`.
+        table: the headline as Markdown; by default a table of `metrics`. An address in it can be
+            `artifact:<path>`, such as artifact:reports/index.html.
         directory: the project's folder; the current one by default.
         say: takes the one sentence about a server that is away; prints to stderr by default.
 
@@ -203,8 +206,18 @@ def _note(chain: Chain, stages: Mapping[str, Any | None], parent: Any) -> str:
         else:
             shown = f"[{run.info.run_id[:8]}]({_place(run)})"
         lines.append(f"| {stage} | {shown} |")
-    files = f"[Artifacts]({_place(parent)}/artifacts)" if chain.artifacts else ""
-    return "\n".join([chain.table, "", *([files, ""] if files else []), "Stages", "", *lines])
+    return "\n".join([_resolved(chain.table, parent), "", "**Stages**", "", *lines])
+
+
+def _resolved(markdown: str, run: Any) -> str:
+    """`markdown`, its addresses `artifact:<path>` leading to the artifacts of the run."""
+
+    def address(found: re.Match[str]) -> str:
+        mark, text, path = found.groups()
+        picture = f"get-artifact?path={quote(path)}&run_uuid={run.info.run_id}"
+        return f"{mark}[{text}]({picture if mark else f'{_place(run)}/artifacts/{quote(path)}'})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(artifact:([^)]*)\)", address, markdown)
 
 
 def _place(run: Any) -> str:

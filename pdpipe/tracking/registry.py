@@ -102,6 +102,8 @@ def _register(
 
 def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> Any:
     """The experiment's logged model of these bytes, a new one where there is none."""
+    from mlflow.entities import LoggedModelOutput
+
     client = connection.client
     found = client.search_logged_models(
         [connection.experiment_id],
@@ -109,7 +111,7 @@ def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> A
     )
     if found:
         return found[0]
-    return client.create_logged_model(
+    logged = client.create_logged_model(
         connection.experiment_id,
         name=model.name,
         source_run_id=run_id,
@@ -117,6 +119,8 @@ def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> A
         params={"steps": str(model.steps), "path": model.path.as_posix()},
         model_type=model.kind,
     )
+    client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
+    return logged
 
 
 def _add_figures(client: Any, logged: Any, model: TrackedModel, run_id: str, step: int) -> None:

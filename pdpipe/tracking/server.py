@@ -31,7 +31,7 @@ _DEFAULT_ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing here reaches out by itself
 }
-# `mlflow ui` opens an experiment of unknown kind among its pages for traces of language models.
+# The kind is what `mlflow ui` calls machine learning, and else would guess from the contents.
 _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": "Progressive distillation with pdpipe: a run for each chain, and below "

@@ -68,6 +68,19 @@ def test_the_newest_finished_run_of_the_output_is_taken(store: Store) -> None:
     assert parent.data.tags["pdpipe.run.teacher"] == newest.info.run_id
 
 
+def test_the_note_shows_artifacts(store: Store, project: Path) -> None:
+    (project / "reports").mkdir()
+    (project / "reports/grid.png").write_bytes(b"png")
+    table = "[Report](artifact:reports/index.html) ![Grid](artifact:reports/grid.png)"
+    assert publish_chain("chain", PARAMS, {}, {}, [project / "reports"], table=table)
+    (parent,) = store.runs(chain="chain")
+    run_id, experiment = parent.info.run_id, parent.info.experiment_id
+    assert parent.data.tags["mlflow.note.content"].startswith(
+        f"[Report](#/experiments/{experiment}/runs/{run_id}/artifacts/reports/index.html) "
+        f"![Grid](get-artifact?path=reports/grid.png&run_uuid={run_id})"
+    )
+
+
 def test_changed_figures_take_the_place_of_old_ones(store: Store) -> None:
     for value in (0.9, 0.8, 0.8):
         assert publish_chain("chain", PARAMS, {}, {"fid": value}, table=f"FID is {value}")

@@ -78,6 +78,7 @@ def test_a_model_is_registered_once_with_its_figures_and_its_file(
     assert f'"models:/{store.experiment}-student-4/1"' in version.description
     assert [(m.key, m.value) for m in logged.metrics] == [(FID, 0.28)]
     assert str(logged.status) == "READY"
+    assert [output.model_id for output in run.outputs.model_outputs] == [logged.model_id]
     assert store.points(run, FID) == [(0, 0.28)]
     mlflow.set_tracking_uri(store.uri)  # as a user does who follows the description
     name = f"models:/{store.experiment}-student-4"
