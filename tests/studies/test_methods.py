@@ -19,7 +19,15 @@ def cell(method: str, steps: int, w: float, fid: float, se: float = 0.01, nfe: i
     evaluations = {"nfe": nfe or steps, "budget": nfe or steps}
     place = {"model": method, "kind": "student", "steps": steps, "w": w, "method": method}
     protocol = {"extractor": "digits-cnn", "num_fake": 1500, "num_real": 1581, "sampler": "ddim"}
-    return {**protocol, **place, **evaluations, "arm": method, "fid": fid, "fid_se": se}
+    return {
+        **protocol,
+        **place,
+        **evaluations,
+        "arm": method,
+        "fid": fid,
+        "fid_se": se,
+        "se_dof": 9,
+    }
 
 
 # The chain's students have 0.55 with 2 steps and 0.525 with 4, at w = 0 and 1, each +- 0.01.
