@@ -67,20 +67,20 @@ class Maker:
         if finished is not None:
             self.progress.skip(len(self.labels) * finished.nfe)
             return finished
-        starts = range(0, len(self.labels), PART)
-        parts = [self._part(steps, w, repeat, start) for start in starts]
+        n = len(self.labels)
+        whole = Part.joined((self._part(steps, w, repeat, k) for k in range(0, n, PART)), n)
         cell = Finished(
             steps,
             w,
-            nfe=parts[0].nfe,
-            seconds=sum(part.seconds for part in parts),
+            nfe=whole.nfe,
+            seconds=whole.seconds,
             measured=measure(
-                Observed.of([part.tensors for part in parts]),
+                Observed.of(whole.tensors),
                 self.instruments.reference,
                 errors=repeat == 0,  # further seeds are there for their spread
             ),
-            sheet=torch.cat([part.tensors["sheet"] for part in parts]),
-            paired=torch.cat([part.tensors["paired"] for part in parts]),
+            sheet=whole.tensors["sheet"],
+            paired=whole.tensors["paired"],
         )
         self.store.finish(cell, repeat)
         return cell

@@ -23,6 +23,8 @@ from torch import Tensor
 
 from pdpipe.evaluation.records import JACKKNIFE_GROUPS
 
+_NUMBERS = 2**26  # float64 numbers held at a time, by all threads: 512 MiB
+
 
 def stratified_groups(labels: Tensor) -> Tensor | None:
     """The group of each sample, 0 … 9: (n,) int64; each class is shared evenly, in its order.
@@ -43,24 +45,28 @@ def stratified_groups(labels: Tensor) -> Tensor | None:
 
 
 def with_leave_outs(
-    statistic: Callable[[Tensor], float], groups: Tensor | None, count: int
+    statistic: Callable[[Tensor], float], groups: Tensor | None, count: int, *, numbers: int = 1
 ) -> tuple[float, float | None]:
     """A statistic of `count` samples, and its jackknife's standard error; None without groups.
 
-    As many are computed at a time as torch has threads, with one thread of linear algebra each:
+    As many are computed at a time as torch has threads and memory allows, each with its share of
+    the threads for linear algebra: of small ones as many as there are threads, with one each, since
     on small matrices more only wait for each other.
 
     Args:
         statistic: the figure of the samples that a mask (count,) keeps.
         groups: the group of each sample, (count,); every group has samples.
         count: of the samples.
+        numbers: about how many float64 numbers `statistic` holds at once.
     """
+    available = max(torch.get_num_threads(), 1)
+    threads = max(min(available, _NUMBERS // numbers), 1)
     kept = [torch.ones(count, dtype=torch.bool)]
     if groups is not None:
         kept += [groups != g for g in range(int(groups.max()) + 1)]
     with (
-        threadpool_limits(1, "blas"),
-        ThreadPoolExecutor(max(torch.get_num_threads(), 1)) as pool,
+        threadpool_limits(available // threads, "blas"),
+        ThreadPoolExecutor(threads) as pool,
     ):
         figure, *others = pool.map(statistic, kept)
     return figure, jackknife(others) if others else None

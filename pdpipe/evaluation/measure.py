@@ -62,13 +62,13 @@ def figures(features: Tensor, logits: Tensor, groups: Tensor | None, real: Refer
     n, splits = len(features), inception_score_splits(len(features))
 
     def fid_of(kept: Tensor) -> float:
-        return fid(feature_statistics(features[kept], of="the generated images"), real.train)
+        return fid(feature_statistics(features, kept=kept, of="the generated images"), real.train)
 
     def is_of(kept: Tensor) -> float:
-        return inception_score(logits[kept], splits=splits)
+        return inception_score(logits, kept=kept, splits=splits)
 
-    found_fid, fid_se = with_leave_outs(fid_of, groups, n)
-    found_is, is_se = with_leave_outs(is_of, groups, n)
+    found_fid, fid_se = with_leave_outs(fid_of, groups, n, numbers=10 * features.shape[1] ** 2)
+    found_is, is_se = with_leave_outs(is_of, groups, n, numbers=8 * logits.numel() // splits)
     found_kid, kid_se = kid(features, real.train_features, real.kernel_mean, groups)
     quality, quality_se = precision(features, real.train_features, real.train_radii, groups)
     variety, variety_se = recall(features, real.train_features, groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,27 @@ class Part:
     seconds: float
     tensors: dict[str, Tensor]  # of Observed, `sheet` and `paired`
 
+    @classmethod
+    def joined(cls, parts: Iterable[Part], count: int) -> Part:
+        """A cell's parts as one, each let go before the next is asked for.
+
+        Args:
+            parts: in the order of their images.
+            count: the images of all: no tensor has more rows.
+        """
+        room: dict[str, Tensor] = {}
+        rows: dict[str, int] = {}
+        nfe, seconds = 0, 0.0
+        for part in parts:
+            nfe, seconds = part.nfe, seconds + part.seconds
+            for name, tensor in part.tensors.items():
+                if name not in room:  # memory that is not written to is not taken
+                    room[name] = tensor.new_empty(count, *tensor.shape[1:])
+                start = rows.get(name, 0)
+                rows[name] = start + len(tensor)
+                room[name][start : rows[name]] = tensor
+        return cls(nfe, seconds, {name: room[name][: rows[name]] for name in room})
+
 
 class CellStore:
     """A folder with the finished cells of one evaluation, and the parts of the one on its way.
@@ -60,7 +82,15 @@ class CellStore:
             return None
         about, tensors = found
         try:
-            return Finished(steps, w, about["nfe"], about["seconds"], about["measured"], **tensors)
+            return Finished(
+                steps,
+                w,
+                nfe=about["nfe"],
+                seconds=about["seconds"],
+                measured=about["measured"],
+                sheet=tensors["sheet"],
+                paired=tensors["paired"],
+            )
         except (KeyError, TypeError):
             return None
 

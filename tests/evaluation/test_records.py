@@ -33,8 +33,8 @@ METRICS: dict[str, Any] = {
         "name": "student-4",
         "kind": "student",
         "sha256": SHA,
-        "weights": "ema",
         "made_from": {"models/student-8.safetensors": SHA},
+        "weights": "ema",
         "parameters": 601234,
     },
     "protocol": {
@@ -104,7 +104,7 @@ def built() -> MetricsRecord:
             name="student-4",
             kind="student",
             sha256=SHA,
-            made_from={},
+            made_from={"models/student-8.safetensors": SHA},
             weights="ema",
             parameters=601234,
         ),
