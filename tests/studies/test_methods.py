@@ -82,3 +82,15 @@ def test_nothing_in_common(measured: Measurements) -> None:
     assert said == (
         "No method was measured at a step count and w of the baseline, student of the main chain."
     )
+
+
+def test_repetitions_are_a_mean_with_the_interval_of_their_spread(measured: Measurements) -> None:
+    """Three trainings at 0.2, 0.3 and 0.4: 0.3, standard error 0.1 / sqrt(3), t = 4.303."""
+    rows = [cell("other", 4, 0.0, fid) for fid in (0.2, 0.3, 0.4)]
+    found = methods.section(study_of(rows), measured)
+    (table,) = found.tables
+    assert ["4 steps", "other", "0.30 ± 0.25"] in table.rows
+    assert (
+        "not separated from it with 4 steps at w = 0" not in found.conclusion
+    )  # 0.525 is 0.225 up
+    assert "several seeds" in (table.note or "")
