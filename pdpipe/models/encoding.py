@@ -33,7 +33,8 @@ def encode_images(
         batch_size: images that the network sees at a time.
 
     Raises:
-        ModelError: images of another shape, or a label, w or step count that cannot be used.
+        ModelError: images of another shape, a model that cannot be run backwards, or a label, w,
+            step count or batch size that cannot be used.
 
     Source: DDIM, section 5.4; GD, Algorithm 4 and section 5.3.
     """
@@ -42,6 +43,15 @@ def encode_images(
             f"{model.info.name} takes images of shape {model.info.image_shape} (channels, height, "
             f"width), not {tuple(x.shape[1:])}: give it such"
         )
+    if model.info.sampler == "stochastic":
+        raise ModelError(
+            f"{model.info.name} was distilled for the stochastic sampler, which cannot be run "
+            "backwards: give an encoder, the teacher, or a student that decodes by DDIM"
+        )
+    if len(x) != len(labels):
+        raise ModelError(f"there are {len(x)} images and {len(labels)} labels: give one for each")
+    if batch_size < 1:
+        raise ModelError(f"the batch size is {batch_size}: use 1 or more")
     chosen, grid = model.check_labels(labels), uniform_grid(model.resolve_steps(steps))
     parts = []
     for some, theirs in zip(
