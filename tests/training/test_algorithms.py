@@ -27,6 +27,7 @@ MakeModel = Callable[..., DiffusionModel]
 STUDENT = {"w_frequencies": 4, "w_max": 4.0}
 SCHEDULE = CosineSchedule()
 NULL = 10
+WEIGHTS = {"v": "snr_truncated", "x": "snr"}
 
 
 class Call:
@@ -95,7 +96,7 @@ def mixture(conditional: Predict, unconditional: Predict, w: float) -> Predict:
 def plain_loss(
     algorithm: str, teacher: UNet, student: UNet, call: tuple[Tensor, ...], n: int, kind: str
 ) -> Tensor:
-    """The mean over the student's inputs of omega ||x_target - x_hat||², omega max(SNR, 1)."""
+    """The mean over the student's inputs of omega ||x_target - x_hat||², omega by `WEIGHTS`."""
     losses = []
     for z_t, log_snr, label, w in zip(*call, strict=True):
         z, y, weight = z_t[None].double(), int(label), float(w)
@@ -111,7 +112,8 @@ def plain_loss(
             target = written(Call(teacher, kind, y, weight), z, i, n)
         alpha, sigma = coefficients(i / n)
         error = (target - Call(student, kind, y, weight)(z, i / n)).square().mean()
-        losses.append(max((alpha / sigma) ** 2, 1.0) * error)
+        snr = (alpha / sigma) ** 2
+        losses.append({"snr_truncated": max(snr, 1.0), "snr": snr}[WEIGHTS[kind]] * error)
     return torch.stack(losses).mean()
 
 
@@ -141,7 +143,7 @@ def test_loss_is_the_papers_algorithm(
     batch = make_batch(make_job(), digits, 16, 0, False)
     seen = watch(student)
     ratio = 1 if algorithm == "stochastic" else 2
-    objective = ALGORITHMS[algorithm].objective(teacher, "snr_truncated", (0.5, 4.0), n, ratio)
+    objective = ALGORITHMS[algorithm].objective(teacher, WEIGHTS[kind], (0.5, 4.0), n, ratio)
     loss = objective(student, batch)
     (call,) = seen
     doubled = algorithm == "naive"
