@@ -35,7 +35,7 @@ _Entry = TypeVar("_Entry")
 
 def teach(study: str, key: str) -> None:
     """Stage `teach` of a study: one of its teachers."""
-    params, settings = _read(study)
+    params, settings = read_settings(study)
     taught = _entry(study, "teacher", key, settings.teachers)
     teacher, network = teacher_settings(taught, params, f"teachers.{key}")
     seed = params.seed if taught.seed is None else taught.seed
@@ -62,7 +62,7 @@ def teach(study: str, key: str) -> None:
 
 def distil(study: str, key: str) -> None:
     """Stage `distil` of a study: one of its students."""
-    params, settings = _read(study)
+    params, settings = read_settings(study)
     student = _entry(study, "student", key, settings.students)
     guide = guide_settings(student, params, f"students.{key}")
     halve = halve_settings(student, params, f"students.{key}")
@@ -100,7 +100,7 @@ def _save(run: StageRun, study: str, key: str, network: Any, info: Any, cost: An
     run.outputs["model"] = out
 
 
-def _read(study: str) -> tuple[Params, StudyParams]:
+def read_settings(study: str) -> tuple[Params, StudyParams]:
     """The main params and the study's."""
     params = read_stage_params()
     check_study(study)
@@ -117,7 +117,7 @@ def _entry(study: str, kind: str, key: str, known: Mapping[str, _Entry]) -> _Ent
 
 def measure(study: str, arm: str) -> None:
     """Stage `measure` of a study: one of its arms."""
-    params, settings = _read(study)
+    params, settings = read_settings(study)
     chosen = _entry(study, "arm", arm, settings.arms)
     from pdpipe.evaluation.arms import ArmCost, ArmRecord, measure_arm
     from pdpipe.evaluation.records import Machine, write_cost, write_metrics
@@ -150,7 +150,7 @@ def measure(study: str, arm: str) -> None:
 
 def conclude(study: str) -> None:
     """Stage `conclude` of a study: its table, and its entry among the studies that were run."""
-    params, settings = _read(study)
+    params, settings = read_settings(study)
     from pdpipe.evaluation.arms import ArmCost, ArmRecord
     from pdpipe.evaluation.records import read_record
     from pdpipe.reporting.studies import write_study

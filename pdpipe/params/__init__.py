@@ -22,6 +22,13 @@ from pdpipe.params.models import (
     chain_params,
 )
 from pdpipe.params.reading import dotted, parse_params, read_params, settings_of
+from pdpipe.params.reconstruction import (
+    CoderParams,
+    EncodingParams,
+    ReconstructionParams,
+    TransferParams,
+    models_of,
+)
 from pdpipe.params.studies import (
     ArmParams,
     DistilledParams,
@@ -35,8 +42,10 @@ from pdpipe.params.studies import (
 
 __all__ = [
     "ArmParams",
+    "CoderParams",
     "DataParams",
     "DistilledParams",
+    "EncodingParams",
     "EvaluationParams",
     "ExtractorParams",
     "GuideParams",
@@ -44,6 +53,7 @@ __all__ = [
     "NetworkParams",
     "OptimizerParams",
     "Params",
+    "ReconstructionParams",
     "Rung",
     "RuntimeParams",
     "ScheduleParams",
@@ -51,11 +61,13 @@ __all__ = [
     "StudyParams",
     "TaughtParams",
     "TeacherParams",
+    "TransferParams",
     "chain_id",
     "chain_params",
     "dotted",
     "guide_settings",
     "halve_settings",
+    "models_of",
     "parse_params",
     "read_params",
     "read_study",
