@@ -62,6 +62,7 @@ SINGLE_KEYS = [
     ("halve.warmup", ABSENT, "halve.warmup is missing: add it"),
     ("ladder.32.from", ABSENT, "ladder.32.from is missing: add it"),
     ("runtime", ABSENT, "runtime is missing: add it"),
+    ("report", ABSENT, "report is missing: add it"),
     # types
     (
         "teacher.learning_rate",
@@ -119,6 +120,8 @@ SINGLE_KEYS = [
     ("teacher.parameterization", "w", "parameterization is 'w': choose from v, x, eps, x_eps"),
     ("schedule.name", "cosin", "schedule.name is 'cosin': did you mean 'cosine'?"),
     ("schedule.name", "vp", "schedule.name is 'vp': choose from cosine, linear_beta, linear_log"),
+    ("report.published", "cifar", "report.published is 'cifar': did you mean 'cifar10'?"),
+    ("report.published", "lsun", "published is 'lsun': choose from none, cifar10, imagenet64"),
     ("runtime.precision", "float16", "runtime.precision is 'float16': did you mean 'bfloat16'?"),
 ]
 COMBINATIONS = [
@@ -147,6 +150,11 @@ COMBINATIONS = [
     ("evaluation.teacher_steps", [1, 2, 4, 16, 32], "teacher_steps lacks 8, a rung .*: add it"),
     ("evaluation.teacher_steps", [1, 1], "evaluation.teacher_steps repeats a value"),
     ("evaluation.paired_samples", 1501, "paired_samples (1501) is above .* (1500): lower it"),
+    (
+        "report.published",
+        "cifar10",
+        "is cifar10, images of 32 x 32 pixels .* data.image_size is 8 .*: set .* none, or",
+    ),
 ]
 LADDERS = [
     ({"2": rung("64"), "1": rung("3")}, '"1".from is "3", which is neither guide.steps (64) nor'),
@@ -355,10 +363,11 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield path
 
 
-def test_chain_params_are_the_file_without_runtime(raw: dict[str, Any]) -> None:
+def test_chain_params_are_the_file_without_runtime_and_report(raw: dict[str, Any]) -> None:
     params = parse_params(raw)
     runtime = raw.pop("runtime")
     assert runtime
+    assert raw.pop("report")
     assert chain_params(params) == raw
 
 

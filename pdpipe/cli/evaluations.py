@@ -205,6 +205,7 @@ def report() -> None:
     used = {
         "ladder": chain_params(params)["ladder"],
         "evaluation": params.evaluation.model_dump(),
+        "report": params.report.model_dump(),
         "schedule": params.schedule.model_dump(),
     }
     code = ["diffusion", "reporting"]

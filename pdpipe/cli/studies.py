@@ -168,8 +168,8 @@ def conclude(study: str) -> None:
         }
         used = {path.as_posix(): digest_input(path) for path in _used_of_chain(settings)}
         table = layout.study_table(study)
-        about = {"question": settings.question, "baseline": settings.baseline, "made_from": used}
-        write_study(study, about, arms, table, layout.STUDIES)
+        about = settings.model_dump(include={"title", "question", "baseline"})
+        write_study(study, about | {"made_from": used}, arms, table, layout.STUDIES)
         run.outputs["table"] = table
 
 

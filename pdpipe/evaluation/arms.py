@@ -45,7 +45,7 @@ def samplings(arm: ArmParams) -> list[Sampling]:
 def places_within(
     model: DiffusionModel, sampling: Sampling, arm: ArmParams, *, clip: bool
 ) -> list[tuple[int, float]]:
-    """(steps, w) of the arm's cells: as a rule the most steps within each number of evaluations an image.
+    """(steps, w) of the arm's cells: the most steps within each number of evaluations an image.
 
     A guided teacher evaluates its network twice where a student does once; where not even one
     step is within the number, one step is taken. An arm that lists steps has exactly those.

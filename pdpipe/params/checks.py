@@ -112,3 +112,17 @@ def check_evaluation(p: Params) -> None:
             f"evaluation.paired_samples ({e.paired_samples}) is above evaluation.num_samples "
             f"({e.num_samples}): lower it"
         )
+
+
+PUBLISHED_SIDES = {"cifar10": 32, "imagenet64": 64}  # of the images with published figures
+
+
+def check_report(p: Params) -> None:
+    """Published figures are those of the chain's own data."""
+    side = PUBLISHED_SIDES.get(p.report.published)
+    if side is not None and (p.data.image_size, p.data.channels) != (side, 3):
+        raise ParamsError(
+            f"report.published is {p.report.published}, images of {side} x {side} pixels in 3 "
+            f"channels, but data.image_size is {p.data.image_size} and data.channels "
+            f"{p.data.channels}: set report.published to none, or those to {side} and 3"
+        )

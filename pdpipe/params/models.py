@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pdpipe.errors import ParamsError
 from pdpipe.files import digest
-from pdpipe.params.checks import check_evaluation, check_ladder, check_network
+from pdpipe.params.checks import check_evaluation, check_ladder, check_network, check_report
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -157,6 +157,12 @@ class EvaluationParams(Section):
         return self.places(sorted(self.teacher_steps, reverse=True))
 
 
+class ReportParams(Section):
+    """Stage `report`: the data set whose published figures stand beside this chain's."""
+
+    published: Literal["none", "cifar10", "imagenet64"]
+
+
 class RuntimeParams(Section):
     """Where and how it runs; `PDPIPE_<NAME>` in the environment overrides each field."""
 
@@ -182,6 +188,7 @@ class Params(Section):
     halve: HalveParams
     ladder: dict[str, Rung]
     evaluation: EvaluationParams
+    report: ReportParams
     runtime: RuntimeParams
 
     @model_validator(mode="after")
@@ -189,6 +196,7 @@ class Params(Section):
         check_network(self)
         check_ladder(self)
         check_evaluation(self)
+        check_report(self)
         return self
 
     def rungs(self) -> list[int]:
@@ -201,8 +209,11 @@ class Params(Section):
 
 
 def chain_params(params: Params) -> dict[str, Any]:
-    """Everything in params that can change a result (all but `runtime`), as plain values."""
-    return params.model_dump(exclude={"runtime"}, by_alias=True)
+    """Everything in params that can change a figure, as plain values.
+
+    That is all but `runtime`, and `report`, which chooses what is shown beside the figures.
+    """
+    return params.model_dump(exclude={"runtime", "report"}, by_alias=True)
 
 
 def chain_id(params: Params, data_digest: str) -> str:

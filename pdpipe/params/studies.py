@@ -78,6 +78,7 @@ class ArmParams(Section):
 class StudyParams(Section):
     """A study's params file."""
 
+    title: str  # of its section in the report
     question: str
     baseline: str = ""  # the method that the others are compared with; "": the chain's students
     teachers: dict[str, TaughtParams] = Field(default_factory=dict)

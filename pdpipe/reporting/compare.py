@@ -52,6 +52,12 @@ class Change:
         return abs(math.log(self.b / self.a)) if self.a > 0 and self.b > 0 else math.inf
 
     @property
+    def relative_margin(self) -> float:
+        """Half the width of the log ratio's 95 % interval, to first order; NaN for no errors."""
+        known = self.comparable and self.a > 0 and self.b > 0
+        return difference_margin(self.a_se / self.a, self.b_se / self.b) if known else math.nan
+
+    @property
     def verdict(self) -> str:
         """What can be said of it."""
         if math.isnan(self.b):

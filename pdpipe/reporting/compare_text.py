@@ -188,12 +188,20 @@ def _biggest(changes: list[Change]) -> str:
     if not separated:
         return ""
     change = max(separated, key=lambda one: one.relative)
+    alike = sum(not _bigger(change, other) for other in separated if other is not change)
+    open_ = f", not separated from {alike} more," if alike else ""
     percent = f" ({100 * (change.b / change.a - 1):+.0f} %)" if change.a else ""
     return (
-        f"; the biggest change is that of {change.model} at {formats.steps(change.steps)}, "
+        f"; the biggest change{open_} is that of {change.model} at {formats.steps(change.steps)}, "
         f"{formats.weight(change.w)}: FID {formats.figure(change.a)} → "
         f"{formats.figure(change.b)}{percent}"
     )
+
+
+def _bigger(one: Change, other: Change) -> bool:
+    """Whether a change is bigger than another by more than the interval of their difference."""
+    margin = math.hypot(one.relative_margin, other.relative_margin)
+    return one.relative - other.relative > margin
 
 
 def _shared(change: Change) -> bool:

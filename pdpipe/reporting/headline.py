@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from pdpipe.reporting import formats
+from pdpipe.reporting.intervals import apart, difference_margin
 from pdpipe.reporting.measurements import Measurements
 
 # A student does the teacher's work when its FID exceeds the full-count teacher's by at most this
-# share of the floor (real held-out against real training images).
+# share of the floor (real held-out against real training images), the 95 % interval included.
 NEAR = 0.25
 # How many of the shortest students `dvc metrics show` lists: at a glance means few.
 LISTED = 4
@@ -17,13 +21,18 @@ LISTED = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """At one w, the student of the fewest steps that is near the full-count teacher, if any."""
+    """At one w, the student of the fewest steps that is near the full-count teacher, if any.
+
+    The standard errors are NaN where there were too few samples for one.
+    """
 
     w: float
     teacher_fid: float
+    teacher_fid_se: float
     teacher_nfe: int
     steps: int | None = None
     fid: float | None = None
+    fid_se: float = math.nan
     nfe: int | None = None
 
     @property
@@ -58,24 +67,30 @@ def headline_w(m: Measurements) -> float:
 
 
 def match(m: Measurements, w: float) -> Match:
-    """The student of the fewest steps within `NEAR` x the floor of the full-count teacher at w."""
+    """The student of the fewest steps within `NEAR` x the floor of the full-count teacher at w.
+
+    Within: with the whole 95 % interval of the difference, so that no student is near by chance,
+    and none where there are no standard errors.
+    """
     full = m.full(w)
-    found = Match(w=w, teacher_fid=float(full["fid"]), teacher_nfe=int(full["nfe"]))
-    students = m.select("student", w=w)
-    near = students[
-        (students["fid"] <= full["fid"] + NEAR * m.heldout["fid"]) & (students["nfe"] < full["nfe"])
-    ]
-    if near.empty:
-        return found
-    best = near.sort_values("steps").iloc[0]
-    return Match(
+    found = Match(
         w=w,
-        teacher_fid=found.teacher_fid,
-        teacher_nfe=found.teacher_nfe,
-        steps=int(best["steps"]),
-        fid=float(best["fid"]),
-        nfe=int(best["nfe"]),
+        teacher_fid=float(full["fid"]),
+        teacher_fid_se=float(full["fid_se"]),
+        teacher_nfe=int(full["nfe"]),
     )
+    students = m.select("student", w=w).sort_values("steps")
+    for _, student in students[students["nfe"] < full["nfe"]].iterrows():
+        highest = student["fid"] + difference_margin(student["fid_se"], full["fid_se"])
+        if highest <= full["fid"] + NEAR * m.heldout["fid"]:
+            return replace(
+                found,
+                steps=int(student["steps"]),
+                fid=float(student["fid"]),
+                fid_se=float(student["fid_se"]),
+                nfe=int(student["nfe"]),
+            )
+    return found
 
 
 def headline(m: Measurements) -> Headline:
@@ -121,13 +136,23 @@ def sentence(m: Measurements, found: Match) -> str:
     students = m.select("student", w=found.w)
     if students.empty:
         return f"No student yet (the ladder is empty): {name} {teacher} at {at}"
-    best = students.sort_values("fid").iloc[0]
     margin = formats.figure(NEAR * m.heldout["fid"])
     return (
-        f"No student of fewer evaluations comes within {margin} of {name} {teacher} at {at}; the "
-        f"best student takes {formats.steps(int(best['steps']))} and reaches "
-        f"{formats.figure(best['fid'])}"
+        f"No student of fewer evaluations is shown to come within {margin} of {name} {teacher} at "
+        f"{at}; {_lowest(students)}"
     )
+
+
+def _lowest(students: pd.DataFrame) -> str:
+    """The student of the lowest FID, and those that are not separated from it."""
+    lowest = students.sort_values("fid").iloc[0]
+    alike = [
+        f"{row['steps']}"
+        for _, row in students.sort_values("steps").iterrows()
+        if row["steps"] != lowest["steps"] and not apart(row, lowest)
+    ]
+    said = f"the lowest is {formats.figure(lowest['fid'])} at {formats.steps(int(lowest['steps']))}"
+    return f"{said}, not separated from that at {' and '.join(alike)}" if alike else said
 
 
 def _table(m: Measurements) -> dict[str, list[Any]]:

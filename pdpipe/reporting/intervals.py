@@ -39,6 +39,17 @@ def apart(a: Any, b: Any) -> bool:
     return bool(abs(a["fid"] - b["fid"]) > difference_margin(a["fid_se"], b["fid_se"]))
 
 
+def ratio_margin(a: Any, a_se: Any, b: Any, b_se: Any) -> float:
+    """Half the width of the 95 % interval of the ratio a / b of two figures; NaN for no errors.
+
+    To first order in the errors, which are taken as independent (see `difference_margin`); NaN
+    where a figure is not positive.
+    """
+    if not (a > 0 and b > 0):
+        return math.nan
+    return float(a / b) * math.hypot(margin(a_se) / float(a), margin(b_se) / float(b))
+
+
 def with_margin(value: Any, se: Any, text: Callable[[Any], str] = formats.figure) -> str:
     """A figure with its interval, as `1.39 ± 0.08`; alone where there is no standard error.
 
@@ -47,7 +58,11 @@ def with_margin(value: Any, se: Any, text: Callable[[Any], str] = formats.figure
         se: its standard error.
         text: how it is written; the interval gets as many decimals.
     """
-    half = margin(se)
+    return with_half(value, margin(se), text)
+
+
+def with_half(value: Any, half: float, text: Callable[[Any], str] = formats.figure) -> str:
+    """A figure with half the width of its interval, NaN for none, as `with_margin` writes it."""
     shown = text(value)
     decimals = len(shown.partition(".")[2])
     if math.isnan(half):

@@ -31,19 +31,20 @@ _ESCAPES = str.maketrans(
 )
 
 
-def paper_latex(m: Measurements, protocol: str) -> str:
+def paper_latex(m: Measurements, protocol: str, published: list[Table]) -> str:
     r"""The file's text, to be taken into a paper by `\input`.
 
     Args:
         m: the measurements.
         protocol: in every caption, so that each table can be taken alone.
+        published: the tables of published figures, if there are any.
     """
     shown = [tables.near_table(m)] if m.student_steps else []
     shown += tables.matrices(m)
     for w in m.guidance:
         table = tables.steps_table(m, w, paper=True)
         shown.append(replace(table, title=f"Student and teacher at {table.title}"))
-    shown.append(tables.memorization_table(m))
+    shown += [tables.memorization_table(m), *published]
     preamble = (
         "% Written by pdpipe. Needs \\usepackage{booktabs}; take it in with \\input{table}.\n"
         "% Set for a text width of 5.5 inches.\n"

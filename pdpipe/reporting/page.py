@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pdpipe.reporting import figures, formats, provenance, tables
+from pdpipe.reporting.beside_papers import PublishedSection
 from pdpipe.reporting.explorer import Explorer
 from pdpipe.reporting.grids import Grid, png
 from pdpipe.reporting.headline import Headline
@@ -65,6 +66,7 @@ def page(
     explorer: Explorer | None,
     by_steps: Grid,
     by_class: Grid,
+    published: PublishedSection | None,
     sections: list[Section],
 ) -> str:
     """The page's HTML.
@@ -77,6 +79,7 @@ def page(
         explorer: what its sliders choose from; None leaves it out.
         by_steps: the sample grid over steps and w.
         by_class: the sample grid over steps and classes.
+        published: the figures of the papers; None leaves them out.
         sections: of the studies that were run; their figures are in `curves` as `study_<name>`.
     """
     environment = Environment(
@@ -91,6 +94,7 @@ def page(
         "data_uri": data_uri,
         "csp_hash": csp_hash,
         "percent": formats.percent,
+        "weight": formats.weight,
         "explorer_data": explorer_data,
     }
     return environment.get_template(TEMPLATE).render(
@@ -106,6 +110,7 @@ def page(
         fid_by_steps=_fid_picture(m, curves["fid_by_steps"]),
         fid_is=_tradeoff_picture(m, curves["fid_is"]),
         method=[_method_picture(name, curves[name]) for name in _METHOD_CAPTIONS],
+        published=published,
         studies=[(s, _study_picture(s, curves)) for s in sections],
         explorer=explorer,
         teacher_by=m.teacher_by,

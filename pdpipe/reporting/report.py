@@ -10,6 +10,7 @@ from pdpipe.diffusion import build_schedule
 from pdpipe.files import replacing, write_json, write_text
 from pdpipe.params import Params
 from pdpipe.reporting import figures, grids, method, tables
+from pdpipe.reporting.beside_papers import published_markdown, published_section
 from pdpipe.reporting.explorer import explorer
 from pdpipe.reporting.headline import Headline, headline, metrics_summary
 from pdpipe.reporting.latex import paper_latex
@@ -32,7 +33,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
 
     Args:
         params: its ladder and evaluation section say which results belong to the report; its
-            schedule is drawn.
+            schedule is drawn; its report section names the data set whose published figures are
+            shown.
         results_dir: holds metrics/, cost/ and samples/.
         reports_dir: made if it does not exist.
         studies: the JSON file of the studies that were run; each adds a section and a figure.
@@ -67,9 +69,12 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         svg = {name: _write_figure(figure, reports_dir / name) for name, figure in curves.items()}
         for name, grid in {"samples_by_steps": by_steps, "samples_by_class": by_class}.items():
             _write_figure(figures.grid_figure(grid), reports_dir / name, dpi=figures.GRID_DPI)
+    name = params.report.published
+    published = None if name == "none" else published_section(name, results, m)
     markdown = report_markdown(m, results.rungs, found.sentence, machines_sentence(results))
+    markdown += published_markdown(published) if published else ""
     write_text(reports_dir / "table.md", markdown + studies_markdown(sections))
-    latex = paper_latex(m, protocol_sentence(results))
+    latex = paper_latex(m, protocol_sentence(results), published.all_tables if published else [])
     write_text(reports_dir / "table.tex", latex)
     html = page(
         results,
@@ -79,6 +84,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         explorer=explorer(m, sheets, found),
         by_steps=by_steps,
         by_class=by_class,
+        published=published,
         sections=sections,
     )
     write_text(reports_dir / "index.html", html)

@@ -30,7 +30,8 @@ def rungs_table(record: RungsRecord) -> Table:
         f"held-out images at {protocol.draws} random times and weights each; stage one (the first "
         "row) has another loss weight than the halvings. Drift: the mean squared difference of "
         f"{formats.count(protocol.samples)} final images (pixels in [-1, 1]) from the teacher's, "
-        "from the same noise. A halving that stands out needs more updates.",
+        "from the same noise. Neither has an interval, so a small difference says nothing; a "
+        "halving that stands out by multiples needs more updates.",
     )
 
 
@@ -49,5 +50,6 @@ def coupling_table(m: Measurements) -> Table:
         rows=rows,
         references=len(counts),
         note=f"Mean squared difference (pixels in [-1, 1]) from the image that the teacher makes "
-        f"of the same noise in {formats.steps(m.full_steps)}.",
+        f"of the same noise in {formats.steps(m.full_steps)}. Without intervals: a small "
+        "difference says nothing.",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,14 @@ DRAWS = 2000
 Array = NDArray[np.float64]
 
 
+class Span(NamedTuple):
+    """A factor and the ends of its interval, which are NaN where there is none."""
+
+    factor: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Saving:
     """What a student of some steps saves at one w against the teacher at equal FID.
@@ -34,21 +42,18 @@ class Saving:
 
     steps: int
     w: float
-    evaluations: float  # the teacher's for each of the student's
-    low: float
-    high: float
-    seconds: float  # the teacher's for each of the student's, nan where no times are known
+    evaluations: Span  # the teacher's for each of the student's
+    seconds: Span  # likewise, NaN where no times are known
     at_least: bool
     high_at_least: bool  # the upper end is that of the teacher's full count
 
-    @property
-    def text(self) -> str:
+    def text(self, span: Span) -> str:
         """`12× (10× to 14×)`."""
-        figure = f"{'≥ ' * self.at_least}{formats.times(self.evaluations)}"
-        if math.isnan(self.low):
+        factor, low, high = map(formats.times, span)
+        figure = f"{'≥ ' * self.at_least}{factor}"
+        if math.isnan(span.low):
             return figure
-        high = f"{'≥ ' * self.high_at_least}{formats.times(self.high)}"
-        return f"{figure} ({formats.times(self.low)} to {high})"
+        return f"{figure} ({low} to {'≥ ' * self.high_at_least}{high})"
 
 
 def saving(m: Measurements, steps: int, w: float) -> Saving:
@@ -59,17 +64,13 @@ def saving(m: Measurements, steps: int, w: float) -> Saving:
     fids, target = teacher["fid"].to_numpy(dtype=float), float(student["fid"])
     reached = float(_reached(fids[None], np.array([target]), nfe)[0])
     low, high = _interval(teacher, student, nfe)
-    own = float(student["nfe"])
-    seconds = np.interp(
-        min(reached, nfe[-1]), nfe, teacher["seconds_per_image"].to_numpy(dtype=float)
-    )
+    needed = np.minimum([reached, low, high], nfe[-1])
+    seconds = np.interp(needed, nfe, teacher["seconds_per_image"].to_numpy(dtype=float))
     return Saving(
         steps=steps,
         w=w,
-        evaluations=min(reached, nfe[-1]) / own,
-        low=min(low, nfe[-1]) / own,
-        high=min(high, nfe[-1]) / own,
-        seconds=float(seconds) / float(student["seconds_per_image"]),
+        evaluations=Span(*(needed / float(student["nfe"])).tolist()),
+        seconds=Span(*(seconds / float(student["seconds_per_image"])).tolist()),
         at_least=math.isinf(reached),
         high_at_least=math.isinf(high),
     )
@@ -80,7 +81,8 @@ def savings_table(m: Measurements) -> Table:
     rows = []
     for n in m.student_steps:
         found = [saving(m, n, w) for w in m.guidance]
-        rows.append([str(n), *(cell for s in found for cell in (s.text, formats.times(s.seconds)))])
+        texts = [s.text(span) for s in found for span in (s.evaluations, s.seconds)]
+        rows.append([str(n), *texts])
     return Table(
         title="Saved at equal quality",
         columns=["steps", *["evaluations", "time"] * len(m.guidance)],
@@ -88,8 +90,10 @@ def savings_table(m: Measurements) -> Table:
         rows=rows,
         note=f"How many times the student's network evaluations, and its time, the {m.teacher_by} "
         f"needs for the student's {m.named('FID')}: interpolated between the step counts at which "
-        f"it was measured, with the {LEVEL:.0%} interval. ≥: the teacher does not get there at its "
-        f"full count of {formats.steps(m.full_steps)}. Below 1×, the teacher needs fewer.",
+        f"it was measured, with the {LEVEL:.0%} interval (of these figures; what the times "
+        "vary by is not in it). ≥: the teacher does not get there at its full count of "
+        f"{formats.steps(m.full_steps)}. Below 1×, the teacher needs fewer; an interval that holds "
+        "1× separates nothing.",
     )
 
 

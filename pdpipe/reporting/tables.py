@@ -9,6 +9,7 @@ import pandas as pd
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.headline import NEAR, match
+from pdpipe.reporting.intervals import ratio_margin, with_half, with_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID, METRICS, Metric
 
@@ -84,9 +85,9 @@ def near_table(m: Measurements) -> Table:
         rows.append(
             [
                 formats.weight(found.w),
-                f"{formats.figure(found.teacher_fid)} ({evaluations})",
+                f"{with_margin(found.teacher_fid, found.teacher_fid_se)} ({evaluations})",
                 formats.DASH if found.steps is None else str(found.steps),
-                formats.DASH if found.fid is None else formats.figure(found.fid),
+                formats.DASH if found.fid is None else with_margin(found.fid, found.fid_se),
                 formats.DASH if found.nfe is None else formats.times(found.fewer_evaluations),
             ]
         )
@@ -96,8 +97,8 @@ def near_table(m: Measurements) -> Table:
         title="The fewest steps that reach the teacher",
         columns=["", f"teacher {name}", "steps", f"student {name}", "fewer evaluations"],
         rows=rows,
-        note=f"Reached: at most {margin} ({NEAR:g} × the floor) above the teacher's full count. "
-        + floor_note(m),
+        note=f"Reached: with the 95 % interval of the difference, at most {margin} ({NEAR:g} × the "
+        f"floor) above the teacher's full count. {floor_note(m)}",
     )
 
 
@@ -115,6 +116,7 @@ def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
         if metric.against_steps and metric.measured(m) and (metric.in_paper or not paper)
     ]
     full = m.full(w)
+    ratios = "" if paper else "A ratio whose interval holds 1 separates nothing."
     rows = [
         [str(int(row["steps"])), *(cell for group in shown for cell in group.cells(row))]
         for _, row in by_steps(m, w).iterrows()
@@ -128,7 +130,7 @@ def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
         groups=tuple((group.metric.heading(m), len(group.headings)) for group in shown),
         columns=["steps", *(heading for group in shown for heading in group.headings)],
         rows=[*rows, reference],
-        note=" ".join(filter(None, (floor_note(m, group.metric) for group in shown))),
+        note=" ".join(filter(None, [*(floor_note(m, g.metric) for g in shown), ratios])),
         references=1,
     )
 
@@ -152,9 +154,17 @@ class _Compared:
         if self.metric.equal_nfe:
             found.append(self.metric.shown(row, "_equal_nfe"))
         if self.ratios:
-            others = (row[f"{self.metric.column}_{kind}"] for kind in ("teacher", "equal_nfe"))
-            found += [formats.figure(row[self.metric.column] / other) for other in others]
+            found += [self._ratio(row, kind) for kind in ("teacher", "equal_nfe")]
         return found
+
+    def _ratio(self, row: pd.Series[Any], kind: str) -> str:
+        """The student's figure by the teacher's of a kind, with its interval."""
+        value, other = self.metric.column, f"{self.metric.column}_{kind}"
+        if pd.isna(row[other]):
+            return formats.DASH
+        own, its = (row[f"{self.metric.se}{suffix}"] for suffix in ("", f"_{kind}"))
+        half = ratio_margin(row[value], own, row[other], its)
+        return with_half(row[value] / row[other], half)
 
     def reference(self, full: pd.Series[Any]) -> list[str]:
         """Of the teacher at its full count, which has no student and stands for itself."""
@@ -205,7 +215,8 @@ def memorization_table(m: Measurements) -> Table:
         ],
         note="Median Euclidean distance of an image (pixels in [-1, 1]) to the nearest training "
         "image, and the share of images nearer than all but 1 % of the held-out ones are. Smaller "
-        "distances and larger shares than the held-out images' hint at memorisation.",
+        "distances and larger shares than the held-out images' hint at memorisation, but for small "
+        "differences: these figures have no interval.",
         references=2,
     )
 

@@ -197,6 +197,11 @@ def test_commands_tracking_runtime_settings_and_byte_code_invalidate_nothing(
     assert project.repro(**moved) == []
 
 
+def test_published_figures_are_a_matter_of_the_report_alone(project: Project) -> None:
+    project.set("report.published", "cifar10")
+    assert list(project.status()) == ["report"]
+
+
 def test_images_added_to_the_data_folder_make_prepare_stale(project: Project) -> None:
     """And, with the digits as source, whose shards come out the same, nothing after it."""
     folder = project.root / "data/raw/cats"

@@ -8,17 +8,24 @@ from pathlib import Path
 
 import yaml
 
+import pdpipe
+
 ROOT = Path(__file__).parents[2]
 STUDY = "stages/baselines/dvc.yaml"
 PARAMS = "stages/baselines/params.yaml"
 
 TINY = {
+    "title": "Samplers without distillation",
     "question": "How far do better samplers get?",
+    "baseline": "",
     "arms": {
-        "heun": {"model": "models/teacher.safetensors", "sampler": "heun", "nfe": [2, 4], "w": [0.0, 1.0]},
+        "heun": {
+            "model": "models/teacher.safetensors", "sampler": "heun", "nfe": [2, 4],
+            "w": [0.0, 1.0],
+        },
         "student-2": {
-            "model": "models/student-2.safetensors", "sampler": "ancestral", "gammas": [0.0, 0.5, 1.0],
-            "nfe": [2], "w": [0.0, 1.0],
+            "model": "models/student-2.safetensors", "sampler": "ancestral",
+            "gammas": [0.0, 0.5, 1.0], "nfe": [2], "w": [0.0, 1.0],
         },
     },
 }  # fmt: skip
@@ -53,3 +60,53 @@ def test_a_study_runs_on_demand_and_only_the_report_takes_it_up(chain, copy_of, 
     stale = project.repro("--dry", "dvc.yaml", STUDY)
     assert f"{STUDY}:measure@heun" in stale
     assert all(name.startswith(STUDY) for name in stale)  # the chain does not care
+
+
+STOCHASTIC = "stages/stochastic/dvc.yaml"
+MODEL = "stages/stochastic/models/stochastic-2.safetensors"
+TRAINED = {
+    "title": "Stochastic students",
+    "question": "Are they better?",
+    "baseline": "",
+    "students": {
+        "stochastic-2": {
+            "algorithm": "stochastic", "from": "models/student-2.safetensors", "steps": 2,
+            "updates": 3, "learning_rate": 1e-3,
+        },
+    },
+    "arms": {
+        "stochastic-2": {
+            "method": "stochastic student", "model": MODEL, "sampler": "stochastic",
+            "steps": [2, 1], "w": [0.0, 1.0],
+        },
+    },
+}  # fmt: skip
+
+
+def test_a_study_trains_its_own_students(chain, copy_of, tmp_path):
+    project = copy_of(chain.project, tmp_path / "project")
+    (project.root / STOCHASTIC).parent.mkdir()
+    shutil.copy(ROOT / STOCHASTIC, project.root / STOCHASTIC)
+    params = project.root / "stages/stochastic/params.yaml"
+    params.write_text(yaml.safe_dump(TRAINED))
+    stages = [f"{STOCHASTIC}:{name}@stochastic-2" for name in ("distil", "measure")]
+    assert project.repro(STOCHASTIC) == [*stages, f"{STOCHASTIC}:conclude"]
+    assert project.repro("dvc.yaml", STOCHASTIC) == ["report"]
+    page = (project.root / "reports/index.html").read_text(encoding="utf-8")
+    assert "Stochastic students" in page
+
+    entry = json.loads((project.root / "stages/studies.json").read_text())["stochastic"]
+    assert sorted(entry["made_from"]) == [
+        "data/shards",
+        "extractor",
+        "models/student-2.safetensors",
+    ]
+    info = pdpipe.load(project.root / MODEL).info
+    assert (info.name, info.steps, info.sampler) == ("stochastic-2", 2, "stochastic")
+
+    changed = yaml.safe_load(params.read_text())
+    changed["students"]["stochastic-2"]["updates"] = 4
+    params.write_text(yaml.safe_dump(changed))
+    assert all(
+        name.startswith(STOCHASTIC) for name in project.repro("--dry", "dvc.yaml", STOCHASTIC)
+    )

@@ -116,6 +116,7 @@ def make_chain(tmp_path_factory: pytest.TempPathFactory) -> MakeChain:
         channels: int = 1,
         conditional: bool = True,
         image_size: int = 8,
+        published: str = "none",
     ) -> Chain:
         raw = yaml.safe_load((ROOT / "params.yaml").read_text())
         froms = [start, *ladder]
@@ -129,6 +130,7 @@ def make_chain(tmp_path_factory: pytest.TempPathFactory) -> MakeChain:
             "teacher_steps": list(teacher_steps or sorted({*ladder, start})),
         }
         raw["data"] |= {"channels": channels, "image_size": image_size}
+        raw["report"] |= {"published": published}
         raw["network"] |= {"conditional": conditional, "attention_resolutions": []}
         chain = Chain(parse_params(raw), tmp_path_factory.mktemp("chain"), list(classes))
         _write_results(chain)

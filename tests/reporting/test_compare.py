@@ -144,6 +144,15 @@ def test_the_sentence_names_the_biggest_change() -> None:
     )
 
 
+@pytest.mark.parametrize(("se", "said"), [(0.01, ""), (0.03, ", not separated from 1 more,")])
+def test_no_change_is_the_biggest_that_the_intervals_do_not_separate(se: float, said: str) -> None:
+    """Log ratios 0.69 and 0.60, with margins of about 2.26 · se for each of four figures."""
+    rows = [[f"student-{n}", "student", n, 1.0, 2.0, se, 8.0, 0.01] for n in (1, 2, 4)]
+    after = [[*row[:4], fid, *row[5:]] for row, fid in zip(rows, (2.9, 1.0, 1.1), strict=True)]
+    sentence = summary(compare(side(table(rows)), side(table(after))))
+    assert f"; the biggest change{said} is that of student-2 at 2 steps" in sentence
+
+
 # How the figures were made.
 
 PROTOCOL = {

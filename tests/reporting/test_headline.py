@@ -9,13 +9,16 @@ from pdpipe.reporting.measurements import Measurements, measurements
 from pdpipe.reporting.results import read_results
 
 
-def with_fids(chain, fids: dict[tuple[str, int], float], floor: float = 2.0) -> Measurements:
+def with_fids(
+    chain, fids: dict[tuple[str, int], float], floor: float = 2.0, fid_se: float | None = 0.0
+) -> Measurements:
     """The chain's measurements with these FIDs, by (kind, steps), at every w."""
     chain.edit("metrics/floor.json", lambda record: record["floor"].update(fid=floor))
     for path in (chain.results_dir / "metrics").glob("[ts]*.json"):
         record = json.loads(path.read_text())
         for cell in record["cells"]:
             cell["fid"] = fids.get((record["model"]["kind"], cell["steps"]), 100.0)
+            cell["fid_se"] = fid_se
         path.write_text(json.dumps(record))
     return measurements(read_results(chain.params, chain.results_dir))
 
@@ -46,6 +49,15 @@ def test_a_student_in_between_that_fails_does_not_hide_a_shorter_one(chain):
     assert match(with_fids(chain, fids), 0.3).steps == 1
 
 
+@pytest.mark.parametrize(
+    ("fid_se", "expected"), [(0.0, 1), (0.03, 1), (0.04, 2), (0.2, None), (None, None)]
+)
+def test_a_student_is_near_with_its_whole_interval(chain, fid_se, expected):
+    """0.4 above the teacher where 0.5 is near: 2.26 · √2 · 0.03 is below 0.1, with 0.04 above."""
+    fids = {("teacher", 8): 1.0, ("student", 2): 1.0, ("student", 1): 1.4}
+    assert match(with_fids(chain, fids, fid_se=fid_se), 0.3).steps == expected
+
+
 def test_sentence_with_guidance(chain):
     m = with_fids(chain, {("teacher", 8): 1.0, ("student", 4): 1.25, ("student", 2): 3.0})
     found = headline(m)
@@ -70,18 +82,30 @@ def test_no_student_near_the_teacher_is_said(chain):
     m = with_fids(chain, {("teacher", 8): 1.0, ("student", 4): 1.75, ("student", 2): 3.0})
     found = headline(m)
     assert found.sentence == (
-        "No student of fewer evaluations comes within 0.50 of FID-1500[digits-cnn] 1.00 of the "
-        "guided teacher at 8 × 2 evaluations at w = 0.3; the best student takes 4 steps and "
-        "reaches 1.75"
+        "No student of fewer evaluations is shown to come within 0.50 of FID-1500[digits-cnn] 1.00 "
+        "of the guided teacher at 8 × 2 evaluations at w = 0.3; the lowest is 1.75 at 4 steps"
     )
     assert found.metrics["fewer_evaluations"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("fid_se", "end"),
+    [
+        (0.01, "the lowest is 1.75 at 2 steps, not separated from that at 4"),
+        (0.1, "the lowest is 1.75 at 2 steps, not separated from that at 1 and 4"),
+        (None, "the lowest is 1.75 at 2 steps, not separated from that at 1 and 4"),
+    ],
+)
+def test_no_student_is_called_the_lowest_that_the_intervals_do_not_separate(chain, fid_se, end):
+    fids = {("teacher", 8): 1.0, ("student", 4): 1.77, ("student", 2): 1.75, ("student", 1): 1.9}
+    assert headline(with_fids(chain, fids, fid_se=fid_se)).sentence.endswith(f"; {end}")
 
 
 def test_a_student_that_saves_nothing_is_no_finding(make_chain):
     chain = make_chain(start=8, ladder=(4, 2), w=(0.0,), teacher_steps=(2, 4))
     m = with_fids(chain, {("teacher", 4): 1.0, ("student", 4): 1.0, ("student", 2): 9.0})
     assert match(m, 0.0).steps is None
-    assert headline(m).sentence.startswith("No student of fewer evaluations comes within 0.50")
+    assert headline(m).sentence.startswith("No student of fewer evaluations is shown to come")
 
 
 def test_an_empty_ladder_is_said(make_chain):

@@ -48,42 +48,51 @@ def chain(
 @pytest.mark.parametrize("nfe", [4.0, 5.0, 11.3, 32.0, 63.9])
 def test_a_power_law_is_interpolated_exactly(nfe: float) -> None:
     found = saving(chain(32.0 / nfe), 2, 1.0)
-    assert found.evaluations == pytest.approx(nfe / 2, rel=1e-12)
-    assert (found.low, found.high) == pytest.approx((nfe / 2, nfe / 2), rel=1e-12)
-    assert found.seconds == pytest.approx(0.5 * nfe / 0.25, rel=1e-12)
+    assert found.evaluations.factor == pytest.approx(nfe / 2, rel=1e-12)
+    assert found.evaluations[1:] == pytest.approx((nfe / 2, nfe / 2), rel=1e-12)
+    assert found.seconds.factor == pytest.approx(0.5 * nfe / 0.25, rel=1e-12)
     assert not found.at_least
 
 
 def test_a_student_better_than_the_teacher_saves_at_least_its_full_count() -> None:
     found = saving(chain(0.4), 2, 1.0)
-    assert (found.evaluations, found.at_least) == (32.0, True)
-    assert found.text == "≥ 32× (32× to ≥ 32×)"
-    assert savings_table(chain(0.4)).rows == [["2", "≥ 32× (32× to ≥ 32×)", "128×"]]
+    assert (found.evaluations.factor, found.at_least) == (32.0, True)
+    assert found.text(found.evaluations) == "≥ 32× (32× to ≥ 32×)"
+    assert savings_table(chain(0.4)).rows == [
+        ["2", "≥ 32× (32× to ≥ 32×)", "≥ 128× (128× to ≥ 128×)"]
+    ]
 
 
 def test_a_student_worse_than_the_teacher_at_equal_evaluations_saves_nothing() -> None:
-    assert saving(chain(20.0), 2, 1.0).evaluations == 1.0
+    assert saving(chain(20.0), 2, 1.0).evaluations.factor == 1.0
 
 
 def test_the_interval_is_that_of_repeated_measurements() -> None:
     """Of the student's error alone, at the slope of the teacher's curve, which is -1."""
-    found = saving(chain(4.0, student_se=0.1), 2, 1.0)
-    assert found.evaluations == pytest.approx(4.0)
+    found = saving(chain(4.0, student_se=0.1), 2, 1.0).evaluations
+    assert found.factor == pytest.approx(4.0)
     t = 2.262157  # 97.5 % of Student's t with 9 degrees of freedom
     assert found.low == pytest.approx(16 / (4 + 0.1 * t), rel=0.03)
     assert found.high == pytest.approx(16 / (4 - 0.1 * t), rel=0.03)
-    wide = saving(chain(4.0, student_se=0.1, teacher_se=1.6), 2, 1.0)
+    wide = saving(chain(4.0, student_se=0.1, teacher_se=1.6), 2, 1.0).evaluations
     assert wide.low < found.low < found.high < wide.high
+
+
+def test_the_time_has_the_interval_of_the_evaluations() -> None:
+    """Half a second an evaluation against 0.25 s for the student's two: four times the factor."""
+    found = saving(chain(4.0, student_se=0.1, teacher_se=0.1), 2, 1.0)
+    assert found.evaluations.low < found.evaluations.factor < found.evaluations.high
+    assert found.seconds == pytest.approx(tuple(4 * one for one in found.evaluations))
 
 
 def test_without_standard_errors_there_is_no_interval() -> None:
     found = saving(chain(4.0, teacher_se=None), 2, 1.0)
-    assert math.isnan(found.low)
-    assert found.text == "4×"
+    assert math.isnan(found.evaluations.low)
+    assert found.text(found.evaluations) == "4×"
 
 
 def test_a_teacher_that_gets_worse_again_counts_where_it_first_is_as_good() -> None:
     m = chain(4.0)
     m.frame.loc[m.frame["nfe"] >= 16, "fid"] = 30.0
-    assert saving(m, 2, 1.0).evaluations == pytest.approx(4.0)
-    assert np.isfinite(saving(m, 2, 1.0).high)
+    assert saving(m, 2, 1.0).evaluations.factor == pytest.approx(4.0)
+    assert np.isfinite(saving(m, 2, 1.0).evaluations.high)

@@ -1,6 +1,7 @@
 """The tables say what the results say, and compare like with like."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -96,7 +97,10 @@ def test_steps_table_holds_the_inputs(full_chain, markdown, w):
         assert row[fid + "student"] == interval("fid", "student")
         assert row[fid + "teacher, same steps"] == interval("fid", "teacher")
         ratio = of("fid", "student") / of("fid", "teacher")
-        assert float(row[fid + "ratio, same steps"]) == pytest.approx(ratio, abs=0.005)
+        errors = [of("fid_se", kind) / of("fid", kind) for kind in ("student", "teacher")]
+        half = stats.t(9).ppf(0.975) * ratio * math.hypot(*errors)
+        shown, margin = map(float, row[fid + "ratio, same steps"].split(" ± "))
+        assert (shown, margin) == pytest.approx((ratio, half), abs=0.005)
         assert row["IS-1500[digits-cnn]: student"] == interval("is", "student")
         assert row["IS-1500[digits-cnn]: teacher, same steps"] == interval("is", "teacher")
         paired = float(row["paired error: student"])

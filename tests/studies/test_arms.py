@@ -85,7 +85,7 @@ def test_what_cannot_be_measured_is_refused(
     tmp_path: Path, arm: dict[str, Any], complaint: str
 ) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump({"question": "?", "arms": {"a": ARM | arm}}))
+    path.write_text(yaml.safe_dump({"title": "A", "question": "?", "arms": {"a": ARM | arm}}))
     with pytest.raises(ParamsError) as error:
         read_study(path, read_params(ROOT / "params.yaml"))
     assert str(error.value).startswith(f"{path}: ")

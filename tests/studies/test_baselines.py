@@ -13,6 +13,7 @@ from pdpipe.errors import EvaluationError
 from pdpipe.files import digest_file
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies import baselines, read_sections, studies_markdown
+from pdpipe.reporting.studies.section import Study as Run
 
 # As in the table of conftest.py.
 SHA = {
@@ -36,16 +37,14 @@ def test_a_tuned_method_takes_the_best_gamma_of_each_cell(measured: Measurements
         "teacher by ancestral sampling, γ = 1",
         "teacher by ancestral sampling, tuned γ",
     ]
-    tuned = found["teacher by ancestral sampling, tuned γ"].at(4, 1.0)
-    assert tuned is not None
+    tuned = found["teacher by ancestral sampling, tuned γ"].cells[4, 1.0]
     assert (tuned["gamma"], tuned["fid"]) == (0.5, 2.0)
-    student = found["student by ancestral sampling, tuned γ"].at(4, 0.0)
-    assert student is not None
+    student = found["student by ancestral sampling, tuned γ"].cells[4, 0.0]
     assert (student["model"], student["gamma"]) == ("student-4", 0.0)
 
 
 def test_methods_stand_side_by_side_at_equal_evaluations(measured: Measurements, study: Study):
-    tables = baselines.section(study(), measured).tables
+    tables = baselines.section(as_study(study()), measured).tables
     assert [table.title.rpartition(", ")[2] for table in tables] == ["w = 0", "w = 1"]
     cells = {row[0]: row[1:] for row in tables[1].rows}
     # at w = 1 the teacher evaluates twice a step: DDIM-1 for 2 evaluations, DDIM-2 for 4
@@ -56,21 +55,39 @@ def test_methods_stand_side_by_side_at_equal_evaluations(measured: Measurements,
 
 def test_the_conclusion_follows_the_figures_and_their_intervals(measured, study):
     def conclude(**changes: object) -> str:
-        return baselines.section(study(**changes), measured).conclusion
+        return baselines.section(as_study(study(**changes)), measured).conclusion
 
     said = conclude()
     assert said.startswith(
-        "By network evaluations, the student's FID-1500[digits-cnn] is below the teacher's best "
-        "sampler with 2 at w = 0 (0.55 against 1.00, ancestral sampling, tuned γ)"
+        "By network evaluations, the student's FID-1500[digits-cnn] is below the lowest of the "
+        "teacher's samplers with 2 at w = 0 (0.55 against 1.00, ancestral sampling, tuned γ)"
     )
     assert (
-        "not separated from the teacher's best sampler with 4 at w = 0 (0.53 against 0.50" in said
-    )
+        "not separated from the lowest of the teacher's samplers with 4 at w = 0 (0.53 against "
+        "0.50, ancestral sampling, tuned γ)"
+    ) in said
     exact = conclude(fid_se=0.0)
-    assert "above the teacher's best sampler with 4 at w = 0 (0.53 against 0.50" in exact
+    assert "above the lowest of the teacher's samplers with 4 at w = 0 (0.53 against 0.50" in exact
     assert "below" in conclude(fid=2.0)
     assert "above" in conclude(fid=0.1)
     assert "below" not in conclude(fid=0.1)
+
+
+def as_study(frame: pd.DataFrame) -> Run:
+    """A study that was run, with this table."""
+    return Run(name="baselines", title="Samplers", question="How far?", baseline="", frame=frame)
+
+
+def test_no_sampler_is_the_best_that_the_intervals_do_not_separate(measured, study):
+    """At 4 evaluations and w = 0: tuned 0.50, Heun, γ = 0 and γ = 1 0.75, DDIM 1.00."""
+
+    def conclude(fid_se: float) -> str:
+        said = baselines.section(as_study(study(fid_se=fid_se)), measured).conclusion
+        return said.partition("4 at w = 0 (")[2].partition(")")[0]
+
+    assert conclude(0.01) == "0.53 against 0.50, ancestral sampling, tuned γ"
+    assert conclude(0.1).endswith("tuned γ; 3 more are not separated from it")
+    assert conclude(10.0).endswith("tuned γ; 4 more are not separated from it")
 
 
 def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
@@ -78,7 +95,7 @@ def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
     table = folder / name / "table.csv"
     table.parent.mkdir()
     frame.to_csv(table, index=False)
-    entry = {"question": "How far?", "baseline": "", "made_from": SHA}
+    entry = {"title": "Samplers", "question": "How far?", "baseline": "", "made_from": SHA}
     entry["table_sha256"] = digest_file(table)
     (folder / "studies.json").write_text(json.dumps({name: entry}))
     return folder / "studies.json"
@@ -86,11 +103,11 @@ def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
 
 def test_sections_are_read_from_the_files(measured, study, tmp_path: Path):
     (section,) = read_sections(write(tmp_path, study()), measured, SHA)
-    direct = baselines.section(study(), measured)
+    direct = baselines.section(as_study(study()), measured)
     assert (section.name, section.question) == ("baselines", "How far?")
     assert (section.tables, section.conclusion) == (direct.tables, direct.conclusion)
     text = studies_markdown([section])
-    assert "## Samplers without distillation" in text
+    assert "## Samplers" in text
     assert "### Samplers at equal evaluations, w = 1" in text
     assert section.conclusion in text
 
@@ -147,9 +164,3 @@ def test_damaged_entries_and_tables_are_refused(measured, study, tmp_path: Path)
 def test_a_table_of_another_version_is_refused(measured, study, tmp_path: Path):
     studies = write(tmp_path, study().drop(columns="grid"))
     assert "has other columns than this version writes" in refused(studies, measured)
-
-
-def test_a_study_without_a_section_of_its_own_gets_the_tables(measured, study, tmp_path: Path):
-    (section,) = read_sections(write(tmp_path, study(), name="mine"), measured, SHA)
-    assert (section.name, section.title) == ("mine", "Study mine")
-    assert len(section.tables) == 2

@@ -15,8 +15,8 @@ from pdpipe.files import digest_file, write_json, write_text
 from pdpipe.reporting import formats
 from pdpipe.reporting.markdown import to_markdown
 from pdpipe.reporting.measurements import COLUMNS, Measurements, model_rows
-from pdpipe.reporting.studies import baselines
-from pdpipe.reporting.studies.section import Section, out_of_date
+from pdpipe.reporting.studies import baselines, methods
+from pdpipe.reporting.studies.section import Section, Study, out_of_date
 
 if TYPE_CHECKING:
     from pdpipe.evaluation.arms import ArmCost, ArmRecord
@@ -32,10 +32,8 @@ STUDY_COLUMNS = {
     **COLUMNS,
 }
 
-# What turns a study's table into its section; one that is not here gets the tables of `baselines`.
-SECTIONS: dict[str, Callable[[pd.DataFrame, Measurements], Section]] = {
-    "baselines": baselines.section,
-}
+# What turns a study into its section; one that is not here gets the tables of `methods`.
+SECTIONS: dict[str, Callable[[Study, Measurements], Section]] = {"baselines": baselines.section}
 
 
 def write_study(
@@ -49,8 +47,8 @@ def write_study(
 
     Args:
         study: its name.
-        about: `question`, that it answers; `baseline`, the method that others are compared with;
-            `made_from`, {path: sha256} of the main chain's data and models that it used.
+        about: `title`; `question`, that it answers; `baseline`, the method that others are
+            compared with; `made_from`, {path: sha256} of what it used of the main chain.
         arms: the measurements and costs of each arm.
         table: the CSV to write.
         studies: the JSON file of all studies that were run; the others' entries stay.
@@ -113,9 +111,11 @@ def read_sections(studies: Path, m: Measurements, digests: dict[str, str]) -> li
         if others:
             section = out_of_date(study, others)
         else:
-            section = SECTIONS.get(study, baselines.section)(frame, m)
-        title = section.title if study in SECTIONS else f"Study {study}"
-        sections.append(replace(section, name=study, title=title, question=entry["question"]))
+            about = {key: entry[key] for key in ("title", "question", "baseline")}
+            run = Study(name=study, frame=frame, **about)
+            section = SECTIONS.get(study, methods.section)(run, m)
+        title, question = entry["title"], entry["question"]
+        sections.append(replace(section, name=study, title=title, question=question))
     return sections
 
 
@@ -147,7 +147,8 @@ def _entries(studies: Path) -> dict[str, dict[str, Any]]:
     try:
         entries = json.loads(studies.read_text(encoding="utf-8"))
         for entry in entries.values():
-            entry["question"], entry["baseline"], entry["made_from"], entry["table_sha256"]
+            for key in ("title", "question", "baseline", "made_from", "table_sha256"):
+                entry[key]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(
             f"{studies} is damaged ({error}): write {{}} into it, and for each study run "

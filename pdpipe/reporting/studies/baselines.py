@@ -12,63 +12,94 @@ from matplotlib.figure import Figure
 from pdpipe.reporting import figures, formats
 from pdpipe.reporting.intervals import apart, margin, with_margin
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.studies.section import Section
+from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table, floor_note
 
-TUNED_NAME = ", tuned γ"
 TUNED = 3  # an arm of so many gammas or more is tuned: the best by FID is taken for each cell
+
+
+Place = tuple[int, float]  # (network evaluations allowed, w)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A way to make images, and its rows: at most one for each w and number of evaluations."""
+    """A way to make images.
 
-    name: str
+    Methods of one `kind` and `sampler` differ in their gamma; a `tuned` one has the best by FID.
+    `cells` has a row for each place at which there is one: that of the most network evaluations
+    within the budget.
+    """
+
     kind: str  # student or teacher
-    rows: pd.DataFrame
+    sampler: str  # as it is called in the field
+    gamma: float | None = None
+    tuned: bool = False
+    cells: dict[Place, pd.Series[Any]]
 
-    def at(self, budget: int, w: float) -> pd.Series[Any] | None:
-        """The cell with the most network evaluations within a budget, if there is one."""
-        found = self.rows[(self.rows["nfe"] <= budget) & (self.rows["w"] == w)]
-        return None if found.empty else found.sort_values("nfe").iloc[-1]
+    @property
+    def setting(self) -> str:
+        """The sampler with its gamma."""
+        if self.tuned:
+            return f"{self.sampler}, tuned γ"
+        return self.sampler if self.gamma is None else f"{self.sampler}, γ = {self.gamma:g}"
+
+    @property
+    def name(self) -> str:
+        """`teacher by ancestral sampling, γ = 0.5`."""
+        return f"{self.kind} by {self.setting}"
 
 
 def methods(frame: pd.DataFrame, m: Measurements) -> list[Method]:
     """Every method at equal evaluations: first the students, then the teacher; DDIM comes first."""
+    places = [(budget, w) for budget in _values(frame, "budget") for w in _values(frame, "w")]
     found = []
     for kind in ("student", "teacher"):
-        label = m.teacher_by if kind == "teacher" else "student by DDIM"
-        found.append(Method(name=label, kind=kind, rows=m.select(kind)))
+        own = m.select(kind)
+        sampler = formats.sampler(own.iloc[0]["sampler"]) if len(own) else "DDIM"
+        found.append(Method(kind=kind, sampler=sampler, cells=_cells(own, places)))
         rows = frame[frame["kind"] == kind]
-        for (sampler, grid), arm in rows.groupby(["sampler", "grid"], sort=False):
-            found += _of_arm(kind, str(sampler), str(grid), arm)
+        for (solver, grid), arm in rows.groupby(["sampler", "grid"], sort=False):
+            called = "DDPM, respaced" if grid == "ddpm" else formats.sampler(str(solver))
+            found += _of_arm(kind, called, arm, places)
     return found
 
 
-def _of_arm(kind: str, sampler: str, grid: str, rows: pd.DataFrame) -> list[Method]:
-    name = "DDPM, respaced" if grid == "ddpm" else formats.sampler(sampler)
+def _of_arm(kind: str, sampler: str, rows: pd.DataFrame, places: list[Place]) -> list[Method]:
     gammas = sorted(rows["gamma"].dropna().unique())
     if not gammas:
-        return [Method(name=f"{kind} by {name}", kind=kind, rows=rows)]
+        return [Method(kind=kind, sampler=sampler, cells=_cells(rows, places))]
     tuned = len(gammas) >= TUNED
     shown = [gammas[0], gammas[-1]] if tuned and kind == "teacher" else [] if tuned else gammas
     found = [
-        Method(name=f"{kind} by {name}, γ = {g:g}", kind=kind, rows=rows[rows["gamma"] == g])
+        Method(kind=kind, sampler=sampler, gamma=g, cells=_cells(rows[rows["gamma"] == g], places))
         for g in shown
     ]
     if tuned:
         best = rows.loc[rows.groupby(["nfe", "w"])["fid"].idxmin()]
-        found.append(Method(name=f"{kind} by {name}{TUNED_NAME}", kind=kind, rows=best))
+        found.append(Method(kind=kind, sampler=sampler, tuned=True, cells=_cells(best, places)))
     return found
 
 
-def section(frame: pd.DataFrame, m: Measurements) -> Section:
+def _cells(rows: pd.DataFrame, places: list[Place]) -> dict[Place, pd.Series[Any]]:
+    """At each place the row of the most network evaluations within the budget, if there is one."""
+    found = {}
+    for budget, w in places:
+        within = rows[(rows["nfe"] <= budget) & (rows["w"] == w)]
+        if not within.empty:
+            found[budget, w] = within.sort_values("nfe").iloc[-1]
+    return found
+
+
+def _values(frame: pd.DataFrame, column: str) -> list[Any]:
+    return sorted(frame[column].unique().tolist())
+
+
+def section(study: Study, m: Measurements) -> Section:
     """The study's section, from its table and the chain's own measurements."""
+    frame = study.frame
     compared = methods(frame, m)
-    budgets = sorted(frame["budget"].unique().tolist())
-    weights = sorted(frame["w"].unique().tolist())
+    budgets, weights = _values(frame, "budget"), _values(frame, "w")
     return Section(
-        title="Samplers without distillation",
         conclusion=conclusion(compared, m, budgets, weights),
         tables=[_table(compared, m, budgets, w) for w in weights],
         figure=_figure(compared, m, budgets, weights),
@@ -79,7 +110,7 @@ def section(frame: pd.DataFrame, m: Measurements) -> Section:
 
 def _table(compared: list[Method], m: Measurements, budgets: list[int], w: float) -> Table:
     rows = [
-        [method.name, *(_cell(method.at(budget, w), budget) for budget in budgets)]
+        [method.name, *(_cell(method.cells.get((budget, w)), budget) for budget in budgets)]
         for method in compared
     ]
     return Table(
@@ -104,28 +135,25 @@ def _cell(row: pd.Series[Any] | None, budget: int) -> str:
 def conclusion(
     compared: list[Method], m: Measurements, budgets: list[int], weights: list[float]
 ) -> str:
-    """How the student by DDIM stands against the best of the teacher's samplers, cell by cell."""
+    """How the student by DDIM stands against the lowest of the teacher's samplers, cell by cell."""
     said: dict[str, list[str]] = {"below": [], "not separated from": [], "above": []}
-    for w in weights:
-        for budget in budgets:
-            student = compared[0].at(budget, w)
-            rivals = [
-                (row["fid"], method.name, row)
-                for method in compared
-                if method.kind == "teacher" and (row := method.at(budget, w)) is not None
-            ]
-            if student is None or student["nfe"] != budget or not rivals:
-                continue
-            _, name, rival = min(rivals, key=lambda found: found[0])
-            verdict = "below" if student["fid"] < rival["fid"] else "above"
-            if not apart(student, rival):
-                verdict = "not separated from"
-            said[verdict].append(
-                f"{budget} at {formats.weight(w)} ({formats.figure(student['fid'])} against "
-                f"{formats.figure(rival['fid'])}, {name.removeprefix('teacher by ')})"
-            )
+    teachers = [method for method in compared if method.kind == "teacher"]
+    for place in ((budget, w) for w in weights for budget in budgets):
+        student = compared[0].cells.get(place)
+        rivals = [(method.cells[place], method) for method in teachers if place in method.cells]
+        if student is None or student["nfe"] != place[0] or not rivals:
+            continue
+        rival, method = min(rivals, key=lambda found: found[0]["fid"])
+        verdict = "below" if student["fid"] < rival["fid"] else "above"
+        if not apart(student, rival):
+            verdict = "not separated from"
+        alike = sum(not apart(row, rival) for row, other in rivals if other is not method)
+        said[verdict].append(
+            f"{place[0]} at {formats.weight(place[1])} ({formats.figure(student['fid'])} against "
+            f"{formats.figure(rival['fid'])}, {method.setting}{_others(alike)})"
+        )
     parts = [
-        f"{verdict} the teacher's best sampler with {', '.join(places)}"
+        f"{verdict} the lowest of the teacher's samplers with {', '.join(places)}"
         for verdict, places in said.items()
         if places
     ]
@@ -133,8 +161,16 @@ def conclusion(
         return "No student was measured with as many evaluations as the samplers."
     return (
         f"By network evaluations, the student's {m.named('FID')} is {'; it is '.join(parts)}. The "
-        "best sampler is picked by this very FID, which favours the teacher."
+        "lowest is picked by this very FID, which favours the teacher; which of the teacher's "
+        "samplers is the best is open where others are not separated from it."
     )
+
+
+def _others(alike: int) -> str:
+    """How many samplers are not separated from the one that was named."""
+    if alike == 0:
+        return ""
+    return f"; {alike} more {'is' if alike == 1 else 'are'} not separated from it"
 
 
 # Okabe and Ito's palette: students blue, the teacher by DDIM as elsewhere, then the other samplers.
@@ -153,13 +189,9 @@ _LOOKS = [
 def _figure(
     compared: list[Method], m: Measurements, budgets: list[int], weights: list[float]
 ) -> Figure:
-    tuned = {
-        method.name.partition(",")[0] for method in compared if method.name.endswith(TUNED_NAME)
-    }
+    tuned = {(method.kind, method.sampler) for method in compared if method.tuned}
     shown = [  # a tuned method stands for those of a fixed gamma
-        method
-        for method in compared
-        if method.name.partition(",")[0] not in tuned or method.name.endswith(TUNED_NAME)
+        method for method in compared if method.tuned or (method.kind, method.sampler) not in tuned
     ]
     figure = Figure(figsize=(max(6.0, 4.4 * len(weights)), 5.2))
     panels = figure.subplots(1, len(weights), sharex=True, sharey=True, squeeze=False)[0]
@@ -167,7 +199,7 @@ def _figure(
     for axes, w in zip(panels, weights, strict=True):
         axes.axhline(m.heldout["fid"], color=figures.FAINT, linestyle=":", label="floor")
         for method, (colour, marker) in zip(shown, cycle(_LOOKS)):
-            found = [row for budget in budgets if (row := method.at(budget, w)) is not None]
+            found = [method.cells[budget, w] for budget in budgets if (budget, w) in method.cells]
             rows = {int(row["nfe"]): row for row in found}
             drawn += [row["fid"] for row in found]
             axes.errorbar(

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from pdpipe.reporting.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
-    """A question, the answer in a sentence that is computed, and the figures behind it."""
+class Study:
+    """A study that was run: what it asks, and all that it measured."""
 
+    name: str  # its folder in stages/
     title: str
+    question: str
+    baseline: str  # the method that the others are compared with; "": the chain's students
+    frame: pd.DataFrame  # its table, columns STUDY_COLUMNS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The answer to a study's question, in a sentence that is computed, and what is behind it."""
+
     conclusion: str
     tables: list[Table] = field(default_factory=list)
     figure: Figure | None = None
     caption: str = ""  # of the figure
-    name: str = ""  # the study's, in stages/
+    name: str = ""  # the study's, as are its title and its question
+    title: str = ""
     question: str = ""
 
 
 def out_of_date(study: str, differing: list[str]) -> Section:
     """The section of a study whose models, or whose protocol, are not the chain's of now."""
     return Section(
-        title=f"Study {study}",
         conclusion=f"This study was run on another chain than this one (other: "
         f"{', '.join(differing)}): run `dvc repro stages/{study}/dvc.yaml`, then `dvc repro`.",
     )

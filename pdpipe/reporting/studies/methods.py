@@ -1,0 +1,161 @@
+"""A study of students: its methods beside a baseline, cell by cell over N and w."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import cycle
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pdpipe.reporting import figures, formats
+from pdpipe.reporting.intervals import apart, margin, with_margin
+from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.tables import Table, floor_note
+
+Methods = dict[str, pd.DataFrame]
+"""{name: its rows}, at most one for each number of steps and w; the baseline comes first."""
+
+VERDICTS = ("below", "not separated from", "above")
+
+
+def section(study: Study, m: Measurements) -> Section:
+    """The study's section, from its table and the chain's own measurements."""
+    compared = methods(study, m)
+    steps = sorted(study.frame["steps"].unique().tolist(), reverse=True)
+    weights = sorted(study.frame["w"].unique().tolist())
+    return Section(
+        conclusion=conclusion(compared, m, steps, weights),
+        tables=[_table(compared, m, steps, weights)],
+        figure=_figure(compared, m, steps, weights),
+        caption=f"{m.named('FID')} against steps, both logarithmic, with 95 % intervals: each "
+        "method of the study, its baseline, and the floor (dotted).",
+    )
+
+
+def methods(study: Study, m: Measurements) -> Methods:
+    """The baseline, then the study's methods in the order of its table.
+
+    Where a baseline of the study's own is set, the chain's students are not compared.
+    """
+    own = {str(name): rows for name, rows in study.frame.groupby("method", sort=False)}
+    if study.baseline:
+        return {study.baseline: own.pop(study.baseline), **own}
+    return {"student of the main chain": m.select("student"), **own}
+
+
+def at(rows: pd.DataFrame, steps: int, w: float) -> pd.Series[Any] | None:
+    """The cell at so many steps and this w, if it was measured."""
+    found = rows[(rows["steps"] == steps) & (rows["w"] == w)]
+    return None if found.empty else found.iloc[0]
+
+
+def _table(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> Table:
+    rows = [
+        [formats.steps(n), name, *(_cell(at(found, n, w)) for w in weights)]
+        for n in steps
+        for name, found in compared.items()
+    ]
+    two = any((rows["nfe"] > rows["steps"]).any() for rows in compared.values())
+    evaluations = (
+        "In brackets: the network evaluations an image where they are more than the steps. "
+    )
+    return Table(
+        title=f"{m.named('FID')} of each method",
+        columns=["steps", "method", *map(formats.weight, weights)],
+        rows=[row for row in rows if any(cell != formats.DASH for cell in row[2:])],
+        note=f"{evaluations if two else ''}± is the 95 % interval of a single figure, over other "
+        f"generated images; another training would move it too. {floor_note(m)}",
+    )
+
+
+def _cell(row: pd.Series[Any] | None) -> str:
+    if row is None:
+        return formats.DASH
+    more = f" ({int(row['nfe'])})" if row["nfe"] > row["steps"] else ""
+    return with_margin(row["fid"], row["fid_se"]) + more
+
+
+def conclusion(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> str:
+    """How each method stands against the baseline at equal steps, cell by cell."""
+    baseline, *rest = compared
+    sentences = []
+    for name in rest:
+        said: dict[str, list[tuple[int, float]]] = {verdict: [] for verdict in VERDICTS}
+        for n in steps:
+            for w in weights:
+                mine, theirs = at(compared[name], n, w), at(compared[baseline], n, w)
+                if mine is not None and theirs is not None:
+                    said[verdict(mine, theirs)].append((n, w))
+        parts = [f"{key} it {_places(places)}" for key, places in said.items() if places]
+        if parts:
+            sentences.append(f"{name}: {'; '.join(parts)}.")
+    if not sentences:
+        return f"No method was measured at a step count and w of the baseline, {baseline}."
+    return (
+        f"{m.named('FID')} against that of the baseline ({baseline}) at equal steps. "
+        + " ".join(sentences)
+    )
+
+
+def verdict(mine: pd.Series[Any], theirs: pd.Series[Any]) -> str:
+    """One of `VERDICTS`: only what the intervals separate is below or above."""
+    if not apart(mine, theirs):
+        return "not separated from"
+    return "below" if mine["fid"] < theirs["fid"] else "above"
+
+
+def _places(places: Iterable[tuple[int, float]]) -> str:
+    """`with 4 steps at w = 0, 1; with 2 at w = 4`, in words."""
+    by_steps: dict[int, list[str]] = {}
+    for n, w in places:
+        by_steps.setdefault(n, []).append(f"{w:g}")
+    return ", ".join(
+        f"with {formats.steps(n)} at w = {', '.join(found)}" for n, found in by_steps.items()
+    )
+
+
+# Okabe and Ito's palette; the baseline is the students' blue.
+_LOOKS = [
+    (figures.STUDENT, "o"),
+    ("#e69f00", "s"),
+    ("#009e73", "^"),
+    ("#cc79a7", "v"),
+    ("#56b4e9", "P"),
+    (figures.TEACHER, "D"),
+    (figures.INK, "X"),
+    (figures.FAINT, "<"),
+]
+
+
+def _figure(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> Figure:
+    columns = min(len(weights), 3)
+    rows = -(-len(weights) // columns)
+    figure = Figure(figsize=(max(5.0, 3.6 * columns), 1.2 + 3.2 * rows))
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    drawn = [m.heldout["fid"]]
+    for axes, w in zip(panels, weights, strict=False):
+        axes.axhline(m.heldout["fid"], color=figures.FAINT, linestyle=":", label="floor")
+        for (name, found), (colour, marker) in zip(compared.items(), cycle(_LOOKS)):
+            cells = [cell for n in sorted(steps) if (cell := at(found, n, w)) is not None]
+            drawn += [cell["fid"] for cell in cells]
+            axes.errorbar(
+                [int(cell["steps"]) for cell in cells],
+                [float(cell["fid"]) for cell in cells],
+                yerr=[margin(cell["fid_se"]) for cell in cells],
+                color=colour,
+                marker=marker,
+                label=name,
+            )
+        axes.set_title(formats.weight(w))
+    for axes in panels[len(weights) :]:
+        axes.set_visible(False)
+    figures.log_axis(panels[0], "y", pd.Series(drawn))
+    figures.steps_axis(panels[0], sorted(steps))
+    figure.supxlabel("steps", fontsize=10, color=figures.INK)
+    figure.supylabel(f"{m.named('FID')}, lower is better", fontsize=10, color=figures.INK)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=9)
+    return figure
