@@ -15,11 +15,16 @@ from pdpipe.reporting import formats
 LEVEL = 0.95
 
 
-def margin(se: Any) -> float:
-    """Half the width of the 95 % interval of a figure with this standard error; NaN for none."""
+def margin(se: Any, freedom: int = JACKKNIFE_GROUPS - 1) -> float:
+    """Half the width of the 95 % interval of a figure with this standard error; NaN for none.
+
+    Args:
+        se: the standard error.
+        freedom: its degrees of freedom, the jackknife's by default.
+    """
     if pd.isna(se):
         return math.nan
-    return float(stdtrit(JACKKNIFE_GROUPS - 1, (1 + LEVEL) / 2)) * float(se)
+    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * float(se)
 
 
 def difference_margin(a_se: Any, b_se: Any) -> float:
