@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -16,6 +17,7 @@ from pdpipe.evaluation.records import Count, NotNegative, Sha256, Share
 from pdpipe.params import CoderParams, ReconstructionParams, TransferParams
 
 TRANSFERRED = "style transfer"
+EXCHANGED = "style transfer of another source"
 Part = Literal["reconstruction", "transfer"]
 
 
@@ -89,8 +91,8 @@ def measure_transfer(
 ) -> tuple[list[Row], list[list[Tensor]]]:
     """The rows of every pair of classes and w, and the images to show.
 
-    Each image is compared with its source, and so is a fresh sample of the target class at the same
-    w: what an image that kept nothing is at.
+    Each image is compared with its source, and so are two that cannot have its style: what another
+    source became, and a fresh sample of the target class, at the same w.
 
     Args:
         rig: the models and the judge.
@@ -123,14 +125,17 @@ def measure_transfer(
         names = (images.classes[source], images.classes[target])
         pictures = [x]
         for w in asked.w:
-            ends = [rig.decode(asked.decoder, coding.z_1, other, w) for coding in (kept, fresh)]
-            errors = [image_errors(x, end) for end in ends]
-            for coding, end, error in zip((kept, fresh), ends, errors, strict=True):
-                rival = errors[0] if coding is fresh else None
+            became, sample = (rig.decode(asked.decoder, c.z_1, other, w) for c in (kept, fresh))
+            distance, exchanged = image_errors(x, became), image_errors(x, became.roll(1, 0))
+            for coding, end, errors, rival in (
+                (kept, became, distance, None),
+                (replace(kept, method=EXCHANGED), became, exchanged, distance),
+                (fresh, sample, image_errors(x, sample), distance),
+            ):
                 accuracy = rig.judge.accuracy(end, other)
                 name = rig.name(asked.decoder)
-                rows.append(_row("transfer", coding, name, w, error, rival, accuracy, names))
-            pictures.append(ends[0])
+                rows.append(_row("transfer", coding, name, w, errors, rival, accuracy, names))
+            pictures.append(became)
         shown.append([to_uint8(picture[: asked.shown]) for picture in pictures])
     return rows, shown
 

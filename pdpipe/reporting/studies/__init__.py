@@ -15,7 +15,7 @@ from pdpipe.reporting import formats
 from pdpipe.reporting.markdown import to_markdown
 from pdpipe.reporting.measurements import COLUMNS, Measurements, model_rows
 from pdpipe.reporting.studies import baselines, methods, reconstruction
-from pdpipe.reporting.studies.entries import again, read_entries, read_table, write_entry
+from pdpipe.reporting.studies.entries import again, damaged, read_entries, read_table, write_entry
 from pdpipe.reporting.studies.pictures import read_picture
 from pdpipe.reporting.studies.section import Section, Study, out_of_date
 
@@ -167,6 +167,8 @@ def read_sections(studies: Path, m: Measurements, digests: dict[str, str]) -> li
 def _section(
     name: str, entry: dict[str, Any], studies: Path, m: Measurements, digests: dict[str, str]
 ) -> Section:
+    if entry["kind"] not in KINDS:
+        raise damaged(studies, f"there is no kind {entry['kind']!r} of study")
     kind = KINDS[entry["kind"]]
     frame = read_table(studies, name, entry["table_sha256"], kind.columns)
     about = {key: entry[key] for key in ("title", "question")}

@@ -51,11 +51,16 @@ def read_entries(studies: Path) -> dict[str, dict[str, Any]]:
             for key in _KEYS:
                 entry[key]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(
-            f"{studies} is damaged ({error}): write {{}} into it, and for each study run "
-            "`dvc repro -f -s stages/<study>/dvc.yaml:conclude`"
-        ) from None
+        raise damaged(studies, str(error)) from None
     return dict(entries)
+
+
+def damaged(studies: Path, detail: str) -> EvaluationError:
+    """The error of a file of studies that does not hold what it should."""
+    return EvaluationError(
+        f"{studies} is damaged ({detail}): write {{}} into it, and for each study run "
+        "`dvc repro -f -s stages/<study>/dvc.yaml:conclude`"
+    )
 
 
 def read_table(studies: Path, study: str, sha256: str, columns: dict[str, str]) -> pd.DataFrame:

@@ -97,22 +97,30 @@ def _of_decoder(rows: pd.DataFrame, decoder: str, baseline: str) -> str:
     )
 
 
+# What cannot have a source's style, in words.
+_CONTROLS = {
+    "style transfer of another source": "what other sources became",
+    "no encoder: fresh noise": "fresh samples",
+}
+
+
 def _of_transfer(transfer: pd.DataFrame) -> list[str]:
     """A sentence for each pair of classes: what the images became, and what they kept."""
     sentences = []
     for (source, target), rows in transfer.groupby(["source", "target"], sort=False):
         kept = rows[rows["difference"].isna()]
-        fresh = rows[rows["difference"].notna()]
         low, high = (formats.percent(kept["accuracy"].agg(end)) for end in ("min", "max"))
         share = low if low == high else f"{low} to {high}"
-        by_verdict: dict[str, list[str]] = {key: [] for key in VERDICTS}
-        for _, row in fresh.iterrows():
-            by_verdict[verdict(row)].append(f"{row['w']:g}")
-        parts = [
-            f"{words} that of fresh samples at w = {', '.join(by_verdict[key])}"
-            for key, words in VERDICTS.items()
-            if by_verdict[key]
-        ]
+        parts = []
+        for method, others in rows.dropna(subset="difference").groupby("method", sort=False):
+            by_verdict: dict[str, list[str]] = {key: [] for key in VERDICTS}
+            for _, row in others.iterrows():
+                by_verdict[verdict(row)].append(f"{row['w']:g}")
+            parts += [
+                f"{words} that of {_CONTROLS.get(str(method), method)} at w = {', '.join(at)}"
+                for key, words in VERDICTS.items()
+                if (at := by_verdict[key])
+            ]
         sentences.append(
             f"Of the images of {source} decoded as {target}, {share} are judged to be {target}; "
             f"their distance to their sources is {'; '.join(parts)}."
@@ -166,14 +174,15 @@ def _with_interval(row: pd.Series[Any], column: str) -> str:
 def _transfer_table(transfer: pd.DataFrame) -> Table:
     body = []
     for (source, target, _), rows in transfer.groupby(["source", "target", "w"], sort=False):
-        (kept,) = (row for _, row in rows[rows["difference"].isna()].iterrows())
-        (fresh,) = (row for _, row in rows[rows["difference"].notna()].iterrows())
+        kept, another, fresh = (row for _, row in rows.iterrows())
         body.append(
             [
                 f"{source} → {target}, {formats.weight(kept['w'])}",
                 formats.percent(kept["accuracy"]),
                 formats.percent(fresh["accuracy"]),
                 _error(kept),
+                _error(another),
+                _difference(another),
                 _error(fresh),
                 _difference(fresh),
             ]
@@ -181,14 +190,24 @@ def _transfer_table(transfer: pd.DataFrame) -> Table:
     first = transfer.iloc[0]
     return Table(
         title="Style transfer",
-        columns=["", "transferred", "fresh sample", "transferred", "fresh sample", "difference"],
+        columns=[
+            "",
+            "transferred",
+            "fresh sample",
+            "transferred",
+            "another source's",
+            "difference",
+            "fresh sample",
+            "difference",
+        ],
         rows=body,
-        groups=(("judged to be of the new class", 2), ("distance to the source", 3)),
+        groups=(("judged to be of the new class", 2), ("distance to the source", 5)),
         note=f"{int(first['images'])} held-out images of a class, encoded at w = 0 by "
         f"{first['encoder']} with {formats.steps(int(first['steps']))} and decoded as another by "
-        f"{first['decoder']}; fresh samples of that class are decoded from noise of no image. "
-        "Distance: mean squared, pixels in [-1, 1]. A class is judged by "
-        f"{first['judge']}. ± is the 95 % interval over images.",
+        f"{first['decoder']}. Compared with the source are what it became itself, what another "
+        "source became, and a fresh sample of the new class, decoded from noise of no image; the "
+        "differences are from the first of these. Distance: mean squared, pixels in [-1, 1]. A "
+        f"class is judged by {first['judge']}. ± is the 95 % interval over images.",
     )
 
 
