@@ -28,7 +28,11 @@ def reconstruct(study: str) -> None:
             f"study {study} reconstructs nothing: add a section `reconstruction` to "
             f"{layout.study_params(study)}, or measure its arms with `pdpipe measure`"
         )
-    from pdpipe.evaluation.reconstruction import ReconstructionRecord, measure_reconstruction
+    from pdpipe.evaluation.reconstruction import (
+        ReconstructionRecord,
+        check_transfer,
+        measure_reconstruction,
+    )
     from pdpipe.evaluation.records import write_metrics
 
     heldout = load_images(params, "heldout")
@@ -41,6 +45,8 @@ def reconstruct(study: str) -> None:
     name = f"{study}.reconstruct"
     with stage_run(name, study, params, used, inputs, EVALUATION_CODE) as run:
         rig = _rig(run, files)
+        if transfer is not None:
+            check_transfer(rig, transfer)  # before what takes long
         rows = measure_reconstruction(rig, heldout, asked, settings.baseline)
         if transfer is not None:
             rows += _transfer(run, rig, heldout, transfer, layout.study_images(study))

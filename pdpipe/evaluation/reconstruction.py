@@ -86,6 +86,15 @@ def measure_reconstruction(
     return rows
 
 
+def check_transfer(rig: Rig, asked: TransferParams) -> None:
+    """Raise ModelError for a class or w that a model of the style transfer does not know."""
+    encoder, decoder = rig.models[asked.encoder.model], rig.models[asked.decoder.model]
+    for pair in asked.pairs:
+        encoder.check_labels(pair)
+    for w in asked.w:
+        decoder.check_w(w)
+
+
 def measure_transfer(
     rig: Rig, images: ImageSet, asked: TransferParams
 ) -> tuple[list[Row], list[list[Tensor]]]:
@@ -105,14 +114,11 @@ def measure_transfer(
 
     Raises:
         EvaluationError: there are no images of a class.
-        ModelError: a class, w or model that cannot be used.
+        ModelError: a class, w or model that cannot be used, which `check_transfer` finds at once.
     """
-    encoder, decoder = rig.models[asked.encoder.model], rig.models[asked.decoder.model]
-    for w in asked.w:
-        decoder.check_w(w)
+    check_transfer(rig, asked)
     rows, shown = [], []
     for source, target in asked.pairs:
-        encoder.check_labels([source, target])
         x = to_unit(images.images[images.labels == source][: asked.images])
         if not len(x):
             raise EvaluationError(
