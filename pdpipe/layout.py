@@ -70,3 +70,13 @@ def study_cost(study: str, arm: str) -> Path:
 def study_table(study: str) -> Path:
     """Every measurement of a study, as the report reads it."""
     return Path("stages") / study / "table.csv"
+
+
+def study_reconstruction(study: str) -> Path:
+    """What a study of encoders measured."""
+    return study_metrics(study, "reconstruction")
+
+
+def study_images(study: str) -> Path:
+    """The images that a study shows in the report, if it shows any."""
+    return Path("stages") / study / "images.safetensors"

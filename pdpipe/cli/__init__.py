@@ -141,6 +141,14 @@ def measure(
 
 
 @app.command(rich_help_panel=STUDIES)
+def reconstruct(study: Study) -> None:
+    """Lead held-out images to noise and back, by a study's encoders, and across classes."""
+    from pdpipe.cli import reconstruction
+
+    reconstruction.reconstruct(study)
+
+
+@app.command(rich_help_panel=STUDIES)
 def conclude(study: Study) -> None:
     """Gather a study's measurements, for the report to take up."""
     from pdpipe.cli import studies

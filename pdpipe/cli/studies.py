@@ -25,6 +25,7 @@ from pdpipe.params import (
     StudyParams,
     guide_settings,
     halve_settings,
+    models_of,
     read_study,
     teacher_settings,
 )
@@ -35,7 +36,7 @@ _Entry = TypeVar("_Entry")
 
 def teach(study: str, key: str) -> None:
     """Stage `teach` of a study: one of its teachers."""
-    params, settings = _read(study)
+    params, settings = read_settings(study)
     taught = _entry(study, "teacher", key, settings.teachers)
     teacher, network = teacher_settings(taught, params, f"teachers.{key}")
     seed = params.seed if taught.seed is None else taught.seed
@@ -62,7 +63,7 @@ def teach(study: str, key: str) -> None:
 
 def distil(study: str, key: str) -> None:
     """Stage `distil` of a study: one of its students."""
-    params, settings = _read(study)
+    params, settings = read_settings(study)
     student = _entry(study, "student", key, settings.students)
     guide = guide_settings(student, params, f"students.{key}")
     halve = halve_settings(student, params, f"students.{key}")
@@ -99,7 +100,7 @@ def _save(run: StageRun, study: str, key: str, network: Any, info: Any, cost: An
     run.outputs["model"] = out
 
 
-def _read(study: str) -> tuple[Params, StudyParams]:
+def read_settings(study: str) -> tuple[Params, StudyParams]:
     """The main params and the study's."""
     params = read_stage_params()
     check_study(study)
@@ -116,7 +117,7 @@ def _entry(study: str, kind: str, key: str, known: Mapping[str, _Entry]) -> _Ent
 
 def measure(study: str, arm: str) -> None:
     """Stage `measure` of a study: one of its arms."""
-    params, settings = _read(study)
+    params, settings = read_settings(study)
     chosen = _entry(study, "arm", arm, settings.arms)
     from pdpipe.evaluation.arms import ArmCost, ArmRecord, measure_arm
     from pdpipe.evaluation.records import Machine, write_cost, write_metrics
@@ -149,35 +150,59 @@ def measure(study: str, arm: str) -> None:
 
 def conclude(study: str) -> None:
     """Stage `conclude` of a study: its table, and its entry among the studies that were run."""
-    params, settings = _read(study)
+    params, settings = read_settings(study)
+    encoders = settings.reconstruction is not None
+    inputs = [layout.study_reconstruction(study)] if encoders else []
+    inputs += [layout.study_metrics(study, arm) for arm in settings.arms]
+    name = f"{study}.conclude"
+    with stage_run(name, study, params, settings.model_dump(), inputs, ["reporting"]) as run:
+        used = _used_of_chain(settings)
+        if encoders and params.evaluation.extractor == "classifier":
+            used["extractor"] = digest_input(layout.EXTRACTOR)  # it judged the images
+        about = settings.model_dump(include={"title", "question", "baseline"})
+        about["made_from"] = used
+        (_conclude_reconstruction if encoders else _conclude_arms)(study, settings, about)
+        run.outputs["table"] = layout.study_table(study)
+
+
+def _conclude_arms(study: str, settings: StudyParams, about: dict[str, Any]) -> None:
     from pdpipe.evaluation.arms import ArmCost, ArmRecord
     from pdpipe.evaluation.records import read_record
     from pdpipe.reporting.studies import write_study
 
-    inputs = [layout.study_metrics(study, arm) for arm in settings.arms]
     again = f"dvc repro stages/{study}/dvc.yaml"
-    name = f"{study}.conclude"
-    with stage_run(name, study, params, settings.model_dump(), inputs, ["reporting"]) as run:
-        arms = {
-            arm: (
-                read_record(layout.study_metrics(study, arm), ArmRecord, again),
-                read_record(layout.study_cost(study, arm), ArmCost, again),
-            )
-            for arm in settings.arms
-        }
-        used = {path.as_posix(): digest_input(path) for path in _used_of_chain(settings)}
-        table = layout.study_table(study)
-        about = settings.model_dump(include={"title", "question", "baseline"})
-        write_study(study, about | {"made_from": used}, arms, table, layout.STUDIES)
-        run.outputs["table"] = table
+    arms = {
+        arm: (
+            read_record(layout.study_metrics(study, arm), ArmRecord, again),
+            read_record(layout.study_cost(study, arm), ArmCost, again),
+        )
+        for arm in settings.arms
+    }
+    write_study(study, about, arms, layout.study_table(study), layout.STUDIES)
 
 
-def _used_of_chain(settings: StudyParams) -> list[Path]:
-    """The main chain's files that a study trains on, distils from or measures."""
+def _conclude_reconstruction(study: str, settings: StudyParams, about: dict[str, Any]) -> None:
+    from pdpipe.evaluation.reconstruction import ReconstructionRecord
+    from pdpipe.evaluation.records import read_record
+    from pdpipe.reporting.studies import write_reconstruction
+
+    again = f"dvc repro stages/{study}/dvc.yaml"
+    record = read_record(layout.study_reconstruction(study), ReconstructionRecord, again)
+    images = None if settings.transfer is None else layout.study_images(study)
+    table = layout.study_table(study)
+    write_reconstruction(study, about, record, images, table, layout.STUDIES)
+
+
+def _used_of_chain(settings: StudyParams) -> dict[str, str]:
+    """{path: sha256} of the main chain's files that a study trains on, distils from or measures."""
     models = {student.from_ for student in settings.students.values()}
     models |= {arm.model for arm in settings.arms.values()}
+    if settings.reconstruction is not None:
+        models |= set(models_of(settings.reconstruction, settings.transfer).values())
     of_chain = [path for path in map(Path, sorted(models)) if path.parts[0] != "stages"]
-    return [layout.SHARDS, *of_chain] if settings.teachers or settings.students else of_chain
+    if settings.teachers or settings.students or settings.reconstruction is not None:
+        of_chain.insert(0, layout.SHARDS)
+    return {path.as_posix(): digest_input(path) for path in of_chain}
 
 
 def check_study(study: str) -> None:

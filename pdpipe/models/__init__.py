@@ -9,7 +9,7 @@ from pdpipe.models.denoisers import (
     w_student,
     with_null,
 )
-from pdpipe.models.encoding import encode_images
+from pdpipe.models.encoding import decode_noise, encode_images
 from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel, sample_noise
 from pdpipe.models.sampling import Sampling, evaluations_of, make_sampler, most_steps
@@ -20,6 +20,7 @@ __all__ = [
     "DiffusionModel",
     "ModelInfo",
     "Sampling",
+    "decode_noise",
     "encode_images",
     "evaluations_of",
     "guided_denoiser",

@@ -24,6 +24,13 @@ from pdpipe.params.models import (
     chain_params,
 )
 from pdpipe.params.reading import dotted, parse_params, read_params, settings_of
+from pdpipe.params.reconstruction import (
+    CoderParams,
+    EncodingParams,
+    ReconstructionParams,
+    TransferParams,
+    models_of,
+)
 from pdpipe.params.studies import (
     ArmParams,
     DistilledParams,
@@ -38,8 +45,10 @@ from pdpipe.params.studies import (
 __all__ = [
     "FEW_STEPS",
     "ArmParams",
+    "CoderParams",
     "DataParams",
     "DistilledParams",
+    "EncodingParams",
     "EvaluationParams",
     "ExtractorParams",
     "GuideParams",
@@ -47,6 +56,7 @@ __all__ = [
     "NetworkParams",
     "OptimizerParams",
     "Params",
+    "ReconstructionParams",
     "ReportParams",
     "Rung",
     "RuntimeParams",
@@ -55,11 +65,13 @@ __all__ = [
     "StudyParams",
     "TaughtParams",
     "TeacherParams",
+    "TransferParams",
     "chain_id",
     "chain_params",
     "dotted",
     "guide_settings",
     "halve_settings",
+    "models_of",
     "parse_params",
     "read_params",
     "read_study",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import NoneType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -44,8 +45,14 @@ def _known_keys(root: type[BaseModel], parents: list[str]) -> list[str]:
     inside: Any = root
     for part in parents:
         values = get_args(inside)  # of a mapping: the types of its keys and of its values
-        inside = values[1] if values else inside.model_fields[part].annotation
+        inside = values[1] if values else _section_of(inside.model_fields[part].annotation)
     return [field.alias or name for name, field in inside.model_fields.items()]
+
+
+def _section_of(annotation: Any) -> Any:
+    """The type of a field's value, where that may also be None the other one."""
+    options = get_args(annotation)
+    return options[0] if NoneType in options else annotation
 
 
 def _is_number(text: str) -> bool:

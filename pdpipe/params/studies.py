@@ -26,6 +26,12 @@ from pdpipe.params.models import (
     TeacherParams,
 )
 from pdpipe.params.reading import read_section
+from pdpipe.params.reconstruction import (
+    ReconstructionParams,
+    TransferParams,
+    complaints_of_reconstruction,
+    models_of,
+)
 
 DDPM_STEPS = 1000  # of grid ddpm
 Gamma = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -79,7 +85,9 @@ class StudyParams(Section):
     baseline: str = ""  # the method that the others are compared with; "": the chain's students
     teachers: dict[str, TaughtParams] = Field(default_factory=dict)
     students: dict[str, DistilledParams] = Field(default_factory=dict)
-    arms: Annotated[dict[str, ArmParams], Field(min_length=1)]
+    arms: dict[str, ArmParams] = Field(default_factory=dict)
+    reconstruction: ReconstructionParams | None = None  # of a study of encoders, instead of arms
+    transfer: TransferParams | None = None  # beside it
 
 
 def read_study(path: Path, params: Params) -> StudyParams:
@@ -156,7 +164,13 @@ def _complaints(study: str, found: StudyParams, params: Params) -> Iterator[str]
             yield f"students.{key}.from is {student.from_}: {did_you_mean(student.from_, models)}"
         for name in _without_effect(student):
             yield f"students.{key}.{name} has no effect on algorithm {student.algorithm}: remove it"
+    yield from _complaints_of_measuring(found)
     methods = {arm.method for arm in found.arms.values()}
+    if found.reconstruction is not None:
+        methods |= {encoder.method for encoder in found.reconstruction.encoders.values()}
+        for key, model in models_of(found.reconstruction, found.transfer).items():
+            if not _is_model(model, models, study):
+                yield f"{key}.model is {model}, which is no model: {did_you_mean(model, models)}"
     if found.baseline and found.baseline not in methods:
         yield f"baseline is {found.baseline!r}: {did_you_mean(found.baseline, sorted(methods))}"
     for key, arm in found.arms.items():
@@ -175,6 +189,18 @@ def _without_effect(student: DistilledParams) -> Iterator[str]:
     yield from (f"guide.{name}" for name in _OWN if name in student.guide)
     if "conditional" in student.network:
         yield "network.conditional"
+
+
+def _complaints_of_measuring(found: StudyParams) -> Iterator[str]:
+    """That a study measures arms or reconstructions, and these against one of them."""
+    if bool(found.arms) == (found.reconstruction is not None):
+        yield "arms and reconstruction are both given or both missing: keep one of them"
+    if found.reconstruction is not None:
+        if not found.baseline:
+            yield "baseline is missing: name the method of encoding that others are compared with"
+        yield from complaints_of_reconstruction(found.reconstruction, found.transfer)
+    elif found.transfer is not None:
+        yield "transfer is given without reconstruction: add that section too"
 
 
 def _is_model(name: str, models: list[str], study: str) -> bool:

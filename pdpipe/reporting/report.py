@@ -67,7 +67,9 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         sections = read_sections(studies, m, results.digests)
         curves |= {f"study_{s.name}": s.figure for s in sections if s.figure is not None}
         svg = {name: _write_figure(figure, reports_dir / name) for name, figure in curves.items()}
-        for name, grid in {"samples_by_steps": by_steps, "samples_by_class": by_class}.items():
+        shown = {"samples_by_steps": by_steps, "samples_by_class": by_class}
+        shown |= {f"study_{s.name}_images": s.grid for s in sections if s.grid is not None}
+        for name, grid in shown.items():
             _write_figure(figures.grid_figure(grid), reports_dir / name, dpi=figures.GRID_DPI)
     name = params.report.published
     published = None if name == "none" else published_section(name, results, m)

@@ -110,3 +110,63 @@ def test_a_study_trains_its_own_students(chain, copy_of, tmp_path):
     assert all(
         name.startswith(STOCHASTIC) for name in project.repro("--dry", "dvc.yaml", STOCHASTIC)
     )
+
+
+ENCODER = "stages/encoder/dvc.yaml"
+ENCODERS = {
+    "title": "Distilled encoders",
+    "question": "How much returns?",
+    "baseline": "distilled encoder",
+    "students": {
+        "encoder-2": {
+            "algorithm": "encoder", "from": "models/student-4.safetensors", "steps": 2,
+            "updates": 3, "learning_rate": 1e-3,
+        },
+    },
+    "reconstruction": {
+        "images": 10,
+        "w": 0.0,
+        "encoders": {
+            "distilled-2": {
+                "method": "distilled encoder", "steps": [2],
+                "model": "stages/encoder/models/encoder-2.safetensors",
+            },
+            "guided": {"method": "reversed", "model": "models/student-4.safetensors", "steps": [2]},
+        },
+        "decoders": {
+            "student": {"model": "models/student-2.safetensors", "steps": 2},
+            "teacher": {"model": "models/teacher.safetensors", "steps": 4},
+        },
+    },
+    "transfer": {
+        "pairs": [[1, 7], [3, 8]],
+        "w": [0.0, 2.0],  # the chain is not measured at the second
+        "encoder": {"model": "stages/encoder/models/encoder-2.safetensors", "steps": 2},
+        "decoder": {"model": "models/student-2.safetensors", "steps": 2},
+        "images": 4,
+        "shown": 2,
+    },
+}  # fmt: skip
+
+
+def test_a_study_of_encoders_shows_errors_and_images(chain, copy_of, tmp_path):
+    project = copy_of(chain.project, tmp_path / "project")
+    (project.root / ENCODER).parent.mkdir()
+    shutil.copy(ROOT / ENCODER, project.root / ENCODER)
+    (project.root / ENCODER).with_name("params.yaml").write_text(yaml.safe_dump(ENCODERS))
+    ran = project.repro(ENCODER)
+    stages = ("distil@encoder-2", "reconstruct", "conclude")
+    assert ran == [f"{ENCODER}:{stage}" for stage in stages]
+    assert project.repro("dvc.yaml", ENCODER) == ["report"]
+
+    entry = project.json("stages/studies.json")["encoder"]
+    assert {"data/shards", "models/student-4.safetensors", "extractor"} <= {*entry["made_from"]}
+    page = (project.root / "reports/index.html").read_text(encoding="utf-8")
+    assert "the error of the distilled encoder is, by evaluations of encoding" in page
+    assert "Style transfer, 3 → 8, w = 2: the same images, encoded by encoder-2, 2 steps" in page
+    for name in ("study_encoder", "study_encoder_images"):
+        assert (project.root / f"reports/{name}.png").is_file()
+    kept = project.run("git", "status", "--porcelain", "--untracked-files=all")
+    assert "stages/encoder/images.safetensors" in kept
+    assert "reconstruction.json" not in kept
+    assert "encoder-2.safetensors" not in kept

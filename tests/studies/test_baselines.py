@@ -95,7 +95,8 @@ def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
     table = folder / name / "table.csv"
     table.parent.mkdir()
     frame.to_csv(table, index=False)
-    entry = {"title": "Samplers", "question": "How far?", "baseline": "", "made_from": SHA}
+    entry = {"kind": "arms", "title": "Samplers", "question": "How far?", "baseline": ""}
+    entry |= {"made_from": SHA}
     entry["table_sha256"] = digest_file(table)
     (folder / "studies.json").write_text(json.dumps({name: entry}))
     return folder / "studies.json"

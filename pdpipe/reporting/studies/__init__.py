@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pdpipe.errors import EvaluationError
-from pdpipe.files import digest_file, write_json, write_text
+from pdpipe.files import digest_file
 from pdpipe.reporting import formats
 from pdpipe.reporting.markdown import to_markdown
 from pdpipe.reporting.measurements import COLUMNS, Measurements, model_rows
-from pdpipe.reporting.studies import baselines, methods
+from pdpipe.reporting.studies import baselines, methods, reconstruction
+from pdpipe.reporting.studies.entries import again, damaged, read_entries, read_table, write_entry
+from pdpipe.reporting.studies.pictures import read_picture
 from pdpipe.reporting.studies.section import Section, Study, out_of_date
 
 if TYPE_CHECKING:
     from pdpipe.evaluation.arms import ArmCost, ArmRecord
+    from pdpipe.evaluation.reconstruction import ReconstructionRecord
 
-__all__ = ["Section", "read_sections", "studies_markdown", "write_study"]
+__all__ = [
+    "Section",
+    "read_sections",
+    "studies_markdown",
+    "write_reconstruction",
+    "write_study",
+]
 
-# The columns of stages/<study>/table.csv: those of the report's table, and what tells arms apart.
+# The columns of the table of a study of arms: those of the report's, and what tells arms apart.
 STUDY_COLUMNS = {
     "arm": "string",
     "method": "string",
@@ -32,7 +40,33 @@ STUDY_COLUMNS = {
     **COLUMNS,
 }
 
-# What turns a study into its section; one that is not here gets the tables of `methods`.
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What studies of a kind measure, and what the report makes of it."""
+
+    columns: dict[str, str]  # of stages/<study>/table.csv
+    comparable: list[str]  # of these, what has to be as it is in the chain's own table
+    at_chains_w: bool  # whether the chain has to be measured at every w of the study
+    section: Callable[[Study, Measurements], Section]
+
+
+KINDS = {
+    "arms": Kind(
+        columns=STUDY_COLUMNS,
+        comparable=["extractor", "num_fake", "num_real", "seed", "clip"],
+        at_chains_w=True,
+        section=methods.section,
+    ),
+    "reconstruction": Kind(
+        columns=reconstruction.COLUMNS,
+        comparable=["seed", "clip"],
+        at_chains_w=False,
+        section=reconstruction.section,
+    ),
+}
+
+# What turns a study into its section; one that is not here gets that of its kind.
 SECTIONS: dict[str, Callable[[Study, Measurements], Section]] = {"baselines": baselines.section}
 
 
@@ -65,11 +99,31 @@ def write_study(
             f"`dvc repro stages/{study}/dvc.yaml`, which measures them alike"
         )
     made_from = {**about["made_from"], "extractor": extractors.pop()}
-    frame = pd.DataFrame(rows, columns=list(STUDY_COLUMNS)).astype(STUDY_COLUMNS)
-    write_text(table, frame.to_csv(index=False, lineterminator="\n"))
-    entry = {**about, "made_from": made_from, "table_sha256": digest_file(table)}
-    others = _entries(studies) if studies.is_file() else {}
-    write_json(studies, dict(sorted({**others, study: entry}.items())))
+    entry = {"kind": "arms", **about, "made_from": made_from}
+    write_entry(study, entry, rows, STUDY_COLUMNS, table, studies)
+
+
+def write_reconstruction(
+    study: str,
+    about: dict[str, Any],
+    record: ReconstructionRecord,
+    images: Path | None,
+    table: Path,
+    studies: Path,
+) -> None:
+    """Write the table of a study of encoders, and its entry.
+
+    Args:
+        study, about, table, studies: as for `write_study`.
+        record: what it measured.
+        images: the picture that it shows; None for none.
+    """
+    shared = {"judge": record.judge, "clip": record.clip, "seed": record.seed}
+    rows = [shared | row.model_dump() for row in record.rows]
+    entry = {"kind": "reconstruction", **about}
+    if images is not None:
+        entry["images_sha256"] = digest_file(images)
+    write_entry(study, entry, rows, reconstruction.COLUMNS, table, studies)
 
 
 def _arm_rows(record: ArmRecord, cost: ArmCost) -> list[dict[str, object]]:
@@ -104,33 +158,45 @@ def read_sections(studies: Path, m: Measurements, digests: dict[str, str]) -> li
     Raises:
         EvaluationError: the file is damaged, or the table of a study is missing or another.
     """
-    sections = []
-    for study, entry in _entries(studies).items() if studies.is_file() else ():
-        frame = _table(studies, study, entry["table_sha256"])
-        others = _differences(frame, entry["made_from"], m, digests)
-        if others:
-            section = out_of_date(study, others)
-        else:
-            about = {key: entry[key] for key in ("title", "question", "baseline")}
-            run = Study(name=study, frame=frame, **about)
-            section = SECTIONS.get(study, methods.section)(run, m)
-        title, question = entry["title"], entry["question"]
-        sections.append(replace(section, name=study, title=title, question=question))
-    return sections
+    return [
+        _section(study, entry, studies, m, digests)
+        for study, entry in read_entries(studies).items()
+    ]
 
 
-# What has to be equal for the figures of a study to stand beside the chain's.
-_COMPARABLE = ["extractor", "num_fake", "num_real", "seed", "clip"]
+def _section(
+    name: str, entry: dict[str, Any], studies: Path, m: Measurements, digests: dict[str, str]
+) -> Section:
+    if entry["kind"] not in KINDS:
+        raise damaged(studies, f"there is no kind {entry['kind']!r} of study")
+    kind = KINDS[entry["kind"]]
+    frame = read_table(studies, name, entry["table_sha256"], kind.columns)
+    about = {key: entry[key] for key in ("title", "question")}
+    others = _differences(frame, kind, entry["made_from"], m, digests)
+    if others:
+        return replace(out_of_date(name, others), name=name, **about)
+    study = Study(name=name, baseline=entry["baseline"], frame=frame, **about)
+    section = SECTIONS.get(name, kind.section)(study, m)
+    if "images_sha256" in entry:
+        path = studies.parent / name / "images.safetensors"
+        grid = read_picture(path, entry["images_sha256"], again(name, "reconstruct"))
+        section = replace(section, grid=grid)
+    return replace(section, name=name, **about)
 
 
 def _differences(
-    frame: pd.DataFrame, made_from: dict[str, str], m: Measurements, digests: dict[str, str]
+    frame: pd.DataFrame,
+    kind: Kind,
+    made_from: dict[str, str],
+    m: Measurements,
+    digests: dict[str, str],
 ) -> list[str]:
     """What a study measured, or how it measured, that is not the chain's."""
     chain = m.select("teacher").iloc[0]
-    protocol = [key for key in _COMPARABLE if (frame[key] != chain[key]).any()]
+    protocol = [key for key in kind.comparable if (frame[key] != chain[key]).any()]
     files = sorted(path for path, sha256 in made_from.items() if digests.get(path) != sha256)
-    weights = [formats.weight(w) for w in frame["w"].unique() if w not in m.guidance]
+    used = frame["w"].unique().tolist() if kind.at_chains_w else []
+    weights = [formats.weight(w) for w in used if w not in m.guidance]
     return list(dict.fromkeys([*files, *protocol, *weights]))
 
 
@@ -141,30 +207,3 @@ def studies_markdown(sections: list[Section]) -> str:
         lines += [f"\n## {section.title}\n", f"{section.question}\n", f"{section.conclusion}\n"]
         lines += [to_markdown(table, level=3) for table in section.tables]
     return "\n".join(lines)
-
-
-def _entries(studies: Path) -> dict[str, dict[str, Any]]:
-    try:
-        entries = json.loads(studies.read_text(encoding="utf-8"))
-        for entry in entries.values():
-            for key in ("title", "question", "baseline", "made_from", "table_sha256"):
-                entry[key]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(
-            f"{studies} is damaged ({error}): write {{}} into it, and for each study run "
-            "`dvc repro -f -s stages/<study>/dvc.yaml:conclude`"
-        ) from None
-    return dict(entries)
-
-
-def _table(studies: Path, study: str, sha256: str) -> pd.DataFrame:
-    path = studies.parent / study / "table.csv"
-    again = f"run `dvc repro -f -s stages/{study}/dvc.yaml:conclude`"
-    if not path.is_file():
-        raise EvaluationError(f"{path} does not exist: {again}")
-    if digest_file(path) != sha256:
-        raise EvaluationError(f"{path} is not the table that the study {study} wrote: {again}")
-    frame = pd.read_csv(path, dtype=STUDY_COLUMNS)
-    if list(frame.columns) != list(STUDY_COLUMNS):
-        raise EvaluationError(f"{path} has other columns than this version writes: {again}")
-    return frame

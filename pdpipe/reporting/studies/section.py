@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pdpipe.reporting.grids import Grid
 from pdpipe.reporting.tables import Table
 
 
@@ -18,7 +19,7 @@ class Study:
     title: str
     question: str
     baseline: str  # the method that the others are compared with; "": the chain's students
-    frame: pd.DataFrame  # its table, columns STUDY_COLUMNS
+    frame: pd.DataFrame  # its table, with the columns of its kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Section:
     tables: list[Table] = field(default_factory=list)
     figure: Figure | None = None
     caption: str = ""  # of the figure
+    grid: Grid | None = None  # of images
     name: str = ""  # the study's, as are its title and its question
     title: str = ""
     question: str = ""

@@ -1,0 +1,81 @@
+"""stages/studies.json, the studies that were run, and the table of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pdpipe.errors import EvaluationError
+from pdpipe.files import digest_file, write_json, write_text
+
+_KEYS = ("kind", "title", "question", "baseline", "made_from", "table_sha256")
+
+
+def write_entry(
+    study: str,
+    about: Mapping[str, Any],
+    rows: list[dict[str, object]],
+    columns: dict[str, str],
+    table: Path,
+    studies: Path,
+) -> None:
+    """Write a study's table, and its entry; the entries of other studies stay.
+
+    Args:
+        study: its name.
+        about: what its entry says of it, but for the table's digest.
+        rows, columns: of its table; {name: type}.
+        table: the CSV to write.
+        studies: the JSON file of all studies that were run.
+
+    Raises:
+        EvaluationError: that file is damaged.
+    """
+    frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    write_text(table, frame.to_csv(index=False, lineterminator="\n"))
+    entry = {**about, "table_sha256": digest_file(table)}
+    write_json(studies, dict(sorted({**read_entries(studies), study: entry}.items())))
+
+
+def read_entries(studies: Path) -> dict[str, dict[str, Any]]:
+    """{study: its entry}, none if the file does not exist; raises EvaluationError if damaged."""
+    if not studies.is_file():
+        return {}
+    try:
+        entries = json.loads(studies.read_text(encoding="utf-8"))
+        for entry in entries.values():
+            for key in _KEYS:
+                entry[key]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(studies, str(error)) from None
+    return dict(entries)
+
+
+def damaged(studies: Path, detail: str) -> EvaluationError:
+    """The error of a file of studies that does not hold what it should."""
+    return EvaluationError(
+        f"{studies} is damaged ({detail}): write {{}} into it, and for each study run "
+        "`dvc repro -f -s stages/<study>/dvc.yaml:conclude`"
+    )
+
+
+def read_table(studies: Path, study: str, sha256: str, columns: dict[str, str]) -> pd.DataFrame:
+    """A study's table; raises EvaluationError unless it is the one that its entry is of."""
+    path, mend = studies.parent / study / "table.csv", again(study, "conclude")
+    if not path.is_file():
+        raise EvaluationError(f"{path} does not exist: {mend}")
+    if digest_file(path) != sha256:
+        raise EvaluationError(f"{path} is not the table that the study {study} wrote: {mend}")
+    frame = pd.read_csv(path, dtype=columns)
+    if list(frame.columns) != list(columns):
+        raise EvaluationError(f"{path} has other columns than this version writes: {mend}")
+    return frame
+
+
+def again(study: str, stage: str) -> str:
+    """How what a stage of a study makes is made anew."""
+    return f"run `dvc repro -f -s stages/{study}/dvc.yaml:{stage}`"
