@@ -137,6 +137,19 @@ def test_an_evaluation_is_the_sum_of_its_cells(raw: dict[str, Any]) -> None:
     assert stages["evaluate-teacher"].network_evaluations == 100 * 3 * sum(steps)
 
 
+def test_each_seed_of_few_steps_is_generated_and_measured(raw: dict[str, Any]) -> None:
+    raw["evaluation"] |= {"num_samples": 100, "w": [0.0], "paired_samples": 10, "seeds": 3}
+    stages = stages_of(raw)
+    steps = raw["evaluation"]["teacher_steps"]
+    times = [3 if n <= 8 else 1 for n in steps]
+    assert {3, 1} <= set(times)
+    assert stages["evaluate@8"].images == 300
+    assert stages["evaluate@16"].images == 100
+    assert stages["evaluate-teacher"].images == 100 * sum(times)
+    evaluations = 100 * sum(n * k for n, k in zip(steps, times, strict=True))
+    assert stages["evaluate-teacher"].network_evaluations == evaluations
+
+
 def test_the_real_images_are_measured_in_their_pairs(raw: dict[str, Any]) -> None:
     both = DIGITS.train + DIGITS.heldout
     expected = 3.0 + METRICS + both * (0.01 + 0.125) + 1e-4 * DIGITS.train * DIGITS.heldout

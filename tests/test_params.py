@@ -103,6 +103,7 @@ SINGLE_KEYS = [
         20.0,
         "log_snr_min: input should be less than or equal to -5, got 20.0",
     ),
+    ("evaluation.seeds", 0, "evaluation.seeds: input should be greater than or equal to 1"),
     ("evaluation.w", [], "evaluation.w: list should have at least 1 item"),
     ("runtime.snapshot_seconds", 0.0, "runtime.snapshot_seconds: input should be greater than 0"),
     # choices

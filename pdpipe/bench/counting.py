@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pdpipe.bench.untrained import Untrained
@@ -21,7 +22,7 @@ from pdpipe.training.work import (
 
 @dataclass(frozen=True, kw_only=True)
 class CellWork:
-    """A cell of an evaluation."""
+    """A cell of an evaluation, at all of its generation seeds."""
 
     kind: str  # as `sampling_kind` calls it
     images: int
@@ -43,14 +44,14 @@ def cells_work(
     model: DiffusionModel,
     sampling: Sampling,
     places: list[tuple[int, float]],
-    images: int,
+    images: Callable[[int], int],
 ) -> list[CellWork]:
-    """Cells of `model` at some (steps, w), of so many images each."""
+    """Cells of `model` at some (steps, w), of so many images each, by their steps."""
     sampler = sampling.sampler(model.schedule, clip=params.evaluation.clip)
     return [
         CellWork(
             kind=sampling_kind(model, w),
-            images=images,
+            images=images(steps),
             nfe=cell_evaluations(model, sampler, steps, w),
         )
         for steps, w in places
@@ -86,17 +87,21 @@ def rungs_work(params: Params, models: Untrained) -> list[CellWork]:
             models.teacher if of_teacher else models.student,
             Sampling(),
             [(steps, w) for w in drift_weights(params)],
-            SAMPLES,
+            lambda _: SAMPLES,
         )
     ]
 
 
 def evaluations_of_chain(params: Params, models: Untrained) -> dict[str, list[CellWork]]:
     """{stage: its cells} of every evaluation, in the chain's order."""
-    settings, count = params.evaluation, params.evaluation.num_samples
+    settings = params.evaluation
     sampling, places = Sampling.called(settings.teacher_sampler), settings.teacher_places
-    found = {"evaluate-teacher": cells_work(params, models.teacher, sampling, places, count)}
+
+    def images(steps: int) -> int:
+        return settings.num_samples * settings.seeds_at(steps)
+
+    found = {"evaluate-teacher": cells_work(params, models.teacher, sampling, places, images)}
     for n in params.rungs():
         places = settings.places([n])
-        found[f"evaluate@{n}"] = cells_work(params, models.student, Sampling(), places, count)
+        found[f"evaluate@{n}"] = cells_work(params, models.student, Sampling(), places, images)
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdpipe import layout
+from pdpipe.cli import overview
 from pdpipe.cli.run import (
     EVALUATION_CODE,
     TRAINING_CODE,
@@ -19,15 +20,14 @@ from pdpipe.cli.run import (
     stage_run,
 )
 from pdpipe.files import digest, digest_file
-from pdpipe.params import Params, chain_id, chain_params
+from pdpipe.params import Params, chain_params
 from pdpipe.runtime import machine
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from pdpipe.evaluation.cells import CellStore
     from pdpipe.evaluation.observe import Instruments
-    from pdpipe.reporting import Headline
+    from pdpipe.evaluation.store import CellStore
 
 
 def reference() -> None:
@@ -140,19 +140,21 @@ def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int
     store.forget_others()
     run.outputs |= {"metrics": layout.metrics(name), "samples": layout.samples(name)}
     for cell in found.metrics.cells:
-        run.final[f"fid/steps_{cell.steps}/w_{cell.w:g}"] = cell.fid
+        # The curves of the run are against sampling steps.
+        run.tracker.log(cell.steps, overview.cell_figures(found.metrics.protocol, cell))
 
 
 def cell_store(run: StageRun, model_sha256: str) -> CellStore:
     """Where a run's finished cells are kept, for it to go on and for later cells to be added.
 
     The folder belongs to all that a cell depends on but its place: so not to the lists of weights
-    and step counts, nor to the teacher's images, which are compared with anew.
+    and step counts, nor to the number of seeds, nor to the teacher's images, which are compared
+    with anew.
     """
-    from pdpipe.evaluation.cells import CellStore
+    from pdpipe.evaluation.store import CellStore
     from pdpipe.evaluation.versions import versions
 
-    settings = run.params.evaluation.model_dump(exclude={"w", "teacher_steps"})
+    settings = run.params.evaluation.model_dump(exclude={"w", "teacher_steps", "seeds"})
     instruments = [digest_input(layout.EXTRACTOR), digest_input(layout.REFERENCE)]
     machine_part = [versions(), run.device.type, run.params.runtime.precision]
     key = digest([model_sha256, settings, instruments, run.code, machine_part])
@@ -199,7 +201,6 @@ def report() -> None:
     """Stage `report`; the chain's run over the stages' runs is made here."""
     params = read_stage_params()
     from pdpipe.reporting import write_report
-    from pdpipe.tracking import publish_chain
 
     outputs = main_outputs(params)
     used = {
@@ -214,26 +215,8 @@ def report() -> None:
         found = write_report(params, layout.RESULTS, layout.REPORTS, layout.STUDIES)
         print(found.sentence)
         run.outputs["metrics"] = layout.REPORTS / "metrics.json"
-        run.final |= found.metrics
-    publish_chain(
-        chain_id(params, digest_input(layout.SHARDS)),
-        chain_params(params),
-        {stage: digest_input(path) for stage, path in outputs.items()}
-        | {"report": digest_input(layout.REPORTS / "metrics.json")},
-        found.metrics,
-        [layout.REPORTS],
-        table=_headline_markdown(found),
-    )
-
-
-def _headline_markdown(found: Headline) -> str:
-    """The headline and its table, as the chain's run shows them."""
-    columns = list(found.table)
-    rows = zip(*found.table.values(), strict=True)
-    lines = [columns, ["---"] * len(columns)]
-    lines += [["-" if v is None else f"{v:.4g}" for v in row] for row in rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{found.sentence}\n\n{found.figure}\n\n{table}"
+        run.final["fewer_evaluations"] = found.metrics["fewer_evaluations"]
+    overview.publish(params, found, outputs)
 
 
 def main_outputs(params: Params) -> dict[str, Path]:

@@ -105,7 +105,7 @@ class StageRun:
             "machine": machine(self.device),
         }
         write_json(path or layout.cost(self.name), record)
-        self.final["seconds"] = cost.seconds
+        self.final["training_seconds"] = cost.seconds
 
 
 @contextmanager
@@ -135,7 +135,8 @@ def stage_run(
     key = digest({"stage": name, "used": used, "inputs": found, "code": code_digest})
     about = machine(device)
     tags = {"pdpipe.device": about["device"], "pdpipe.machine": about["name"], "pdpipe.key": key}
-    prepared = (layout.SHARDS / "manifest.json").is_file()
+    # Before `prepare` has run, the shards may be another chain's.
+    prepared = stage != "prepare" and (layout.SHARDS / "manifest.json").is_file()
     chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
     with open_tracker(stage, used, tags, chain=chain) as tracker:
         run = StageRun(name, params, device, key, code_digest, used, found, tracker)

@@ -52,12 +52,12 @@ def teach(study: str, key: str) -> None:
     inputs = [layout.SHARDS]
     name = f"{study}.teach@{key}"
     with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
-        job = replace(run.job(), seed=seed)
+        job, provenance = replace(run.job(), seed=seed), {**run.provenance(), "seed": seed}
         _save(
             run,
             study,
             key,
-            *train_teacher(job, train, teacher, network, params.schedule, run.provenance()),
+            *train_teacher(job, train, teacher, network, params.schedule, provenance),
         )
 
 
@@ -68,7 +68,6 @@ def distil(study: str, key: str) -> None:
     guide = guide_settings(student, params, f"students.{key}")
     halve = halve_settings(student, params, f"students.{key}")
     seed = params.seed if student.seed is None else student.seed
-    from pdpipe.training import train_guide
     from pdpipe.training.studies import train_student
 
     train, source = load_images(params, "train"), Path(student.from_)
@@ -77,19 +76,19 @@ def distil(study: str, key: str) -> None:
         "seed": seed,
         "student": student.model_dump(by_alias=True),
         "settings": (guide if stage_one else halve).model_dump(),
-        "w": [params.guide.w_frequencies, params.guide.w_max],
+        "w": [guide.w_frequencies, guide.w_max],
     }
     inputs = [layout.SHARDS, source]
     name = f"{study}.distil@{key}"
     with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
         model, job = run.load(source), replace(run.job(), seed=seed)
-        if stage_one:
-            trained = train_guide(job, train, model, guide, run.provenance())
-        else:
-            trained = train_student(
-                job, train, model, student, halve, params.guide, run.provenance()
-            )
-        _save(run, study, key, *trained)
+        provenance = {**run.provenance(), "seed": seed}
+        _save(
+            run,
+            study,
+            key,
+            *train_student(job, train, model, student, halve, guide, provenance),
+        )
 
 
 def _save(run: StageRun, study: str, key: str, network: Any, info: Any, cost: Any) -> None:

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from pdpipe.evaluation._record import Record
-from pdpipe.evaluation.cells import CellStore
 from pdpipe.evaluation.evaluate import evaluate_model
 from pdpipe.evaluation.observe import Instruments
 from pdpipe.evaluation.records import CellCost, Count, Machine, MetricsRecord
+from pdpipe.evaluation.store import CellStore
 from pdpipe.models import DiffusionModel, Sampling, most_steps
 from pdpipe.params import ArmParams, EvaluationParams
 

@@ -2,58 +2,39 @@
 
 Images are made in parts; of each part a few numbers an image are kept, and the first images. A
 finished part is on disk, so that an interrupted evaluation goes on where it was; so is a finished
-cell, so that cells asked for later, at another w, are measured without measuring these again.
+cell, so that cells asked for later, at another w or another generation seed, are measured without
+measuring these again.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pdpipe.data import to_uint8
 from pdpipe.errors import EvaluationError
-from pdpipe.evaluation.measure import Measured, measure
+from pdpipe.evaluation.measure import mean_over_seeds, measure
 from pdpipe.evaluation.observe import Instruments, observe
 from pdpipe.evaluation.observed import Observed
-from pdpipe.files import replacing
+from pdpipe.evaluation.sheets import sheet_mask
+from pdpipe.evaluation.store import CellStore, Finished, Part
 from pdpipe.models import DiffusionModel, Sampling
 from pdpipe.params import EvaluationParams
 from pdpipe.progress import Progress
 from pdpipe.seeds import derive_seed
 
 PART = 2000  # most images in memory
-SHEET_COLUMNS = 8  # most images of a class on a sample sheet
-SHEET_CLASSES = 10  # most classes on it
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A finished cell: its figures, its first images, and what making them took."""
-
-    steps: int
-    w: float
-    nfe: int  # network evaluations an image
-    seconds: float
-    measured: Measured
-    sheet: Tensor  # (columns * classes, C, H, W) uint8, a round of classes after the other
-    paired: Tensor  # the first images before rounding, (p, C, H, W) float32
 
 
 @dataclass(frozen=True)
 class Maker:
     """Makes the images of one model's cells, and looks at them.
 
-    Sample k starts from the same noise in every cell of every model.
+    Sample k of a generation seed starts from the same noise in every cell of every model.
     """
 
     model: DiffusionModel
@@ -65,32 +46,47 @@ class Maker:
     progress: Progress  # in network evaluations
 
     def cell(self, steps: int, w: float) -> Finished:
-        """The finished cell, from the store as far as it is there.
+        """The finished cell over its generation seeds, from the store as far as it is there.
+
+        The first images are those of the first seed.
 
         Raises:
             EvaluationError: the images are not finite, or cannot be measured.
         """
-        finished = self.store.cell(steps, w)
+        seeds = self.settings.seeds_at(steps)
+        found = [self._at_seed(steps, w, repeat) for repeat in range(seeds)]
+        return replace(
+            found[0],
+            seconds=sum(cell.seconds for cell in found),
+            measured=mean_over_seeds([cell.measured for cell in found]),
+            seeds=seeds,
+        )
+
+    def _at_seed(self, steps: int, w: float, repeat: int) -> Finished:
+        finished = self.store.cell(steps, w, repeat)
         if finished is not None:
             self.progress.skip(len(self.labels) * finished.nfe)
             return finished
-        parts = [self._part(steps, w, start) for start in range(0, len(self.labels), PART)]
+        n = len(self.labels)
+        whole = Part.joined((self._part(steps, w, repeat, k) for k in range(0, n, PART)), n)
         cell = Finished(
             steps,
             w,
-            nfe=parts[0].nfe,
-            seconds=sum(part.seconds for part in parts),
+            nfe=whole.nfe,
+            seconds=whole.seconds,
             measured=measure(
-                Observed.of([part.tensors for part in parts]), self.instruments.reference
+                Observed.of(whole.tensors),
+                self.instruments.reference,
+                errors=repeat == 0,  # further seeds are there for their spread
             ),
-            sheet=torch.cat([part.tensors["sheet"] for part in parts]),
-            paired=torch.cat([part.tensors["paired"] for part in parts]),
+            sheet=whole.tensors["sheet"],
+            paired=whole.tensors["paired"],
         )
-        self.store.finish(cell)
+        self.store.finish(cell, repeat)
         return cell
 
-    def _part(self, steps: int, w: float, start: int) -> _Part:
-        kept = self.store.part(steps, w, start)
+    def _part(self, steps: int, w: float, repeat: int, start: int) -> Part:
+        kept = self.store.part(steps, w, repeat, start)
         if kept is not None:
             self.progress.skip(len(kept.tensors["features"]) * kept.nfe)
             return kept
@@ -104,25 +100,25 @@ class Maker:
             self.settings,
             self.progress.advance,
             first=start,
+            repeat=repeat,
         )
         conditional = self.model.network.config.num_classes > 0
         rounded = to_uint8(images)
-        shown = sheet_mask(len(self.labels), int(self.labels.max()) + 1)
         seen = observe(rounded, labels if conditional else None, self.instruments, first=start)
-        tensors = seen.tensors() | {
-            "sheet": rounded[shown[start : start + PART]],
-            "paired": images[: max(self.settings.paired_samples - start, 0)],
-        }
-        part = _Part(nfe, seconds, tensors)
-        self.store.put_part(steps, w, start, part)
+        tensors = seen.tensors() | self._kept(images, rounded, repeat, start)
+        part = Part(nfe, seconds, tensors)
+        self.store.put_part(steps, w, repeat, start, part)
         return part
 
-
-@dataclass(frozen=True)
-class _Part:
-    nfe: int
-    seconds: float
-    tensors: dict[str, Tensor]  # of Observed, `sheet` and `paired`
+    def _kept(self, x: Tensor, rounded: Tensor, repeat: int, start: int) -> dict[str, Tensor]:
+        """What stays of a part's images: of the first seed, the sheet's and the paired ones."""
+        if repeat:
+            return {"sheet": rounded[:0], "paired": x[:0]}
+        shown = sheet_mask(len(self.labels), int(self.labels.max()) + 1)
+        return {
+            "sheet": rounded[shown[start : start + PART]],
+            "paired": x[: max(self.settings.paired_samples - start, 0)],
+        }
 
 
 def make_images(
@@ -135,6 +131,7 @@ def make_images(
     on_evaluations: Callable[[int], None],
     *,
     first: int = 0,
+    repeat: int = 0,
 ) -> tuple[Tensor, int, float]:
     """Images of a cell: (x (n, C, H, W) float32, network evaluations of each, seconds).
 
@@ -146,6 +143,7 @@ def make_images(
         settings: batch size, seed and clipping.
         on_evaluations: called with the network evaluations of each finished batch.
         first: the index of the first image in its cell.
+        repeat: which of the cell's generation seeds, from 0; their noises are independent.
 
     Raises:
         EvaluationError: the images are not finite.
@@ -161,7 +159,7 @@ def make_images(
     x = model.sample(
         labels,
         w=w,
-        seed=derive_seed(settings.seed, "evaluation"),
+        seed=derive_seed(settings.seed, "evaluation", *[repeat] * (repeat > 0)),
         sampler=sampling.sampler(model.schedule, clip=settings.clip),
         grid=sampling.times(model.schedule, steps),
         batch_size=settings.batch_size,
@@ -177,75 +175,6 @@ def make_images(
     return x, nfe, seconds
 
 
-class CellStore:
-    """A folder with the finished cells of one evaluation, and the parts of the one on its way.
-
-    A damaged file counts as none. What it holds belongs to one model, one way of measuring and one
-    state of the code: another has another folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def cell(self, steps: int, w: float) -> Finished | None:
-        """The finished cell, or None."""
-        found = _read(self._cell_path(steps, w))
-        if found is None:
-            return None
-        about, tensors = found
-        try:
-            return Finished(steps, w, about["nfe"], about["seconds"], about["measured"], **tensors)
-        except (KeyError, TypeError):
-            return None
-
-    def finish(self, cell: Finished) -> None:
-        """Keep a finished cell; its parts are not needed any more."""
-        about = {"nfe": cell.nfe, "seconds": cell.seconds, "measured": cell.measured}
-        tensors = {"sheet": cell.sheet, "paired": cell.paired}
-        _write(self._cell_path(cell.steps, cell.w), about, tensors)
-        shutil.rmtree(self._parts(cell.steps, cell.w), ignore_errors=True)
-
-    def part(self, steps: int, w: float, start: int) -> _Part | None:
-        """The part of a cell that begins at image `start`, or None."""
-        found = _read(self._parts(steps, w) / f"{start}.safetensors")
-        if found is None:
-            return None
-        about, tensors = found
-        return _Part(about["nfe"], about["seconds"], tensors)
-
-    def put_part(self, steps: int, w: float, start: int, part: _Part) -> None:
-        """Keep a part of a cell."""
-        about = {"nfe": part.nfe, "seconds": part.seconds}
-        _write(self._parts(steps, w) / f"{start}.safetensors", about, part.tensors)
-
-    def forget_others(self) -> None:
-        """Remove what the folders beside this one hold: of other models, settings or code."""
-        for other in self.folder.parent.glob("*"):
-            if other != self.folder:
-                shutil.rmtree(other, ignore_errors=True)
-
-    def _cell_path(self, steps: int, w: float) -> Path:
-        return self.folder / f"{steps}-{w!r}.safetensors"
-
-    def _parts(self, steps: int, w: float) -> Path:
-        return self.folder / f"{steps}-{w!r}"
-
-
-def _write(path: Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(contiguous, temporary, {"about": json.dumps(about)})
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["about"])
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return None
-
-
 def balanced_labels(num_samples: int, num_classes: int) -> Tensor:
     """The labels 0, 1, … K - 1, 0, 1, …: (num_samples,) int64, every class equally often.
 
@@ -259,15 +188,3 @@ def balanced_labels(num_samples: int, num_classes: int) -> Tensor:
             f"equally: make it a multiple of {num_classes}, such as {nearest}"
         )
     return torch.arange(num_samples) % num_classes
-
-
-def sheet_layout(num_samples: int, num_classes: int) -> tuple[int, int]:
-    """(classes, columns) of a sample sheet."""
-    return min(num_classes, SHEET_CLASSES), min(num_samples // num_classes, SHEET_COLUMNS)
-
-
-def sheet_mask(num_samples: int, num_classes: int) -> Tensor:
-    """Which images of a cell, labelled 0, 1, … K - 1, 0, 1, …, are on its sheet; (n,) bool."""
-    classes, columns = sheet_layout(num_samples, num_classes)
-    index = torch.arange(num_samples)
-    return (index % num_classes < classes) & (index // num_classes < columns)

@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from pdpipe.diffusion import Sampler
-from pdpipe.evaluation.cells import CellStore, Finished, Maker, balanced_labels
+from pdpipe.evaluation.cells import Maker, balanced_labels
 from pdpipe.evaluation.fidelity import inception_score_splits
 from pdpipe.evaluation.measure import paired_mse
 from pdpipe.evaluation.observe import Instruments
 from pdpipe.evaluation.records import (
     BALANCED_LABELS,
+    JACKKNIFE_DOF,
     NEAREST_SAMPLES,
     Cell,
     CellCost,
@@ -21,6 +22,7 @@ from pdpipe.evaluation.records import (
     ModelInfo,
     Protocol,
 )
+from pdpipe.evaluation.store import CellStore, Finished
 from pdpipe.evaluation.versions import versions
 from pdpipe.models import DiffusionModel, Sampling, evaluations_of
 from pdpipe.params import EvaluationParams
@@ -94,7 +96,7 @@ def evaluate_model(
             w=cell.w,
             nfe=cell.nfe,
             seconds=cell.seconds,
-            seconds_per_image=cell.seconds / len(labels),
+            seconds_per_image=cell.seconds / (len(labels) * cell.seeds),
         )
         for cell in cells
     ]
@@ -117,7 +119,9 @@ def _all_cells(
 ) -> list[Finished]:
     cells = []
     sampler = sampling.sampler(model.schedule, clip=settings.clip)
-    total = len(labels) * sum(cell_evaluations(model, sampler, n, w) for n, w in places)
+    total = len(labels) * sum(
+        cell_evaluations(model, sampler, n, w) * settings.seeds_at(n) for n, w in places
+    )
     model.sample(labels[: settings.batch_size], steps=1, w=places[0][1])  # warm up, unmeasured
     with Progress(f"evaluate {model.info.name}", total, "network evaluations") as progress:
         maker = Maker(model, sampling, labels, settings, instruments, store, progress)
@@ -128,7 +132,13 @@ def _all_cells(
 
 
 def _record(cell: Finished, paired: Tensor) -> Cell:
-    place: dict[str, Any] = {"steps": cell.steps, "w": cell.w, "nfe": cell.nfe}
+    place: dict[str, Any] = {
+        "steps": cell.steps,
+        "w": cell.w,
+        "nfe": cell.nfe,
+        "seeds": cell.seeds,
+        "se_dof": cell.seeds - 1 if cell.seeds > 1 else JACKKNIFE_DOF,
+    }
     error = paired_mse(cell.paired, paired)
     return Cell.model_validate({**place, **cell.measured, "paired_mse": error})
 
@@ -148,6 +158,7 @@ def _protocol(
         grid=sampling.grid,
         clip=settings.clip,
         seed=settings.seed,
+        seeds=settings.seeds,
         num_fake=settings.num_samples,
         num_real=reference.num_train,
         balance=BALANCED_LABELS if conditional else "no labels",

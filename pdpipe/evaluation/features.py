@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from pdpipe.data import to_unit
 from pdpipe.errors import EvaluationError
 
+_PIXELS = 2**19  # given to a classifier at once, which bounds what it holds between its layers
+
 
 @dataclass(frozen=True, eq=False)
 class Features:
@@ -35,7 +37,7 @@ def extract_features(
     classifier: nn.Module,
     images: Tensor | Iterable[Tensor],
     *,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Features:
     """Features and logits of `images`, in float32 whatever precision the caller runs in.
@@ -46,7 +48,7 @@ def extract_features(
         classifier: maps x (B, C, H, W) in [-1, 1] to (features (B, D), logits (B, K)).
         images: uint8 (n, C, H, W), or an iterable of such batches of any sizes, which is
             streamed; the values agree to about 1e-6 whatever the batches are.
-        batch_size: most images given to the classifier at once.
+        batch_size: most images given to the classifier at once; by default 250, fewer large ones.
         device: where it runs.
 
     Raises:
@@ -59,13 +61,18 @@ def extract_features(
         for batch in batches:
             assert batch.dtype == torch.uint8, f"images must be uint8, got {batch.dtype}"
             assert batch.ndim == 4, f"images must be (n, C, H, W), got {tuple(batch.shape)}"
-            for part in batch.split(batch_size):
+            for part in batch.split(batch_size or _fitting(batch)):
                 f, k = classifier(to_unit(part.to(device)))
                 features.append(f.float().cpu())
                 logits.append(k.float().cpu())
     if sum(map(len, features)) == 0:
         raise EvaluationError("there are no images to measure: generate at least 2")
     return Features(torch.cat(features), torch.cat(logits))
+
+
+def _fitting(images: Tensor) -> int:
+    """How many of the images (n, C, H, W) a classifier is given at once."""
+    return max(min(250, _PIXELS // (images.shape[2] * images.shape[3])), 1)
 
 
 @contextmanager

@@ -23,13 +23,14 @@ _URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth"
 )
+_AT_ONCE = 16  # enlarged images in main memory
 
 
 class Inception(nn.Module):
     """x (B, C, H, W) in [-1, 1], grey or RGB -> (features (B, 2048), logits (B, 1008)).
 
     The logits are without bias, as in published inception scores. Images pass through uint8, and
-    are enlarged to 299 pixels as TensorFlow 1 did.
+    are enlarged to 299 pixels as TensorFlow 1 did; off a GPU a few at a time, for memory.
     """
 
     def __init__(self, state: dict[str, Tensor]) -> None:
@@ -47,7 +48,9 @@ class Inception(nn.Module):
         images = to_uint8(x)
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
-        features, logits = self.network(images)
+        few = len(images) if images.is_cuda else _AT_ONCE
+        found = [self.network(part) for part in torch.split(images, max(few, 1))]
+        features, logits = (torch.cat(parts) for parts in zip(*found, strict=True))
         return features, logits
 
 

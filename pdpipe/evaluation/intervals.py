@@ -1,4 +1,7 @@
-"""How much a figure would move with other images: standard errors by a grouped jackknife.
+"""How much a figure would move with other images: standard errors.
+
+A cell that is measured at several generation seeds has its error from their spread, which is
+unbiased for every figure. Where one seed has to do, a grouped jackknife tells it from its images.
 
 The plain bootstrap is biased for FID: a resample repeats images, which adds to its bias, and upsets
 the balance of the classes, so that its interval can miss the figure itself. The jackknife leaves
@@ -10,6 +13,7 @@ whose balls grow when images are left out, it is too wide by up to a half.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +22,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pdpipe.evaluation.records import JACKKNIFE_GROUPS
+
+_NUMBERS = 2**26  # float64 numbers held at a time, by all threads: 512 MiB
 
 
 def stratified_groups(labels: Tensor) -> Tensor | None:
@@ -39,24 +45,28 @@ def stratified_groups(labels: Tensor) -> Tensor | None:
 
 
 def with_leave_outs(
-    statistic: Callable[[Tensor], float], groups: Tensor | None, count: int
+    statistic: Callable[[Tensor], float], groups: Tensor | None, count: int, *, numbers: int = 1
 ) -> tuple[float, float | None]:
     """A statistic of `count` samples, and its jackknife's standard error; None without groups.
 
-    As many are computed at a time as torch has threads, with one thread of linear algebra each:
+    As many are computed at a time as torch has threads and memory allows, each with its share of
+    the threads for linear algebra: of small ones as many as there are threads, with one each, since
     on small matrices more only wait for each other.
 
     Args:
         statistic: the figure of the samples that a mask (count,) keeps.
         groups: the group of each sample, (count,); every group has samples.
         count: of the samples.
+        numbers: about how many float64 numbers `statistic` holds at once.
     """
+    available = max(torch.get_num_threads(), 1)
+    threads = max(min(available, _NUMBERS // numbers), 1)
     kept = [torch.ones(count, dtype=torch.bool)]
     if groups is not None:
         kept += [groups != g for g in range(int(groups.max()) + 1)]
     with (
-        threadpool_limits(1, "blas"),
-        ThreadPoolExecutor(max(torch.get_num_threads(), 1)) as pool,
+        threadpool_limits(available // threads, "blas"),
+        ThreadPoolExecutor(threads) as pool,
     ):
         figure, *others = pool.map(statistic, kept)
     return figure, jackknife(others) if others else None
@@ -71,3 +81,11 @@ def jackknife(values: Sequence[float]) -> float:
     mean = math.fsum(values) / len(values)
     spread = math.fsum((value - mean) ** 2 for value in values)
     return math.sqrt(spread * (len(values) - 1) / len(values))
+
+
+def seeds_error(values: Sequence[float]) -> float:
+    """The standard error of the mean of a figure at K >= 2 independent generation seeds.
+
+    `se² = sum_k (s_k - mean s)² / (K (K - 1))`, with K - 1 degrees of freedom.
+    """
+    return statistics.stdev(values) / math.sqrt(len(values))

@@ -20,7 +20,7 @@ from torch import Tensor
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.intervals import jackknife
 
-_CHUNK = 2048  # rows of a kernel matrix held at once
+_BLOCK = 2048  # rows and columns of a kernel matrix held at once
 
 
 def kernel_mean(features: Tensor) -> float:
@@ -31,9 +31,9 @@ def kernel_mean(features: Tensor) -> float:
     """
     n = len(features)
     _check(n)
-    rows = features.double()
-    total = math.fsum(float(_kernel(part, rows).sum()) for part in torch.split(rows, _CHUNK))
-    return (total - float(_diagonal(rows).sum())) / (n * (n - 1))
+    blocks = torch.split(features, _BLOCK)
+    total = math.fsum(float(_kernel(a, b).sum()) for a in blocks for b in blocks)
+    return (total - float(_diagonal(features).sum())) / (n * (n - 1))
 
 
 def kid(
@@ -53,20 +53,22 @@ def kid(
         EvaluationError: fewer than 2 generated images.
     """
     _check(len(fake))
-    rows, others = fake.double(), real.double()
-    member = torch.zeros(len(rows), dtype=torch.int64) if groups is None else groups
+    member = torch.zeros(len(fake), dtype=torch.int64) if groups is None else groups
     one_hot = torch.nn.functional.one_hot(member).double()  # (n, G)
     # Sums of k within and between the groups, and of each group with the real side.
     within = torch.zeros(one_hot.shape[1], one_hot.shape[1], dtype=torch.float64)
     across = torch.zeros(one_hot.shape[1], dtype=torch.float64)
-    for part, mine in zip(torch.split(rows, _CHUNK), torch.split(one_hot, _CHUNK), strict=True):
-        within += mine.T @ (_kernel(part, rows) @ one_hot)
-        across += mine.T @ _kernel(part, others).sum(dim=1)
-    within -= torch.diag(one_hot.T @ _diagonal(rows))
+    blocks = list(zip(torch.split(fake, _BLOCK), torch.split(one_hot, _BLOCK), strict=True))
+    for part, mine in blocks:
+        for other, its in blocks:
+            within += mine.T @ (_kernel(part, other) @ its)
+        for other in torch.split(real, _BLOCK):
+            across += mine.T @ _kernel(part, other).sum(dim=1)
+    within -= torch.diag(one_hot.T @ _diagonal(fake))
     count = one_hot.sum(dim=0)
 
     def value(pairs: Tensor, crossed: Tensor, n: Tensor) -> float:
-        return float(pairs / (n * (n - 1)) + real_mean - 2 * crossed / (n * len(others)))
+        return float(pairs / (n * (n - 1)) + real_mean - 2 * crossed / (n * len(real)))
 
     figure = value(within.sum(), across.sum(), count.sum())
     if groups is None:
@@ -83,12 +85,15 @@ def kid(
 
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
-    return (a @ b.T / a.shape[1] + 1) ** 3
+    """k of each row of a with each of b, in float64."""
+    return (a.double() @ b.double().T / a.shape[1] + 1) ** 3
 
 
 def _diagonal(rows: Tensor) -> Tensor:
     """k of each row with itself."""
-    return (rows.square().sum(dim=1) / rows.shape[1] + 1) ** 3
+    parts = torch.split(rows, _BLOCK)
+    squares = torch.cat([part.double().square().sum(dim=1) for part in parts])
+    return (squares / rows.shape[1] + 1) ** 3
 
 
 def _check(count: int) -> None:

@@ -9,6 +9,8 @@ side's balls are made once, and the jackknife needs the generated side's without
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.intervals import jackknife
 
 NEIGHBOURS = 3
-_CHUNK = 1024  # rows of a distance matrix held at once
+_BLOCK = 1024  # rows and columns of a distance matrix held at once
 
 
 def radii(features: Tensor) -> Tensor:
@@ -26,10 +28,13 @@ def radii(features: Tensor) -> Tensor:
         EvaluationError: 3 rows or fewer.
     """
     _check(len(features))
-    found = [
-        torch.cdist(part, features).kthvalue(NEIGHBOURS + 1).values  # the nearest is itself
-        for part in torch.split(features, _CHUNK)
-    ]
+    blocks = torch.split(features, _BLOCK)
+    found = []
+    for part in blocks:
+        nearest = part.new_empty(len(part), 0)
+        for block in blocks:
+            nearest = _nearest(nearest, torch.cdist(part, block))
+        found.append(nearest.amax(dim=1))  # the nearest is itself
     return torch.cat(found)
 
 
@@ -44,9 +49,8 @@ def precision(
         real_radii: `radii(real)`.
         groups: the jackknife group of each generated image, (n,).
     """
-    inside = torch.cat(
-        [(torch.cdist(part, real) <= real_radii).any(dim=1) for part in torch.split(fake, _CHUNK)]
-    ).double()
+    balls = [ball[:, None] for ball in torch.split(real_radii, _BLOCK)]
+    inside = _covered(fake, real, balls).flatten()
     figure = float(inside.mean())
     if groups is None:
         return figure, None
@@ -69,34 +73,54 @@ def recall(fake: Tensor, real: Tensor, groups: Tensor | None) -> tuple[float, fl
     """
     _check(len(fake))
     member = torch.zeros(len(fake), dtype=torch.int64) if groups is None else groups
-    reach = torch.cat(
-        [_reach(part, fake, member) for part in torch.split(fake, _CHUNK)]
-    )  # (n, 1 + G)
+    parts = torch.split(fake, _BLOCK)
+    reach = torch.cat([_reach(part, parts, member) for part in parts])  # (n, 1 + G)
     if groups is not None:  # a sample left out has no ball
         reach[torch.arange(len(fake)), 1 + groups] = -1.0
-    covered = [
-        torch.stack([(distance <= r).any(dim=1) for r in reach.T], dim=1)
-        for distance in (torch.cdist(part, fake) for part in torch.split(real, _CHUNK))
-    ]
-    figure, *without = torch.cat(covered).double().mean(dim=0).tolist()
+    figure, *without = _covered(real, fake, torch.split(reach, _BLOCK)).mean(dim=0).tolist()
     return figure, None if groups is None else jackknife(without)
 
 
-def _reach(part: Tensor, fake: Tensor, member: Tensor) -> Tensor:
+def _covered(points: Tensor, centres: Tensor, reach: Sequence[Tensor]) -> Tensor:
+    """Whether each point is in any ball, for each of S sets of radii: (p, S) float64, 0 or 1.
+
+    Args:
+        points: (p, D).
+        centres: of the balls, (n, D).
+        reach: their radii, (n, S), in blocks of rows.
+    """
+    found = []
+    for part in torch.split(points, _BLOCK):
+        inside = torch.zeros(len(part), reach[0].shape[1], dtype=torch.bool)
+        for block, radius in zip(torch.split(centres, _BLOCK), reach, strict=True):
+            distance = torch.cdist(part, block)
+            inside |= torch.stack([(distance <= r).any(dim=1) for r in radius.T], dim=1)
+        found.append(inside)
+    return torch.cat(found).double()
+
+
+def _reach(part: Tensor, parts: Sequence[Tensor], member: Tensor) -> Tensor:
     """Radii of some rows' balls among all rows, then among all but each group: (p, 1 + G)."""
-    distance = torch.cdist(part, fake)
-    groups = [distance[:, member == g] for g in range(int(member.max()) + 1)]
     # The nearest rows of each group are enough to find the nearest of any union of groups.
-    nearest = [d.topk(min(NEIGHBOURS + 1, d.shape[1]), largest=False).values for d in groups]
+    nearest = [part.new_empty(len(part), 0) for _ in range(int(member.max()) + 1)]
+    for block, its in zip(parts, torch.split(member, _BLOCK), strict=True):
+        distance = torch.cdist(part, block)
+        for g in sorted(set(its.tolist())):
+            nearest[g] = _nearest(nearest[g], distance[:, its == g])
 
     def radius(lists: list[Tensor]) -> Tensor:
-        found = torch.cat(lists, dim=1)
-        return found.kthvalue(min(NEIGHBOURS + 1, found.shape[1])).values
+        return _nearest(*lists).amax(dim=1)
 
     columns = [radius(nearest)]
     if len(nearest) > 1:
         columns += [radius(nearest[:g] + nearest[g + 1 :]) for g in range(len(nearest))]
     return torch.stack(columns, dim=1)
+
+
+def _nearest(*distances: Tensor) -> Tensor:
+    """The smallest `NEIGHBOURS` + 1 of each row over some matrices (p, ·), or all if fewer."""
+    every = torch.cat(distances, dim=1)
+    return every.topk(min(NEIGHBOURS + 1, every.shape[1]), dim=1, largest=False).values
 
 
 def _check(count: int) -> None:

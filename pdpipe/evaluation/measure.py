@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+import math
+from collections.abc import Sequence
+from typing import Any, TypedDict, cast
 
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from pdpipe.evaluation.fidelity import (
     inception_score,
     inception_score_splits,
 )
-from pdpipe.evaluation.intervals import stratified_groups, with_leave_outs
+from pdpipe.evaluation.intervals import seeds_error, stratified_groups, with_leave_outs
 from pdpipe.evaluation.kid import kid
 from pdpipe.evaluation.manifold import precision, recall
 from pdpipe.evaluation.neighbours import summarize_distances
@@ -60,13 +62,13 @@ def figures(features: Tensor, logits: Tensor, groups: Tensor | None, real: Refer
     n, splits = len(features), inception_score_splits(len(features))
 
     def fid_of(kept: Tensor) -> float:
-        return fid(feature_statistics(features[kept], of="the generated images"), real.train)
+        return fid(feature_statistics(features, kept=kept, of="the generated images"), real.train)
 
     def is_of(kept: Tensor) -> float:
-        return inception_score(logits[kept], splits=splits)
+        return inception_score(logits, kept=kept, splits=splits)
 
-    found_fid, fid_se = with_leave_outs(fid_of, groups, n)
-    found_is, is_se = with_leave_outs(is_of, groups, n)
+    found_fid, fid_se = with_leave_outs(fid_of, groups, n, numbers=10 * features.shape[1] ** 2)
+    found_is, is_se = with_leave_outs(is_of, groups, n, numbers=8 * logits.numel() // splits)
     found_kid, kid_se = kid(features, real.train_features, real.kernel_mean, groups)
     quality, quality_se = precision(features, real.train_features, real.train_radii, groups)
     variety, variety_se = recall(features, real.train_features, groups)
@@ -84,20 +86,43 @@ def figures(features: Tensor, logits: Tensor, groups: Tensor | None, real: Refer
     }
 
 
-def measure(seen: Observed, reference: Reference) -> Measured:
-    """Every figure of one cell, unrounded.
+def measure(seen: Observed, reference: Reference, *, errors: bool = True) -> Measured:
+    """Every figure of one cell at one generation seed, unrounded.
+
+    Args:
+        seen: of its images.
+        reference: the real side.
+        errors: with standard errors by the jackknife.
 
     Raises:
         EvaluationError: too few images for a figure, or features that are not finite.
     """
     nearest = summarize_distances(seen.distances, reference.nearest_threshold)
-    found = figures(seen.features, seen.logits, stratified_groups(seen.labels), reference)
+    groups = stratified_groups(seen.labels) if errors else None
+    found = figures(seen.features, seen.logits, groups, reference)
     return {
         **found,
         "accuracy": seen.accuracy,
         "nearest_median": nearest.median,
         "nearest_close": nearest.close,
     }
+
+
+def mean_over_seeds(measured: Sequence[Measured]) -> Measured:
+    """The figures of a cell from those at each of its generation seeds, one or more.
+
+    Each is the mean, and its standard error that of the mean, by the spread of the seeds; of one
+    seed they stay as they are.
+    """
+    if len(measured) == 1:
+        return measured[0]
+    found: dict[str, Any] = {}
+    for name in (key for key in measured[0] if not key.endswith("_se")):
+        values = [cast(dict[str, Any], one)[name] for one in measured]
+        found[name] = None if None in values else math.fsum(values) / len(values)
+        if f"{name}_se" in measured[0]:
+            found[f"{name}_se"] = seeds_error(values)
+    return cast(Measured, found)
 
 
 def paired_mse(x: Tensor, x_reference: Tensor) -> float:

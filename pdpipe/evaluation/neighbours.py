@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pdpipe.errors import EvaluationError
 
+_NUMBERS = 2**22  # pixels held in float64 at once, of either set
+
 
 @dataclass(frozen=True)
 class NeighbourSummary:
@@ -22,7 +24,7 @@ def nearest_distances(
     images: Tensor,
     reference: Tensor,
     *,
-    chunk: int = 1024,
+    chunk: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Each image's smallest Euclidean distance, x in [-1, 1], to a reference image; (n,) float64.
@@ -35,7 +37,8 @@ def nearest_distances(
     Args:
         images: uint8 (n, C, H, W).
         reference: uint8 (m, C, H, W).
-        chunk: rows of either set held in float64 at once, which bounds the memory.
+        chunk: rows of either set held in float64 at once, which bounds the memory; by default as
+            many as have `_NUMBERS`, at most 1024.
         device: where to compute; on `mps`, which has no float64, the CPU does it.
 
     Raises:
@@ -49,6 +52,8 @@ def nearest_distances(
         )
     if len(reference) == 0:
         raise EvaluationError("there are no reference images: run the `prepare` stage again")
+    if chunk is None:
+        chunk = max(min(1024, _NUMBERS // max(images[0:1].numel(), 1)), 1)
     device = torch.device("cpu" if torch.device(device).type == "mps" else device)
     nearest = [
         torch.stack([_squared(a, b, device) for b in torch.split(reference, chunk)]).amin(dim=0)

@@ -30,7 +30,7 @@ def observe(
     instruments: Instruments,
     *,
     first: int = 0,
-    batch_size: int = 250,
+    batch_size: int | None = None,
 ) -> Observed:
     """What the instruments see in some images.
 
@@ -40,7 +40,7 @@ def observe(
         instruments: to look with.
         first: the index of the first image in its cell; the nearest training image is sought for
             the first `NEAREST_SAMPLES` of a cell.
-        batch_size: most images given to a network at once.
+        batch_size: most images given to a network at once; see `extract_features`.
 
     Raises:
         EvaluationError: the images do not fit the labels or the reference.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import torch
 from torch import Tensor
 
 
@@ -20,9 +18,9 @@ class Observed:
     distances: Tensor  # float64, of the first images, each to the nearest training image
 
     @classmethod
-    def of(cls, parts: Sequence[dict[str, Tensor]]) -> Observed:
-        """From the tensors of its parts, one after the other; further tensors are left aside."""
-        return cls(**{f.name: torch.cat([part[f.name] for part in parts]) for f in fields(cls)})
+    def of(cls, tensors: dict[str, Tensor]) -> Observed:
+        """From its tensors by name; further ones are left aside."""
+        return cls(**{f.name: tensors[f.name] for f in fields(cls)})
 
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors by name, to be stored."""

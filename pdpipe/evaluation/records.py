@@ -21,6 +21,7 @@ BALANCED_LABELS = "equal counts per class"
 STRATIFIED_SPLIT = "stratified split"
 ROUNDED = "uint8, rounded"
 JACKKNIFE_GROUPS = 10
+JACKKNIFE_DOF = JACKKNIFE_GROUPS - 1
 JACKKNIFE = f"jackknife over {JACKKNIFE_GROUPS} groups of the images, balanced as the whole is"
 NEAREST_SAMPLES = 2000  # of each cell, whose nearest training image is sought
 GUIDANCE = "x_hat_w = (1 + w) x_hat_c - w x_hat_u"
@@ -60,12 +61,13 @@ class Protocol(Record):
     grid: Literal["uniform", "ddpm"] = "uniform"  # ddpm: DDPM's 1000 steps, respaced
     clip: bool
     seed: Annotated[int, Field(ge=0)]
-    num_fake: Count
+    seeds: Count = 1  # generation seeds of a cell of few steps; its own `seeds` says of which
+    num_fake: Count  # of a cell at one seed
     num_real: Count
     real_split: str = "train"
     balance: str = BALANCED_LABELS
     quantization: str = ROUNDED
-    standard_errors: str = JACKKNIFE
+    standard_errors: str = JACKKNIFE  # of cells at one seed; of several, the spread of their mean
     is_splits: Count
     paired_with: str
     paired_samples: Count
@@ -82,6 +84,8 @@ class Cell(Record):
     steps: Count
     w: NotNegative
     nfe: Count  # network evaluations a sample
+    seeds: Count = 1  # generation seeds: of several, the figures are means over them
+    se_dof: Count = JACKKNIFE_DOF  # degrees of freedom of the standard errors, for Student's t
     fid: NotNegative
     fid_se: NotNegative | None  # standard error; None: too few samples for one
     is_: NotNegative = Field(alias="is")

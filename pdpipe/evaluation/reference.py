@@ -71,7 +71,7 @@ def build_reference(
     *,
     extractor_name: str,
     extractor_sha256: str,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Reference:
     """The reference of a data set: both splits as they are, which should be stratified.
@@ -83,7 +83,7 @@ def build_reference(
         judge: the classifier of the data's classes; may be the extractor itself.
         extractor_name: how results name the extractor.
         extractor_sha256: of its file.
-        batch_size: most images given to a network at once.
+        batch_size: most images given to a network at once; see `extract_features`.
         device: where they run.
 
     Raises:
@@ -191,7 +191,7 @@ def _assembled(metadata: _Metadata, tensors: dict[str, Tensor]) -> Reference:
         train_images=tensors["train/images"],
         kernel_mean=metadata.kernel_mean,
         is_train=metadata.is_train,
-        heldout=Observed.of([{name.removeprefix("heldout/"): t for name, t in tensors.items()}]),
+        heldout=Observed.of({name.removeprefix("heldout/"): t for name, t in tensors.items()}),
     )
 
 
@@ -200,7 +200,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.numpy().tobytes())
+        found.update(tensor.numpy().reshape(-1).view("uint8").data)  # not copied
     return found.hexdigest()
 
 

@@ -12,8 +12,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdpipe.errors import EvaluationError
-from pdpipe.evaluation.cells import Finished, sheet_layout
+from pdpipe.evaluation.store import Finished
 from pdpipe.files import replacing
+
+COLUMNS = 8  # most images of a class on a sample sheet
+CLASSES = 10  # most classes on it
+
+
+def sheet_layout(num_samples: int, num_classes: int) -> tuple[int, int]:
+    """(classes, columns) of a sample sheet."""
+    return min(num_classes, CLASSES), min(num_samples // num_classes, COLUMNS)
+
+
+def sheet_mask(num_samples: int, num_classes: int) -> Tensor:
+    """Which images of a cell, labelled 0, 1, … K - 1, 0, 1, …, are on its sheet; (n,) bool."""
+    classes, columns = sheet_layout(num_samples, num_classes)
+    index = torch.arange(num_samples)
+    return (index % num_classes < classes) & (index // num_classes < columns)
 
 
 def save_samples(

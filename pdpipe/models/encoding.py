@@ -35,10 +35,16 @@ def encode_images(
         batch_size: images that the network sees at a time.
 
     Raises:
-        ModelError: images of another shape, or a label, w or step count that cannot be used.
+        ModelError: images of another shape, a model that cannot be run backwards, or a label, w,
+            step count or batch size that cannot be used.
 
     Source: DDIM, section 5.4; GD, Algorithm 4 and section 5.3.
     """
+    if model.info.sampler == "stochastic":
+        raise ModelError(
+            f"{model.info.name} was distilled for the stochastic sampler, which cannot be run "
+            "backwards: give an encoder, the teacher, or a student that decodes by DDIM"
+        )
     grid = uniform_grid(model.resolve_steps(steps))
 
     def to_noise(some: Tensor, theirs: Tensor) -> Tensor:
@@ -99,6 +105,10 @@ def _in_batches(
             f"{model.info.name} takes images of shape {model.info.image_shape} (channels, height, "
             f"width), not {tuple(z.shape[1:])}: give it such"
         )
+    if len(z) != len(labels):
+        raise ModelError(f"there are {len(z)} images and {len(labels)} labels: give one for each")
+    if batch_size < 1:
+        raise ModelError(f"the batch size is {batch_size}: use 1 or more")
     chosen, parts = model.check_labels(labels), []
     pieces = zip(torch.split(z, batch_size), torch.split(chosen, batch_size), strict=True)
     for some, theirs in pieces:

@@ -5,6 +5,7 @@ key and the mend.
 """
 
 from pdpipe.params.models import (
+    FEW_STEPS,
     DataParams,
     EvaluationParams,
     ExtractorParams,
@@ -42,6 +43,7 @@ from pdpipe.params.studies import (
 )
 
 __all__ = [
+    "FEW_STEPS",
     "ArmParams",
     "CoderParams",
     "DataParams",

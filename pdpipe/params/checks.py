@@ -7,33 +7,38 @@ from typing import TYPE_CHECKING
 from pdpipe.errors import ParamsError, did_you_mean
 
 if TYPE_CHECKING:
-    from pdpipe.params.models import Params
+    from pdpipe.params.models import NetworkParams, Params
 
 
-def check_network(p: Params) -> None:
+def check_layout(network: NetworkParams, image_size: int) -> None:
     """Every level but the last halves the image; attention sits at a side that occurs."""
-    halvings = len(p.network.channel_multipliers) - 1
-    if p.data.image_size % 2**halvings:
+    halvings = len(network.channel_multipliers) - 1
+    if image_size % 2**halvings:
         raise ParamsError(
-            f"data.image_size {p.data.image_size} cannot be halved {halvings} times, once for each "
+            f"data.image_size {image_size} cannot be halved {halvings} times, once for each "
             f"level of network.channel_multipliers but the last: use a multiple of {2**halvings} "
             "or fewer levels"
         )
-    sides = [p.data.image_size // 2**level for level in range(halvings + 1)]
-    for side in p.network.attention_resolutions:
+    sides = [image_size // 2**level for level in range(halvings + 1)]
+    for side in network.attention_resolutions:
         if side not in sides:
             raise ParamsError(
                 f"network.attention_resolutions has {side}, but the image sides in the network "
                 f"are {', '.join(map(str, sides))}: choose from those"
             )
-    for side, multiplier in zip(sides, p.network.channel_multipliers, strict=True):
-        width = p.network.base_channels * multiplier
-        attended = side == sides[-1] or side in p.network.attention_resolutions  # the middle always
-        if attended and width % p.network.head_channels:
+    for side, multiplier in zip(sides, network.channel_multipliers, strict=True):
+        width = network.base_channels * multiplier
+        attended = side == sides[-1] or side in network.attention_resolutions  # the middle always
+        if attended and width % network.head_channels:
             raise ParamsError(
-                f"network.head_channels {p.network.head_channels} does not divide the level width "
+                f"network.head_channels {network.head_channels} does not divide the level width "
                 f"{width} (base_channels x multiplier): use a divisor of it"
             )
+
+
+def check_network(p: Params) -> None:
+    """The network can be built, and what is asked of it can be learned."""
+    check_layout(p.network, p.data.image_size)
     if not p.network.conditional and (p.guide.w_max > 0 or any(p.evaluation.w)):
         raise ParamsError(
             "network.conditional is false, so there is nothing to guide: set guide.w_min and "

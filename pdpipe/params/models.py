@@ -19,6 +19,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 LossWeight = Literal["constant", "snr", "snr_truncated", "snr_plus_one"]
 Parameterization = Literal["v", "x", "eps", "x_eps"]
+FEW_STEPS = 8  # a cell of up to so many is cheap, and measured at `evaluation.seeds` seeds
 
 
 class Section(BaseModel):
@@ -139,6 +140,7 @@ class EvaluationParams(Section):
     num_samples: Annotated[int, Field(ge=4)]
     batch_size: Count
     seed: Annotated[int, Field(ge=0)]
+    seeds: Count
     w: Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
     teacher_steps: Annotated[list[Count], Field(min_length=1)]
     teacher_sampler: Literal[
@@ -150,6 +152,10 @@ class EvaluationParams(Section):
     def places(self, steps: Iterable[int]) -> list[tuple[int, float]]:
         """(steps, w) of every cell at these step counts."""
         return [(n, w) for n in steps for w in self.w]
+
+    def seeds_at(self, steps: int) -> int:
+        """How many generation seeds a cell of so many steps is measured at."""
+        return self.seeds if steps <= FEW_STEPS else 1
 
     @property
     def teacher_places(self) -> list[tuple[int, float]]:

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from pdpipe import layout
 from pdpipe.errors import ParamsError, did_you_mean
+from pdpipe.params.checks import check_layout
 from pdpipe.params.complaints import one_sentence
 from pdpipe.params.models import (
     Count,
@@ -36,6 +37,7 @@ DDPM_STEPS = 1000  # of grid ddpm
 Gamma = Annotated[float, Field(ge=0.0, le=1.0)]
 Settings = dict[str, Any]  # of a section of params.yaml, in place of what stands there
 AnySection = TypeVar("AnySection", bound=Section)
+_OWN = ("steps", "updates", "learning_rate")  # of section guide, that a student says itself
 
 
 class TaughtParams(Section):
@@ -95,7 +97,11 @@ def read_study(path: Path, params: Params) -> StudyParams:
         ParamsError: the file is missing, is not YAML, or says what cannot be trained or measured.
     """
     found = read_section(path, StudyParams, "name a study, a folder of stages/")
-    for complaint in _complaints(path.parent.name, found, params):
+    try:
+        complaint = next(_complaints(path.parent.name, found, params), None)
+    except ParamsError as error:
+        complaint = str(error)
+    if complaint is not None:
         raise ParamsError(f"{path}: {complaint}")
     return found
 
@@ -106,17 +112,13 @@ def teacher_settings(
     """The sections `teacher` and `network` of a study's teacher; raises ParamsError."""
     return (
         _merged(params.teacher, taught.teacher, f"{where}.teacher"),
-        _merged(params.network, taught.network, f"{where}.network"),
+        _network(taught.network, params, where),
     )
 
 
 def guide_settings(student: DistilledParams, params: Params, where: str) -> GuideParams:
-    """The section `guide` of a study's stage-one student; raises ParamsError."""
-    own = {
-        "steps": student.steps,
-        "updates": student.updates,
-        "learning_rate": student.learning_rate,
-    }
+    """The section `guide` of a study's stage-one or naive student; raises ParamsError."""
+    own = {name: getattr(student, name) for name in _OWN}
     return _merged(params.guide, student.guide | own, f"{where}.guide")
 
 
@@ -128,8 +130,20 @@ def halve_settings(student: DistilledParams, params: Params, where: str) -> Halv
 def _merged(section: AnySection, changes: Settings, where: str) -> AnySection:
     try:
         return type(section).model_validate({**section.model_dump(), **changes})
+    except ParamsError as error:
+        raise ParamsError(f"{where}: {error}") from None
     except ValidationError as error:
         raise ParamsError(f"{where}: {one_sentence(error, type(section))}") from None
+
+
+def _network(changes: Settings, params: Params, where: str) -> NetworkParams:
+    """The section `network` with changes in it, which can be built."""
+    network = _merged(params.network, changes, f"{where}.network")
+    try:
+        check_layout(network, params.data.image_size)
+    except ParamsError as error:
+        raise ParamsError(f"{where}: {error}") from None
+    return network
 
 
 def _complaints(study: str, found: StudyParams, params: Params) -> Iterator[str]:
@@ -145,9 +159,11 @@ def _complaints(study: str, found: StudyParams, params: Params) -> Iterator[str]
     for key, student in found.students.items():
         guide_settings(student, params, f"students.{key}")
         halve_settings(student, params, f"students.{key}")
-        _merged(params.network, student.network, f"students.{key}.network")
+        _network(student.network, params, f"students.{key}")
         if not _is_model(student.from_, models, study):
             yield f"students.{key}.from is {student.from_}: {did_you_mean(student.from_, models)}"
+        for name in _without_effect(student):
+            yield f"students.{key}.{name} has no effect on algorithm {student.algorithm}: remove it"
     yield from _complaints_of_measuring(found)
     methods = {arm.method for arm in found.arms.values()}
     if found.reconstruction is not None:
@@ -172,6 +188,19 @@ def _complaints_of_measuring(found: StudyParams) -> Iterator[str]:
         yield from complaints_of_reconstruction(found.reconstruction, found.transfer)
     elif found.transfer is not None:
         yield "transfer is given without reconstruction: add that section too"
+
+
+def _without_effect(student: DistilledParams) -> Iterator[str]:
+    """The settings of a student that its algorithm does not use."""
+    if student.algorithm == "guide":
+        yield from (
+            name for name in ("teacher_steps", "halve", "network") if getattr(student, name)
+        )
+    elif student.algorithm != "naive" and student.guide:
+        yield "guide"
+    yield from (f"guide.{name}" for name in _OWN if name in student.guide)
+    if "conditional" in student.network:
+        yield "network.conditional"
 
 
 def _is_model(name: str, models: list[str], study: str) -> bool:
@@ -200,7 +229,8 @@ def _complaints_of_arm(
         yield f"sampler is {arm.sampler}, which has no gammas and no grid: leave them out"
     most = max(arm.nfe + arm.steps, default=0)
     if arm.grid == "ddpm" and most > DDPM_STEPS:
-        yield f"nfe has {most}, more than the {DDPM_STEPS} steps of grid ddpm: lower it"
+        key = "nfe" if arm.nfe else "steps"
+        yield f"{key} has {most}, more than the {DDPM_STEPS} steps of grid ddpm: lower it"
     absent = [w for w in arm.w if w not in params.evaluation.w]
     if absent:
         yield (

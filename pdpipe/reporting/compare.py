@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pdpipe.reporting.intervals import difference_margin
+from pdpipe.reporting.intervals import difference_margin, margin
 from pdpipe.reporting.sides import FIGURES, MADE_WITH, MEASURED_WITH, Place, Side
 
 BETTER = "separated: better"
@@ -32,8 +32,10 @@ class Change:
     metric: str  # a key of `FIGURES`
     a: float
     a_se: float
+    a_margin: float  # half the width of its 95 % interval
     b: float
     b_se: float
+    b_margin: float
     comparable: bool
 
     @property
@@ -44,7 +46,7 @@ class Change:
     @property
     def margin(self) -> float:
         """Half the width of the difference's 95 % interval."""
-        return difference_margin(self.a_se, self.b_se) if self.comparable else math.nan
+        return difference_margin(self.a_margin, self.b_margin) if self.comparable else math.nan
 
     @property
     def relative(self) -> float:
@@ -55,7 +57,9 @@ class Change:
     def relative_margin(self) -> float:
         """Half the width of the log ratio's 95 % interval, to first order; NaN for no errors."""
         known = self.comparable and self.a > 0 and self.b > 0
-        return difference_margin(self.a_se / self.a, self.b_se / self.b) if known else math.nan
+        return (
+            difference_margin(self.a_margin / self.a, self.b_margin / self.b) if known else math.nan
+        )
 
     @property
     def verdict(self) -> str:
@@ -135,10 +139,16 @@ def _change(a: Side, b: Side, place: Place, metric: str, *, comparable: bool) ->
         metric=metric,
         a=old.get(metric, math.nan),
         a_se=old.get(f"{metric}_se", math.nan),
+        a_margin=_margin(old, metric),
         b=new.get(metric, math.nan),
         b_se=new.get(f"{metric}_se", math.nan),
+        b_margin=_margin(new, metric),
         comparable=comparable,
     )
+
+
+def _margin(cell: dict[str, float], metric: str) -> float:
+    return margin(cell.get(f"{metric}_se"), cell.get("se_dof"))
 
 
 def _setting_edits(a: dict[str, Any] | None, b: dict[str, Any] | None) -> list[Edit] | None:

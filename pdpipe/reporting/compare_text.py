@@ -91,8 +91,8 @@ def tables(c: Comparison) -> list[Table]:
                 change.model,
                 str(change.steps),
                 f"{change.w:g}",
-                with_margin(change.a, change.a_se),
-                with_margin(change.b, change.b_se),
+                with_margin(change.a, change.a_margin),
+                with_margin(change.b, change.b_margin),
                 signed(change.difference, change.margin),
                 change.verdict,
             ]

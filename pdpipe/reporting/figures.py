@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.grids import Grid
-from pdpipe.reporting.intervals import margin
+from pdpipe.reporting.intervals import fid_margin
 from pdpipe.reporting.measurements import Measurements
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and legible on white and on black.
@@ -95,7 +95,7 @@ def _steps_panel(axes: Axes, m: Measurements, w: float) -> None:
     ):
         if not rows.empty:
             x, y = _points(rows, "steps", "fid")
-            half = [margin(se) for se in rows["fid_se"]]
+            half = [fid_margin(row) for _, row in rows.iterrows()]
             axes.errorbar(x, y, yerr=half, color=colour, linestyle=line, marker=marker, label=label)
     axes.set_title(formats.weight(w))
     steps_axis(axes, [*teacher["steps"], *student["steps"]])

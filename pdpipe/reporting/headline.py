@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pdpipe.reporting import formats
-from pdpipe.reporting.intervals import apart, difference_margin
+from pdpipe.reporting.intervals import apart, difference_margin, fid_margin
 from pdpipe.reporting.measurements import Measurements
 
 # A student does the teacher's work when its FID exceeds the full-count teacher's by at most this
@@ -23,16 +23,16 @@ LISTED = 4
 class Match:
     """At one w, the student of the fewest steps that is near the full-count teacher, if any.
 
-    The standard errors are NaN where there were too few samples for one.
+    The margins are half the widths of the FIDs' 95 % intervals, NaN where there are none.
     """
 
     w: float
     teacher_fid: float
-    teacher_fid_se: float
+    teacher_margin: float
     teacher_nfe: int
     steps: int | None = None
     fid: float | None = None
-    fid_se: float = math.nan
+    margin: float = math.nan
     nfe: int | None = None
 
     @property
@@ -76,18 +76,18 @@ def match(m: Measurements, w: float) -> Match:
     found = Match(
         w=w,
         teacher_fid=float(full["fid"]),
-        teacher_fid_se=float(full["fid_se"]),
+        teacher_margin=fid_margin(full),
         teacher_nfe=int(full["nfe"]),
     )
     students = m.select("student", w=w).sort_values("steps")
     for _, student in students[students["nfe"] < full["nfe"]].iterrows():
-        highest = student["fid"] + difference_margin(student["fid_se"], full["fid_se"])
+        highest = student["fid"] + difference_margin(fid_margin(student), fid_margin(full))
         if highest <= full["fid"] + NEAR * m.heldout["fid"]:
             return replace(
                 found,
                 steps=int(student["steps"]),
                 fid=float(student["fid"]),
-                fid_se=float(student["fid_se"]),
+                margin=fid_margin(student),
                 nfe=int(student["nfe"]),
             )
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pdpipe.evaluation.records import CellCost, MetricsRecord
+from pdpipe.evaluation.records import JACKKNIFE_DOF, CellCost, MetricsRecord
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import Results
 
@@ -19,6 +19,8 @@ COLUMNS: dict[str, str] = {
     "steps": "Int64",
     "w": "float64",  # guidance weight; 0 is unguided
     "nfe": "Int64",  # network evaluations a sample
+    "seeds": "Int64",  # generation seeds: of several, the figures are means over them
+    "se_dof": "Int64",  # degrees of freedom of the standard errors
     "fid": "float64",
     "fid_se": "float64",  # standard error
     "is": "float64",
@@ -126,6 +128,7 @@ def _real_rows(results: Results) -> list[dict[str, Any]]:
     heldout = {
         "model": "heldout",
         "kind": "real",
+        "se_dof": JACKKNIFE_DOF,
         "fid": floor.fid,
         "fid_se": floor.fid_se,
         "is": floor.is_heldout,

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pdpipe.reporting import formats
-from pdpipe.reporting.intervals import with_margin
+from pdpipe.reporting.intervals import margin, with_margin
 from pdpipe.reporting.measurements import Measurements
 
 
@@ -46,7 +46,8 @@ class Metric:
         value = row[self.column + suffix]
         if self.se is None:
             return self.text(value)
-        return with_margin(value, row[self.se + suffix], self.text)
+        half = margin(row[self.se + suffix], row["se_dof" + suffix])
+        return with_margin(value, half, self.text)
 
     def measured(self, m: Measurements) -> bool:
         """Whether any generated images have it."""

@@ -124,7 +124,7 @@ def page(
         protocol=[provenance.protocol_table(results, m), provenance.models_table(results)],
         extractor=results.teacher.protocol.extractor,
         floor=m.named("FID", m.heldout),
-        standard_errors=results.teacher.protocol.standard_errors,
+        standard_errors=provenance.errors_by(results.teacher.protocol),
         num_heldout=results.floor.protocol.num_heldout,
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pdpipe.evaluation.records import CostRecord, Machine, TrainingCostRecord
+from pdpipe.evaluation.records import CostRecord, Machine, Protocol, TrainingCostRecord
+from pdpipe.params import FEW_STEPS
 from pdpipe.reporting import formats
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.results import Results
@@ -36,6 +37,7 @@ def protocol_table(results: Results, m: Measurements) -> Table:
         ["sampler", ", ".join(samplers)],
         ["x_hat clipped to [-1, 1]", "yes" if protocol.clip else "no"],
         ["seed", f"{protocol.seed}; sample k starts from the same noise in every cell"],
+        ["standard errors", errors_by(protocol)],
         ["images", protocol.quantization],
         ["splits of the inception score", str(protocol.is_splits)],
         ["networks", f"{protocol.device}, {protocol.precision}"],
@@ -55,6 +57,16 @@ def protocol_table(results: Results, m: Measurements) -> Table:
     return Table(title="Protocol", columns=["", "value"], rows=rows)
 
 
+def errors_by(protocol: Protocol) -> str:
+    """How the standard errors were made."""
+    if protocol.seeds == 1:
+        return protocol.standard_errors
+    return (
+        f"spread of {protocol.seeds} generation seeds, whose means are given, up to "
+        f"{FEW_STEPS} steps; else {protocol.standard_errors}"
+    )
+
+
 def protocol_sentence(results: Results) -> str:
     """What a figure depends on beside the model, for a caption; nothing of the machine."""
     protocol = results.teacher.protocol
@@ -67,7 +79,7 @@ def protocol_sentence(results: Results) -> str:
         f"{formats.count(protocol.num_fake)} generated images a cell ({protocol.balance}; "
         f"{protocol.quantization}) against {formats.count(protocol.num_real)} real images of the "
         f"split {protocol.real_split}; {', '.join(samplers)}, {clipped}, {', '.join(weights)} "
-        f"weights, seed {protocol.seed}. ± is the 95 % interval ({protocol.standard_errors})."
+        f"weights, seed {protocol.seed}. ± is the 95 % interval ({errors_by(protocol)})."
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pdpipe import layout
 from pdpipe.errors import EvaluationError
+from pdpipe.evaluation.records import JACKKNIFE_DOF
 from pdpipe.params import dotted, settings_of
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import COMPARABLE
@@ -31,8 +32,9 @@ MADE_AGAIN = "`dvc repro report` makes it again"
 class Side:
     """A chain as its report has it.
 
-    `cells` has the `FIGURES` and `ERRORS` (NaN for none) of every cell of generated images, in the
-    table's order. `protocols` maps each model to its protocol, by dotted fields.
+    `cells` has the `FIGURES`, the `ERRORS` (NaN for none) and the degrees of freedom of those,
+    `se_dof`, of every cell of generated images, in the table's order. `protocols` maps each model
+    to its protocol, by dotted fields.
     """
 
     name: str
@@ -107,6 +109,7 @@ def _cells(rows: list[dict[str, str]], where: str) -> dict[Place, dict[str, floa
             place = (row["model"], int(row["steps"]), float(row["w"]))
             figures = {name: _finite(row[name]) for name in FIGURES}
             figures |= {name: float(row.get(name) or math.nan) for name in ERRORS}
+            figures["se_dof"] = _dof(row.get("se_dof") or JACKKNIFE_DOF)
         except ValueError as error:
             raise EvaluationError(
                 f"{where} is damaged ({error}, in a row of {row['model']}): {MADE_AGAIN}"
@@ -123,6 +126,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"a figure is {text}")
     return number
+
+
+def _dof(text: str | int) -> float:
+    if (number := int(text)) < 1:
+        raise ValueError(f"se_dof is {text}")
+    return float(number)
 
 
 def _protocol_in_table(row: dict[str, str]) -> dict[str, Any]:

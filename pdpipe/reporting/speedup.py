@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pdpipe.evaluation.records import JACKKNIFE_GROUPS
 from pdpipe.reporting import formats
 from pdpipe.reporting.intervals import LEVEL
 from pdpipe.reporting.measurements import Measurements
@@ -103,7 +102,8 @@ def _interval(teacher: pd.DataFrame, student: pd.Series[Any], nfe: Array) -> tup
     if np.isnan(errors).any() or pd.isna(student["fid_se"]):
         return math.nan, math.nan
     random = np.random.default_rng(0)
-    noise = random.standard_t(JACKKNIFE_GROUPS - 1, (DRAWS, len(nfe) + 1))
+    dof = np.array([student["se_dof"], *teacher["se_dof"]], dtype=float)
+    noise = random.standard_t(dof, (DRAWS, len(dof)))
     fids = teacher["fid"].to_numpy(dtype=float) + noise[:, 1:] * errors
     targets = float(student["fid"]) + noise[:, 0] * float(student["fid_se"])
     reached = np.sort(_reached(np.maximum(fids, 1e-9), np.maximum(targets, 1e-9), nfe))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.headline import NEAR, match
-from pdpipe.reporting.intervals import ratio_margin, with_half, with_margin
+from pdpipe.reporting.intervals import margin, ratio_margin, with_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID, METRICS, Metric
 
@@ -48,7 +48,7 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     Columns with the suffix `_teacher` are the teacher's at the same step count, `_equal_nfe` those
     at the same number of network evaluations; both are missing where there is no such cell.
     """
-    columns = ["steps", "nfe", *(column for metric in METRICS for column in metric.columns)]
+    columns = ["steps", "nfe", "se_dof", *(name for metric in METRICS for name in metric.columns)]
     teacher = m.select("teacher", w=w)[columns]
     same_steps = teacher.add_suffix("_teacher")
     equal_nfe = teacher.add_suffix("_equal_nfe")
@@ -85,19 +85,19 @@ def near_table(m: Measurements) -> Table:
         rows.append(
             [
                 formats.weight(found.w),
-                f"{with_margin(found.teacher_fid, found.teacher_fid_se)} ({evaluations})",
+                f"{with_margin(found.teacher_fid, found.teacher_margin)} ({evaluations})",
                 formats.DASH if found.steps is None else str(found.steps),
-                formats.DASH if found.fid is None else with_margin(found.fid, found.fid_se),
+                formats.DASH if found.fid is None else with_margin(found.fid, found.margin),
                 formats.DASH if found.nfe is None else formats.times(found.fewer_evaluations),
             ]
         )
     name = m.named("FID")
-    margin = formats.figure(NEAR * m.heldout["fid"])
+    near = formats.figure(NEAR * m.heldout["fid"])
     return Table(
         title="The fewest steps that reach the teacher",
         columns=["", f"teacher {name}", "steps", f"student {name}", "fewer evaluations"],
         rows=rows,
-        note=f"Reached: with the 95 % interval of the difference, at most {margin} ({NEAR:g} × the "
+        note=f"Reached: with the 95 % interval of the difference, at most {near} ({NEAR:g} × the "
         f"floor) above the teacher's full count. {floor_note(m)}",
     )
 
@@ -162,9 +162,12 @@ class _Compared:
         value, other = self.metric.column, f"{self.metric.column}_{kind}"
         if pd.isna(row[other]):
             return formats.DASH
-        own, its = (row[f"{self.metric.se}{suffix}"] for suffix in ("", f"_{kind}"))
+        own, its = (
+            margin(row[f"{self.metric.se}{suffix}"], row[f"se_dof{suffix}"])
+            for suffix in ("", f"_{kind}")
+        )
         half = ratio_margin(row[value], own, row[other], its)
-        return with_half(row[value] / row[other], half)
+        return with_margin(row[value] / row[other], half)
 
     def reference(self, full: pd.Series[Any]) -> list[str]:
         """Of the teacher at its full count, which has no student and stands for itself."""

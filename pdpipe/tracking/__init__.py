@@ -1,13 +1,13 @@
 """Tracking: every stage is an MLflow run, and a local record whether the server is there or not.
 
-A stage opens a tracker, logs to it and finishes it; the report puts the chain's run over the
-stages' runs:
+A stage opens a tracker, logs to it and finishes it, below the run of its chain; the report fills
+that run and registers the models:
 
     with open_tracker("teacher", {"teacher": settings}, chain=chain_id) as tracker:
         model = train(..., tracker=tracker)  # tracker.log(step, ...), then publish per snapshot
         tracker.finish(outputs={"models/teacher.safetensors": sha256}, metrics={"loss": 0.1})
 
-    publish_chain(chain_id, params, stages={"teacher": sha256}, metrics={"fid": 1.0})
+    publish_chain(chain_id, params, {"teacher": sha256}, {"fid": 1.0}, models=[...])
 
 Run ids stay here: they never enter an output. Environment: MLFLOW_TRACKING_URI (default: mlflow.db
 in the project), MLFLOW_EXPERIMENT_NAME (default: pdpipe), PDPIPE_TRACKING=off.

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from filelock import BaseFileLock, FileLock
+from urllib.parse import quote
 
 from pdpipe.files import write_json
-from pdpipe.tracking.names import flatten, legal_folder, legal_key, to_json_number
-from pdpipe.tracking.opening import LOCAL_DIR, is_tracking_on, say_on_stderr
+from pdpipe.tracking.names import flatten, legal_key, to_json_number
+from pdpipe.tracking.opening import is_tracking_on, say_on_stderr
+from pdpipe.tracking.parent import (
+    FIRST_CHAIN_TAG,
+    NOTE_TAG,
+    chain_record,
+    chain_run,
+    hang_below,
+)
 from pdpipe.tracking.provenance import provenance_tags
+from pdpipe.tracking.registry import TrackedModel, register_models
 from pdpipe.tracking.server import (
     Connection,
     connect,
-    project_root,
     say_away,
     server_address,
     set_environment,
+    why,
 )
 from pdpipe.tracking.server_run import (
     METRICS_PER_CALL,
@@ -33,8 +41,6 @@ from pdpipe.tracking.server_run import (
 )
 from pdpipe.tracking.tracker import OUTPUT_TAG
 
-CHAIN_TAG = "pdpipe.chain"
-_PARENT_TAG = "mlflow.parentRunId"  # how MLflow nests one run below another
 _PATIENCE = 60.0  # seconds
 
 
@@ -46,6 +52,8 @@ class Chain:
     params: Mapping[str, str]
     stages: Mapping[str, str]
     metrics: Mapping[str, float]
+    curves: Mapping[str, Mapping[int, float]]
+    models: tuple[TrackedModel, ...]
     table: str
     artifacts: tuple[Path, ...]
 
@@ -57,6 +65,8 @@ def publish_chain(
     metrics: Mapping[str, float],
     artifacts: Iterable[Path] = (),
     *,
+    curves: Mapping[str, Mapping[int, float]] | None = None,
+    models: Iterable[TrackedModel] = (),
     table: str | None = None,
     directory: Path | None = None,
     say: Callable[[str], None] | None = None,
@@ -66,14 +76,19 @@ def publish_chain(
     A stage's run is the newest finished one with that stage's name and that output, whichever chain
     it ran in: chains share the stages that they have in common. The first chain to come by becomes
     the run's parent; every chain names the run in a tag `pdpipe.run.<stage>` and in its note.
+    Other runs of this chain, such as failed ones, are hung below it as well. Where models cannot be
+    registered, that is said, and all else is on the server.
 
     Args:
         chain_id: the identity of the chain.
         params: all its settings, nested as in params.yaml.
         stages: {stage name: sha256 of its main output}, in the order in which to list them.
         metrics: headline figures.
+        curves: {metric: {step: value}}, such as figures against sampling steps.
+        models: those to register, each as a version of `<experiment>-<name>`.
         artifacts: small files or folders to upload; those that do not exist are passed over.
-        table: the headline as Markdown; by default a table of `metrics`.
+        table: the headline as Markdown; by default a table of `metrics`. An address in it can be
+            `artifact:<path>`, such as artifact:reports/index.html.
         directory: the project's folder; the current one by default.
         say: takes the one sentence about a server that is away; prints to stderr by default.
 
@@ -81,12 +96,14 @@ def publish_chain(
         whether the server has it all; the same is in `.pdpipe/tracking/chains/<id>.json` anyway.
     """
     directory = directory or Path.cwd()
-    record = LOCAL_DIR / "chains" / f"{legal_folder(chain_id)}.json"
+    record = chain_record(chain_id)
     chain = Chain(
         chain_id=chain_id,
         params=flatten(params),
         stages=dict(stages),
         metrics={name: float(value) for name, value in metrics.items()},
+        curves=curves or {},
+        models=tuple(models),
         table=table or _metrics_table(metrics),
         artifacts=tuple(artifacts),
     )
@@ -95,14 +112,27 @@ def publish_chain(
         return False
     set_environment()
     address = server_address(directory)
-    tags = provenance_tags("chain", directory)
-    lock = FileLock((project_root(directory) / record).with_suffix(".lock"))
-    return _in_background(
-        lambda: _publish(connect(address), chain, tags, lock),
+    tags, say = provenance_tags("chain", directory), say or say_on_stderr
+    unregistered: list[Exception] = []
+
+    def publish() -> None:
+        connection = connect(address)
+        runs = _publish(connection, chain, tags, directory)
+        try:
+            register_models(connection, chain.models, runs, address.experiment, directory)
+        except Exception as error:  # not every server has a registry
+            unregistered.append(error)
+
+    published = _in_background(
+        publish,
         lambda reason: say_away(
-            address, reason, f"the chain's overview is in {record.as_posix()}", say or say_on_stderr
+            address, reason, f"the chain's overview is in {record.as_posix()}", say
         ),
     )
+    for error in unregistered:
+        reason = f"models could not be registered with MLflow ({why(error)})"
+        say(f"tracking: {reason}; the chain's run is there all the same")
+    return published and not unregistered
 
 
 def _in_background(work: Callable[[], None], failed: Callable[[Exception | str], None]) -> bool:
@@ -126,34 +156,25 @@ def _in_background(work: Callable[[], None], failed: Callable[[Exception | str],
 
 
 def _publish(
-    connection: Connection, chain: Chain, tags: Mapping[str, str], lock: BaseFileLock
-) -> None:
+    connection: Connection, chain: Chain, tags: Mapping[str, str], directory: Path
+) -> dict[str, Any]:
+    """Bring the chain's run up to date; returns {stage: its run}, `chain` for the chain's."""
     client = connection.client
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    with lock:  # of two reports at once, one makes the parent
-        parent = _parent(connection, chain.chain_id)
+    parent = chain_run(connection, chain.chain_id, directory)
     parent_id = parent.info.run_id
-    runs = {stage: _stage_run(connection, stage, sha256) for stage, sha256 in chain.stages.items()}
-    for run in filter(None, runs.values()):
-        if _PARENT_TAG not in run.data.tags:
-            client.set_tag(run.info.run_id, _PARENT_TAG, parent_id)
-    links = {f"pdpipe.run.{stage}": run.info.run_id for stage, run in runs.items() if run}
+    stages = {stage: _stage_run(connection, stage, sha) for stage, sha in chain.stages.items()}
+    runs = {stage: run for stage, run in stages.items() if run is not None}
+    for run in [*runs.values(), *find_runs(connection, {FIRST_CHAIN_TAG: chain.chain_id})]:
+        hang_below(connection, run, parent)
+    links = {f"pdpipe.run.{stage}": run.info.run_id for stage, run in runs.items()}
     add_params(client, parent, chain.params)
-    _add_changed_metrics(client, parent, chain.metrics)
-    add_tags(client, parent_id, {**tags, **links, "mlflow.note.content": _note(chain, runs)})
-    client.set_terminated(parent_id)
+    curves = {**{name: {0: value} for name, value in chain.metrics.items()}, **chain.curves}
+    _add_changed_points(client, parent, curves)
+    add_tags(client, parent_id, {**tags, **links, NOTE_TAG: _note(chain, stages, parent)})
+    if parent.info.status != "FINISHED":  # a later report would make it last until then
+        client.set_terminated(parent_id)
     add_artifacts(client, parent_id, chain.artifacts)
-
-
-def _parent(connection: Connection, chain_id: str) -> Any:
-    """The chain's run: the oldest with its tag, a new one where there is none."""
-    tags = {CHAIN_TAG: chain_id}
-    found = find_runs(connection, tags)
-    if found:
-        return found[-1]
-    return connection.client.create_run(
-        connection.experiment_id, start_time=now_ms(), tags=tags, run_name=f"chain {chain_id}"
-    )
+    return {**runs, "chain": parent}
 
 
 def _stage_run(connection: Connection, stage: str, sha256: str) -> Any | None:
@@ -162,31 +183,46 @@ def _stage_run(connection: Connection, stage: str, sha256: str) -> Any | None:
     return found[0] if found else None
 
 
-def _add_changed_metrics(client: Any, run: Any, metrics: Mapping[str, float]) -> None:
+def _add_changed_points(client: Any, run: Any, curves: Mapping[str, Mapping[int, float]]) -> None:
     """Log what the run does not say already, so that a second report adds no points."""
     from mlflow.entities import Metric
 
-    said, now = run.data.metrics, now_ms()
-    changed = [
-        Metric(legal_key(name), value, now, 0)
-        for name, value in metrics.items()
-        if said.get(legal_key(name)) != value
-    ]
-    for batch in batches(changed, METRICS_PER_CALL):
+    now, new = now_ms(), []
+    for name, curve in curves.items():
+        key = legal_key(name)
+        known = client.get_metric_history(run.info.run_id, key) if key in run.data.metrics else []
+        said = {p.step: p.value for p in sorted(known, key=lambda p: (p.timestamp, p.value))}
+        new += [Metric(key, v, now, step) for step, v in curve.items() if said.get(step) != v]
+    for batch in batches(new, METRICS_PER_CALL):
         client.log_batch(run.info.run_id, metrics=batch)
 
 
-def _note(chain: Chain, runs: Mapping[str, Any]) -> str:
-    """The Markdown that the MLflow UI shows on the parent run."""
+def _note(chain: Chain, stages: Mapping[str, Any | None], parent: Any) -> str:
+    """The Markdown that the MLflow UI shows on the chain's run."""
     lines = ["| stage | run |", "| --- | --- |"]
-    for stage, run in runs.items():
+    for stage, run in stages.items():
         if run is None:
             shown = "none here: its output came from a cache, or its run is tracked elsewhere"
         else:
-            place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-            shown = f"[{run.info.run_id[:8]}]({place})"
+            shown = f"[{run.info.run_id[:8]}]({_place(run)})"
         lines.append(f"| {stage} | {shown} |")
-    return "\n".join([chain.table, "", "Stages", "", *lines])
+    return "\n".join([_resolved(chain.table, parent), "", "**Stages**", "", *lines])
+
+
+def _resolved(markdown: str, run: Any) -> str:
+    """`markdown`, its addresses `artifact:<path>` leading to the artifacts of the run."""
+
+    def address(found: re.Match[str]) -> str:
+        mark, text, path = found.groups()
+        picture = f"get-artifact?path={quote(path)}&run_uuid={run.info.run_id}"
+        return f"{mark}[{text}]({picture if mark else f'{_place(run)}/artifacts/{quote(path)}'})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(artifact:([^)]*)\)", address, markdown)
+
+
+def _place(run: Any) -> str:
+    """Where the MLflow UI shows a run."""
+    return f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
 def _metrics_table(metrics: Mapping[str, float]) -> str:

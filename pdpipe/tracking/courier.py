@@ -152,7 +152,8 @@ def serve() -> None:
         with contextlib.suppress(OSError):  # the stage has died
             print(json.dumps(message), file=answers, flush=True)
 
-    publisher = MlflowPublisher(server_address(Path.cwd()), lambda reason: answer(away=reason))
+    here = Path.cwd()
+    publisher = MlflowPublisher(server_address(here), here, lambda reason: answer(away=reason))
     for line in sys.stdin:
         try:
             message = json.loads(line)

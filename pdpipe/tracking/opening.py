@@ -12,6 +12,7 @@ from pdpipe.errors import ParamsError
 from pdpipe.tracking.courier import Courier
 from pdpipe.tracking.local import LocalLog
 from pdpipe.tracking.names import legal_folder
+from pdpipe.tracking.parent import FIRST_CHAIN_TAG, LOCAL_DIR
 from pdpipe.tracking.provenance import provenance_tags
 from pdpipe.tracking.server import (
     ServerAddress,
@@ -21,7 +22,6 @@ from pdpipe.tracking.server import (
 )
 from pdpipe.tracking.tracker import StageTracker
 
-LOCAL_DIR = Path(".pdpipe") / "tracking"
 _ahead: list[Courier] = []  # at most one, started before its tracker
 
 
@@ -56,7 +56,7 @@ def open_tracker(
         params: the settings that the stage uses, nested as in params.yaml.
         tags: more to know about the run, such as {"pdpipe.device": "cuda"}; the commit, versions,
             threads and machine are added.
-        chain: the chain that runs the stage, where its id is known.
+        chain: the chain that runs the stage, where its id is known: the run shows below its run.
         directory: the project's folder; the current one by default.
         say: takes the one sentence about a server that is away; prints to stderr by default.
 
@@ -68,7 +68,7 @@ def open_tracker(
     local = LocalLog(directory / folder)
     all_tags = {**provenance_tags(stage, directory), **(tags or {})}
     if chain is not None:
-        all_tags["pdpipe.first_chain"] = chain
+        all_tags[FIRST_CHAIN_TAG] = chain
     courier = None
     if is_tracking_on():
         set_environment()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from pdpipe.tracking.local import Point
+from pdpipe.tracking.parent import FIRST_CHAIN_TAG, chain_run
 from pdpipe.tracking.server import Connection, ServerAddress, connect
 from pdpipe.tracking.server_run import Ending, RunDescription, ServerRun, open_run
 
@@ -23,11 +25,14 @@ class MlflowPublisher:
     whenever there is more to send.
     """
 
-    def __init__(self, address: ServerAddress, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, address: ServerAddress, directory: Path, announce: Callable[[str], None]
+    ) -> None:
         """Start the thread; `announce` takes the reason whenever the server cannot be used."""
         self.complete = False  # the server has the whole run, its ending included
         self.run_id: str | None = None
         self._address = address
+        self._directory = directory
         self._announce = announce
         self._changed = threading.Condition()
         self._outbox: list[Point] = []
@@ -85,10 +90,18 @@ class MlflowPublisher:
         if self._description is None or not (self._unsent or ending):
             return
         if self._run is None:
-            self._run = open_run(self._connection, self._description)
+            parent_id = self._parent_id(self._connection, self._description)
+            self._run = open_run(self._connection, self._description, parent_id)
             self.run_id = self._run.run_id
         self._run.add(self._unsent)
         self._unsent = []
         if ending is not None:
             self._run.finish(ending)
             self.complete = True
+
+    def _parent_id(self, connection: Connection, run: RunDescription) -> str | None:
+        """The run of the chain that runs the stage, so that it shows below it from the start."""
+        chain_id = run.tags.get(FIRST_CHAIN_TAG)
+        if chain_id is None:
+            return None
+        return str(chain_run(connection, chain_id, self._directory).info.run_id)

@@ -31,6 +31,13 @@ _DEFAULT_ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing here reaches out by itself
 }
+# The kind is what `mlflow ui` calls machine learning, and else would guess from the contents.
+_EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "Progressive distillation with pdpipe: a run for each chain, and below "
+    "it a run for each of its stages. The chain's run has the headline, the report and the figures "
+    "against sampling steps; the page `Models` compares the teacher and the students.",
+}
 _CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3")
 
 
@@ -105,7 +112,7 @@ def _experiment_id(client: Any, name: str, artifact_location: str | None) -> str
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=artifact_location))
+            return str(client.create_experiment(name, artifact_location, _EXPERIMENT_TAGS))
         except MlflowException:  # another process was faster
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -175,7 +182,11 @@ def say_away(
     if address.uri in _announced:
         return
     _announced.add(address.uri)
-    first_line = str(reason).strip().partition("\n")[0][:_REASON_LENGTH]
-    cause = without_password(first_line or type(reason).__name__)
     where = without_password(address.uri)
-    say(f"tracking: MLflow at {where} cannot be used ({cause}); {consequence}")
+    say(f"tracking: MLflow at {where} cannot be used ({why(reason)}); {consequence}")
+
+
+def why(reason: Exception | str) -> str:
+    """The first line of a reason, without passwords."""
+    first_line = str(reason).strip().partition("\n")[0][:_REASON_LENGTH]
+    return without_password(first_line or type(reason).__name__)

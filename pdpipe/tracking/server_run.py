@@ -17,6 +17,7 @@ from pdpipe.tracking.server import Connection
 
 ATTEMPT_TAG = "pdpipe.attempt"
 ERROR_TAG = "pdpipe.error"
+PARENT_TAG = "mlflow.parentRunId"  # how MLflow nests one run below another
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 METRICS_PER_CALL = 1000  # what MLflow takes in one log_batch
 _PARAMS_PER_CALL = 100
@@ -75,20 +76,23 @@ class ServerRun:
         add_artifacts(self._client, self.run_id, ending.artifacts)
 
 
-def open_run(connection: Connection, description: RunDescription) -> ServerRun:
-    """The run of this attempt: the one the server has, else a new one.
+def open_run(
+    connection: Connection, description: RunDescription, parent_id: str | None
+) -> ServerRun:
+    """The run of this attempt: the one the server has, else a new one below the parent's.
 
     A run is found by a tag that was chosen here, so that it is found even when the answer to its
     creation never arrived.
     """
     client = connection.client
+    below = {} if parent_id is None else {PARENT_TAG: parent_id}
     attempt = {ATTEMPT_TAG: description.attempt}
     found = find_runs(connection, attempt)
     if not found:
         run = client.create_run(
             connection.experiment_id,
             start_time=description.started,
-            tags=legal_tags({**description.tags, **attempt}),
+            tags=legal_tags({**description.tags, **attempt, **below}),
             run_name=description.stage,
         )
         add_params(client, run, description.params)
@@ -99,12 +103,17 @@ def open_run(connection: Connection, description: RunDescription) -> ServerRun:
     if ERROR_TAG in run.data.tags:
         client.delete_tag(run_id, ERROR_TAG)
     add_params(client, run, description.params)
-    add_tags(client, run_id, description.tags)
+    add_tags(client, run_id, {**below, **description.tags, **_kept_parent(run)})
     known = {
         key: {metric.step for metric in client.get_metric_history(run_id, key)}
         for key in run.data.metrics
     }
     return ServerRun(client, run_id, known)
+
+
+def _kept_parent(run: Any) -> dict[str, str]:
+    """The tag of a run that is below another one already."""
+    return {key: value for key, value in run.data.tags.items() if key == PARENT_TAG}
 
 
 def find_runs(

@@ -115,7 +115,7 @@ class StageTracker:
             status: how the stage ended.
             outputs: {path: sha256} of what it made, the main output first; the digests are how a
                 later process finds the run that made given bytes.
-            metrics: final figures.
+            metrics: final figures, each of a name that was not logged.
             artifacts: small files to upload; those that do not exist are passed over.
         """
         if self._finished:
@@ -132,7 +132,7 @@ class StageTracker:
         }
         self._write_run(outcome)
         if self._courier is not None:
-            final = Point(self._step or 0, now_ms(), values)
+            final = Point(0, now_ms(), values)  # of no step: MLflow shows it as a number
             self._courier.finish(Ending(status, self._final_tags, final, list(artifacts)))
             self._write_run({**outcome, "run_id": self._courier.run_id})
 

@@ -145,6 +145,7 @@ def train_halving(
         update={
             "kind": "student",
             "guidance": "input",
+            "sampler": "ddim",
             "name": f"student-{num_steps}",
             "network": vars(student.config).copy(),
             "steps": num_steps,

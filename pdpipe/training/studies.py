@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from pdpipe.models import DiffusionModel, ModelInfo
 from pdpipe.networks import UNet
 from pdpipe.params import DistilledParams, GuideParams, HalveParams, Rung
 from pdpipe.seeds import derive_seed
-from pdpipe.training.guide import student_of
+from pdpipe.training.guide import student_of, train_guide
 from pdpipe.training.halve import train_halving
 from pdpipe.training.job import Job, TrainingCost
 
@@ -28,7 +27,7 @@ def train_student(
     guide: GuideParams,
     provenance: dict[str, Any],
 ) -> tuple[UNet, ModelInfo, TrainingCost]:
-    """The averaged network of a student of stage two, its metadata and its cost.
+    """The averaged network of a student by any algorithm, its metadata and its cost.
 
     Args:
         job: the stage's run.
@@ -36,12 +35,16 @@ def train_student(
         teacher: what it is distilled from.
         student: its entry in the study's params.
         halve: the settings that rungs share.
-        guide: says how w enters the network of a naive student, whose first teacher takes none.
+        guide: the settings of stage one; for a naive student, how w enters its network, since its
+            first teacher takes none.
         provenance: stored with the model.
 
     Raises:
-        TrainingError: the teacher's steps are none that the algorithm can distil.
+        TrainingError: the teacher, or its number of steps, is none that the algorithm can distil.
     """
+    check_teacher(teacher, student.algorithm)
+    if student.algorithm == "guide":
+        return train_guide(job, images, teacher, guide, provenance)
     steps = teacher_steps(teacher, student)
     torch.manual_seed(derive_seed(job.seed, "student network"))
     return train_halving(
@@ -55,6 +58,33 @@ def train_student(
         algorithm=student.algorithm,
         untrained=first_network(teacher, student, guide),
     )
+
+
+def check_teacher(teacher: DiffusionModel, algorithm: str) -> None:
+    """Refuse a model whose predictions are not what the algorithm takes them for.
+
+    Raises:
+        TrainingError: it runs the other way, takes w already, or has nothing to guide.
+    """
+    info, takes_w = teacher.info, teacher.network.embed_w is not None
+    mixed = info.guidance == "mixture"
+    if info.kind == "encoder" and algorithm != "encoder":
+        wrong = "is an encoder, from which only encoders can be distilled: take a student"
+    elif algorithm == "guide" and (takes_w or not mixed):
+        wrong = "is a student already, and stage one begins at a teacher: take that"
+    elif algorithm == "naive" and not (mixed and teacher.network.config.num_classes):
+        wrong = (
+            "has no two predictions to mix, which algorithm naive distils one by one: take a "
+            "class-conditional teacher, or a naive student"
+        )
+    elif algorithm in ("halve", "stochastic", "encoder") and mixed and takes_w:
+        wrong = (
+            f"is two students mixed by w, and algorithm {algorithm} would distil one alone: use "
+            "algorithm naive, or another model"
+        )
+    else:
+        return
+    raise TrainingError(f"{info.name} {wrong} in `from`")
 
 
 def teacher_steps(teacher: DiffusionModel, student: DistilledParams) -> int:
@@ -88,13 +118,14 @@ def teacher_steps(teacher: DiffusionModel, student: DistilledParams) -> int:
 
 
 def first_network(teacher: DiffusionModel, student: DistilledParams, guide: GuideParams) -> UNet:
-    """The network from which the student's training starts: the teacher's, as far as it fits."""
+    """The network from which the student's training starts: the teacher's, as far as it fits.
+
+    Like that of stage one, it has no dropout.
+    """
     network = teacher.network
-    if student.network:
-        return fitted(network, student.network)
     if student.algorithm == "naive" and network.embed_w is None:
-        return student_of(network, guide.w_frequencies, guide.w_max)
-    return copy.deepcopy(network)
+        network = student_of(network, guide.w_frequencies, guide.w_max)
+    return fitted(network, {"dropout": 0.0, **student.network})
 
 
 def fitted(teacher: UNet, changes: dict[str, Any]) -> UNet:

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from pdpipe.errors import EvaluationError
-from pdpipe.evaluation.cells import CellStore, balanced_labels, sheet_mask
+from pdpipe.evaluation.cells import balanced_labels
 from pdpipe.evaluation.evaluate import Evaluated, evaluate_model
 from pdpipe.evaluation.observe import Instruments
-from pdpipe.evaluation.sheets import load_paired, save_samples
+from pdpipe.evaluation.sheets import load_paired, save_samples, sheet_mask
+from pdpipe.evaluation.store import CellStore
 from pdpipe.models import DiffusionModel
 from pdpipe.params import EvaluationParams, parse_params
 
@@ -39,9 +40,10 @@ def evaluate(
 ) -> Evaluate:
     """Evaluates the model with a store of that name."""
 
-    def run(store: str, places: list[tuple[int, float]] | None = None) -> Evaluated:
+    def run(store: str, places: list[tuple[int, float]] | None = None, seeds: int = 1) -> Evaluated:
         chosen = places or [(2, 0.0), (2, 1.0)]
-        return evaluate_model(model, instruments, settings, chosen, CellStore(tmp_path / store))
+        some = settings.model_copy(update={"seeds": seeds})
+        return evaluate_model(model, instruments, some, chosen, CellStore(tmp_path / store))
 
     return run
 
@@ -101,6 +103,48 @@ def test_another_w_measures_that_one_alone(evaluate: Evaluate, model: DiffusionM
     with counted(model) as calls:
         assert evaluate("kept", [(2, 0.0), (2, 0.5), (2, 1.0)]).metrics == second.metrics
     assert calls == []
+
+
+def test_more_seeds_measure_the_new_ones_alone(
+    evaluate: Evaluate, model: DiffusionModel, tmp_path: Path
+) -> None:
+    places = [(9, 1.0), (2, 1.0)]
+    once = evaluate("kept", places)
+    assert [(cell.seeds, cell.se_dof) for cell in once.metrics.cells] == [(1, 9), (1, 9)]
+    with counted(model) as calls:
+        found = evaluate("kept", places, seeds=3)
+    assert calls == [SAMPLES, SAMPLES]
+    many, few = found.metrics.cells
+    assert many == once.metrics.cells[0]  # more than 8 steps
+    assert (few.seeds, few.se_dof, found.metrics.protocol.seeds) == (3, 2, 3)
+    store = CellStore(tmp_path / "kept")
+    each = [kept for repeat in range(3) if (kept := store.cell(2, 1.0, repeat)) is not None]
+    fids = torch.tensor([kept.measured["fid"] for kept in each], dtype=torch.float64)
+    assert len(fids.unique()) == 3
+    assert fids[0] == pytest.approx(once.metrics.cells[1].fid)
+    assert few.fid == pytest.approx(float(fids.mean()), rel=1e-12)
+    assert few.fid_se == pytest.approx(float(fids.std()) / 3**0.5, rel=1e-12)
+    assert few.nearest_median == pytest.approx(
+        sum(kept.measured["nearest_median"] for kept in each) / 3, rel=1e-12
+    )
+    # The images that are shown and paired are the first seed's.
+    assert few.paired_mse == once.metrics.cells[1].paired_mse
+    assert torch.equal(found.cells[1].sheet, once.cells[1].sheet)
+    seconds = sum(kept.seconds for kept in each)
+    assert found.costs[1].seconds == pytest.approx(seconds, rel=1e-12)
+    assert found.costs[1].seconds_per_image == pytest.approx(seconds / (3 * SAMPLES), rel=1e-12)
+    with counted(model) as calls:
+        assert evaluate("kept", places).metrics == once.metrics
+    assert calls == []
+
+
+def test_seeds_that_were_interrupted_go_on(evaluate: Evaluate, model: DiffusionModel) -> None:
+    whole = evaluate("whole", [(2, 1.0)], seeds=3)
+    with counted(model, stop_at=2), pytest.raises(KeyboardInterrupt):
+        evaluate("broken", [(2, 1.0)], seeds=3)
+    with counted(model) as calls:
+        assert evaluate("broken", [(2, 1.0)], seeds=3).metrics == whole.metrics
+    assert calls == [SAMPLES]
 
 
 def test_a_damaged_cell_is_made_again(

@@ -112,3 +112,16 @@ def test_accuracy_is_of_the_labels(classifier: Classifier, heldout: ImageSet) ->
     assert found.accuracy((heldout.labels + 1) % 10) < 0.05
     with pytest.raises(EvaluationError, match="one integer label for each of"):
         found.accuracy(heldout.labels[:-1])
+
+
+@pytest.mark.parametrize(("side", "most"), [(8, 250), (64, 128), (1024, 1)])
+def test_fewer_large_images_are_seen_at_once(side: int, most: int) -> None:
+    seen: list[int] = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            seen.append(len(x))
+            return x[:, 0, 0, :2], x[:, 0, 0, :2]
+
+    extract_features(Counting(), torch.zeros(most + 1, 1, side, side, dtype=torch.uint8))
+    assert seen == [most, 1]

@@ -13,7 +13,8 @@ from scipy import stats
 from torch import Tensor
 
 from pdpipe.evaluation.fidelity import Statistics, feature_statistics, fid
-from pdpipe.evaluation.intervals import stratified_groups, with_leave_outs
+from pdpipe.evaluation.intervals import seeds_error, stratified_groups, with_leave_outs
+from pdpipe.evaluation.records import JACKKNIFE_DOF
 from pdpipe.reporting.intervals import apart, margin, with_margin
 
 CLASSES, COUNT, WIDTH = 4, 240, 6
@@ -83,9 +84,30 @@ def test_intervals_of_fid_cover_what_they_say(reference: Statistics) -> None:
         statistic = fid_to(reference, features(generator))
         found.append(with_leave_outs(statistic, groups, COUNT))
     truth = math.fsum(value for value, _ in found) / len(found)  # of FID at this count
-    covered = [abs(value - truth) <= margin(se) for value, se in found]
+    covered = [abs(value - truth) <= margin(se, JACKKNIFE_DOF) for value, se in found]
     low, high = stats.binom(150, 0.95).ppf([0.001, 0.999]) / 150
     assert low <= sum(covered) / len(covered) <= high
+
+
+def test_intervals_of_a_mean_over_seeds_cover_what_they_say(reference: Statistics) -> None:
+    generator = torch.Generator().manual_seed(5)
+    seeds, everything = 4, torch.ones(COUNT, dtype=torch.bool)
+    found = [
+        [fid_to(reference, features(generator))(everything) for _ in range(seeds)]
+        for _ in range(150)
+    ]
+    truth = math.fsum(map(math.fsum, found)) / (150 * seeds)
+    covered = [
+        abs(math.fsum(fids) / seeds - truth) <= margin(seeds_error(fids), seeds - 1)
+        for fids in found
+    ]
+    low, high = stats.binom(150, 0.95).ppf([0.001, 0.999]) / 150
+    assert low <= sum(covered) / len(covered) <= high
+
+
+def test_of_seeds_it_is_the_textbook_standard_error_of_their_mean() -> None:
+    assert seeds_error([1.0, 2.0, 4.0, 5.0]) == pytest.approx(stats.sem([1, 2, 4, 5]), rel=1e-12)
+    assert seeds_error([2.0, 2.0]) == 0.0
 
 
 def test_the_plain_bootstraps_interval_misses_the_figure_itself() -> None:
@@ -110,13 +132,15 @@ def test_unbalanced_groups_are_seen_as_noise(reference: Statistics) -> None:
 
 
 def test_margins_and_their_words() -> None:
-    assert margin(1.0) == pytest.approx(stats.t(9).ppf(0.975), rel=1e-12)
-    assert math.isnan(margin(None))
-    assert with_margin(1.3912, 0.04) == "1.39 ± 0.09"
-    assert with_margin(0.04512, 0.001) == "0.045 ± 0.002"
-    assert with_margin(1.3912, None) == "1.39"
-    assert with_margin(1.3912, 0.0001) == "1.39 ± 0.0002"  # never none at all
-    near, far = {"fid": 1.0, "fid_se": 0.1}, {"fid": 1.2, "fid_se": 0.1}
-    assert not apart(near, far)  # 0.2 against 2.26 x 0.141
-    assert apart(near, {"fid": 1.4, "fid_se": 0.1})
-    assert not apart(near, {"fid": 9.0, "fid_se": None})
+    assert margin(0.5, 9) == pytest.approx(0.5 * stats.t(9).ppf(0.975), rel=1e-12)
+    assert margin(0.5, 2) == pytest.approx(0.5 * stats.t(2).ppf(0.975), rel=1e-12)
+    assert math.isnan(margin(None, 9))
+    assert with_margin(1.3912, 0.0905) == "1.39 ± 0.09"
+    assert with_margin(0.04512, 0.0022) == "0.045 ± 0.002"
+    assert with_margin(1.3912, math.nan) == "1.39"
+    assert with_margin(1.3912, 0.0002) == "1.39 ± 0.0002"  # never none at all
+    near = {"fid": 1.0, "fid_se": 0.1, "se_dof": 9}
+    assert not apart(near, near | {"fid": 1.2})  # 0.2 against 2.26 x 0.141
+    assert apart(near, near | {"fid": 1.4})
+    assert not apart(near, {"fid": 1.4, "fid_se": 0.1, "se_dof": 2})  # 4.30 x 0.1 alone is more
+    assert not apart(near, {"fid": 9.0, "fid_se": None, "se_dof": 9})

@@ -64,7 +64,7 @@ def test_the_chunks_do_not_matter(chunk: int, monkeypatch: pytest.MonkeyPatch) -
     fake, real = normal(50, 5, 0), normal(40, 5, 1)
     groups = stratified_groups(torch.zeros(50, dtype=torch.int64))
     expected = precision(fake, real, radii(real), groups), recall(fake, real, groups)
-    monkeypatch.setattr("pdpipe.evaluation.manifold._CHUNK", chunk)
+    monkeypatch.setattr("pdpipe.evaluation.manifold._BLOCK", chunk)
     assert (precision(fake, real, radii(real), groups), recall(fake, real, groups)) == expected
 
 

@@ -11,7 +11,7 @@ import torch
 from pdpipe.data import ImageSet
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.floor import floor_record
-from pdpipe.evaluation.measure import Measured, measure, paired_mse
+from pdpipe.evaluation.measure import Measured, mean_over_seeds, measure, paired_mse
 from pdpipe.evaluation.observe import Instruments, observe
 from pdpipe.evaluation.records import Cell
 from pdpipe.evaluation.reference import Reference
@@ -138,6 +138,22 @@ def test_broken_weights_are_no_measurement(
 
     with pytest.raises(EvaluationError, match=r"the generated images: .* are not finite"):
         measure_cell(heldout.images, heldout.labels, Broken(), reference)
+
+
+def test_without_errors_the_figures_are_the_same(
+    heldout: ImageSet, classifier: Classifier, reference: Reference
+) -> None:
+    instruments = Instruments(classifier, classifier, reference)
+    seen = observe(heldout.images, heldout.labels, instruments)
+    whole, bare = measure(seen, reference), measure(seen, reference, errors=False)
+    assert without_errors(bare) == pytest.approx(without_errors(whole), rel=1e-9)
+    assert {value for key, value in bare.items() if key.endswith("_se")} == {None}
+    assert mean_over_seeds([whole]) == whole
+    twice = mean_over_seeds([whole, bare])
+    assert without_errors(twice) == pytest.approx(without_errors(whole), rel=1e-9)
+    assert twice["fid_se"] == pytest.approx(0.0, abs=1e-9)
+    unlabelled = measure(observe(heldout.images, None, instruments), reference, errors=False)
+    assert mean_over_seeds([unlabelled] * 2)["accuracy"] is None
 
 
 def test_paired_error_is_the_mean_square_after_clamping() -> None:

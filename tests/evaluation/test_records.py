@@ -33,8 +33,8 @@ METRICS: dict[str, Any] = {
         "name": "student-4",
         "kind": "student",
         "sha256": SHA,
-        "weights": "ema",
         "made_from": {"models/student-8.safetensors": SHA},
+        "weights": "ema",
         "parameters": 601234,
     },
     "protocol": {
@@ -46,6 +46,7 @@ METRICS: dict[str, Any] = {
         "grid": "uniform",
         "clip": True,
         "seed": 1,
+        "seeds": 1,
         "num_fake": 1500,
         "num_real": 1527,
         "real_split": "train",
@@ -63,10 +64,10 @@ METRICS: dict[str, Any] = {
     },
     "cells": [
         {
-            "steps": 4, "w": 0.3, "nfe": 4, "fid": 0.81, "fid_se": 0.04, "is": 7.9,
-            "is_se": 0.01, "kid": -0.001, "kid_se": 0.0005, "precision": 0.8, "precision_se": 0.01,
-            "recall": 0.7, "recall_se": 0.02, "accuracy": 0.99, "paired_mse": 0.012,
-            "nearest_median": 1.7, "nearest_close": 0.02,
+            "steps": 4, "w": 0.3, "nfe": 4, "seeds": 1, "se_dof": 9, "fid": 0.81,
+            "fid_se": 0.04, "is": 7.9, "is_se": 0.01, "kid": -0.001, "kid_se": 0.0005,
+            "precision": 0.8, "precision_se": 0.01, "recall": 0.7, "recall_se": 0.02,
+            "accuracy": 0.99, "paired_mse": 0.012, "nearest_median": 1.7, "nearest_close": 0.02,
         }
     ],
 }  # fmt: skip
@@ -103,7 +104,7 @@ def built() -> MetricsRecord:
             name="student-4",
             kind="student",
             sha256=SHA,
-            made_from={},
+            made_from={"models/student-8.safetensors": SHA},
             weights="ema",
             parameters=601234,
         ),
@@ -165,6 +166,7 @@ def test_floats_keep_six_digits_so_that_rounding_errors_do_not_show(tmp_path: Pa
         ({"is": float("inf")}, "Cell.is: input should be a finite number, got inf"),
         ({"fid": -0.1}, "Cell.fid: input should be greater than or equal to 0, got -0.1"),
         ({"accuracy": 1.1}, "Cell.accuracy: input should be less than or equal to 1"),
+        ({"se_dof": 0}, "Cell.se_dof: input should be greater than or equal to 1"),
         ({"nfe": 0}, "Cell.nfe: input should be greater than or equal to 1"),
         ({"fid": "0.8"}, "Cell.fid: input should be a valid number, got '0.8'"),
         ({"seconds": 1.0}, "Cell.seconds: extra inputs are not permitted"),

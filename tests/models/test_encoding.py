@@ -1,81 +1,174 @@
-"""Images to noise and noise to images with models: shapes, batches, steps, and refusals."""
+"""From images to noise, and models that are not sampled as a student of DDIM is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
+from pdpipe.diffusion import (
+    DDIM,
+    CosineSchedule,
+    Schedule,
+    StochasticDDIM,
+    encode,
+    uniform_grid,
+)
 from pdpipe.errors import ModelError
-from pdpipe.models import DiffusionModel, decode_noise, encode_images, sample_noise
+from pdpipe.models import DiffusionModel, encode_images, network_denoiser
 
 MakeModel = Callable[..., DiffusionModel]
 STUDENT = {"w_frequencies": 4, "w_max": 4.0}
-LABELS = torch.arange(7)
+LABELS = [k % 10 for k in range(23)]
+X = torch.rand(len(LABELS), 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-@pytest.fixture
-def student(make_model: MakeModel) -> DiffusionModel:
-    return make_model(STUDENT)
+def watch(network: nn.Module) -> list[int]:
+    """How many images each evaluation from now on has."""
+    seen: list[int] = []
+    network.register_forward_hook(lambda module, given, out: seen.append(len(given[0])))
+    return seen
 
 
-@pytest.fixture
-def noise(student: DiffusionModel) -> Tensor:
-    return sample_noise(student.info.image_shape, 3, 0, len(LABELS))
+class Exact(nn.Module):
+    """The best v_hat when the images of class y are N(y/10 - 0.5, 0.4²), whose flow is known."""
+
+    std = 0.4
+    config = SimpleNamespace(num_classes=10)
+
+    def mean(self, labels: Tensor) -> Tensor:
+        return (labels / 10 - 0.5).double().view(-1, 1, 1, 1)
+
+    def forward(self, z_t: Tensor, log_snr: Tensor, labels: Tensor, w: Tensor) -> Tensor:
+        alpha, sigma = (
+            torch.sigmoid(k * log_snr.double()).sqrt().view(-1, 1, 1, 1) for k in (1, -1)
+        )
+        mean = self.mean(labels)
+        r = (z_t.double() - alpha * mean) / (alpha**2 * self.std**2 + sigma**2)
+        return (alpha * sigma * (1 - self.std**2) * r - sigma * mean).to(z_t.dtype)
+
+    def noise_of(self, x: Tensor, labels: Tensor, schedule: Schedule) -> Tensor:
+        """z_1 of images taken as z_0: quantiles go to quantiles."""
+        ends = [schedule.alpha_sigma(torch.tensor(t, dtype=torch.float64)) for t in (0.0, 1.0)]
+        (alpha, _), (alpha_1, _) = ends
+        std, std_1 = ((a**2 * self.std**2 + s**2).sqrt() for a, s in ends)
+        mean = self.mean(labels)
+        return (alpha_1 * mean + std_1 * (x.double() - alpha * mean) / std).float()
 
 
-@pytest.mark.parametrize("clip", [True, False])
-def test_decoding_the_noise_of_a_seed_is_sampling_it(
-    clip: bool, student: DiffusionModel, noise: Tensor
+def test_exact_denoiser_encodes_along_its_flow_and_back(make_model: MakeModel) -> None:
+    model, network, labels = make_model(), Exact(), torch.tensor(LABELS)
+    model.network = network  # type: ignore[assignment]
+    exact = network.noise_of(X, labels, model.schedule)
+    errors: list[tuple[float, float]] = []
+    for steps in (32, 64, 128):
+        z_1 = encode_images(model, X, labels, steps=steps)
+        assert z_1.dtype == torch.float32
+        decoder = DDIM(model.schedule)
+        again = decoder.sample(model.denoiser(labels, 0.0), z_1, uniform_grid(steps))
+        errors.append((float((z_1 - exact).abs().max()), float((again - X).abs().max())))
+    assert max(errors[-1]) < 0.06
+    for coarse, fine in pairwise(errors):  # both are of first order
+        assert all(1.7 < a / b < 2.3 for a, b in zip(coarse, fine, strict=True)), errors
+
+
+@pytest.mark.parametrize("w", [0.0, 1.5])
+@pytest.mark.parametrize("kind", ["encoder", "student", "teacher"])
+def test_encoding_is_ddim_backwards_at_its_label_and_w(
+    kind: str, w: float, make_model: MakeModel
 ) -> None:
-    decoded = decode_noise(student, noise, LABELS, w=1.5, steps=3, clip=clip, batch_size=4)
-    sampled = student.sample(LABELS, w=1.5, steps=3, seed=3, clip=clip)
-    assert_close(decoded, sampled, rtol=0, atol=1e-4)
-    assert decoded.shape == noise.shape
+    model = make_model({} if kind == "teacher" else STUDENT, kind=kind)
+    labels, steps = torch.tensor(LABELS), 4
+    seen = watch(model.network)
+    found = encode_images(model, X, labels, w=w, steps=steps if kind == "teacher" else None)
+    images = len(LABELS) * model.evaluations_per_step(w)
+    assert seen == [images] * steps
+    weights = torch.full((len(X),), w)
+
+    def denoiser(z_t: Tensor, t: Tensor) -> Tensor:
+        of = (
+            network_denoiser(model.network, model.schedule, "v", y, weights)(z_t, t)
+            for y in (labels, torch.full_like(labels, 10))
+        )
+        conditional = next(of)
+        return conditional if kind != "teacher" else (1 + w) * conditional - w * next(of)
+
+    *_, end = encode(denoiser, X, uniform_grid(steps), model.schedule)
+    assert_close(found, end.z, rtol=0, atol=1e-4)
+    parts = encode_images(model, X, labels, w=w, steps=steps, batch_size=5)
+    assert_close(parts, found, rtol=0, atol=1e-4)
+    assert (encode_images(model, X, labels.flip(0), w=w, steps=steps) - found).abs().max() > 0.01
+    if w > 0:
+        assert (encode_images(model, X, labels, steps=steps) - found).abs().max() > 0.01
 
 
-def test_a_teachers_guidance_takes_part_in_both_ways(make_model: MakeModel, noise: Tensor) -> None:
-    teacher = make_model()
-    for way in (encode_images, decode_noise):
-        plain, guided = (way(teacher, noise, LABELS, w=w, steps=2) for w in (0.0, 2.0))
-        assert not torch.allclose(plain, guided, atol=1e-3)
+@pytest.mark.parametrize(
+    ("changes", "given", "complaint"),
+    [
+        ({}, {"x": X[:, :, :7]}, r"takes images of shape \(1, 8, 8\) \(channels, height, width\)"),
+        ({}, {"x": X[0]}, r"takes images of shape \(1, 8, 8\)"),
+        ({}, {"labels": torch.tensor([3])}, "there are 23 images and 1 labels: give one for each"),
+        ({}, {"labels": torch.full((23,), 10)}, "label 10 is not a class of student-4"),
+        ({}, {"w": 4.5}, "w from 0 to 4, not 4.5"),
+        ({}, {"steps": 0}, "the number of steps is 0: use 1 or more"),
+        ({}, {"batch_size": 0}, "the batch size is 0: use 1 or more"),
+        ({"sampler": "stochastic"}, {}, "was distilled for the stochastic sampler, which can"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_encoded(
+    changes: dict[str, Any], given: dict[str, Any], complaint: str, make_model: MakeModel
+) -> None:
+    model = make_model(STUDENT, **changes)
+    arguments = {"x": X, "labels": torch.tensor(LABELS)} | given
+    with pytest.raises(ModelError, match=complaint):
+        encode_images(model, **arguments)
 
 
-def test_many_steps_lead_back_to_the_image(student: DiffusionModel, noise: Tensor) -> None:
-    """A random network is no denoiser, but its flow can be followed either way."""
-    x, errors = noise * 0.5, []
-    for steps in (30, 60, 120):
-        z_1 = encode_images(student, x, LABELS, steps=steps)
-        back = decode_noise(student, z_1, LABELS, steps=steps, clip=False)
-        errors.append(float((back - x).square().mean()))
-    assert errors[2] < errors[1] < errors[0]
-    assert errors[2] < 0.02 * float(x.square().mean())
+def test_no_images_no_noise(make_model: MakeModel) -> None:
+    none = encode_images(make_model(STUDENT), X[:0], torch.tensor([], dtype=torch.int64))
+    assert none.shape == (0, 1, 8, 8)
 
 
-def test_batches_do_not_change_what_comes_out(student: DiffusionModel, noise: Tensor) -> None:
-    whole = encode_images(student, noise, LABELS)
-    assert_close(encode_images(student, noise, LABELS, batch_size=2), whole, rtol=0, atol=1e-5)
+def test_an_encoder_makes_no_images(make_model: MakeModel) -> None:
+    with pytest.raises(
+        ModelError, match=r"^student-4 is an encoder, .* `pdpipe.models.encode_images`, and take"
+    ):
+        make_model(STUDENT, kind="encoder").sample([1])
 
 
-def test_an_encoder_encodes_and_does_not_decode(make_model: MakeModel, noise: Tensor) -> None:
-    encoder = make_model(STUDENT, kind="encoder", name="encoder-2", steps=2)
-    assert encode_images(encoder, noise, LABELS).shape == noise.shape
-    with pytest.raises(ModelError, match=r"encoder-2 is an encoder, .* decode with the teacher or"):
-        decode_noise(encoder, noise, LABELS)
-    with pytest.raises(ModelError, match=r"give its images to `pdpipe\.models\.encode_images`"):
-        encoder.sample(LABELS)
+def test_a_stochastic_student_is_sampled_as_it_was_trained(make_model: MakeModel) -> None:
+    model, ddim = make_model(STUDENT, sampler="stochastic"), make_model(STUDENT)
+    found = model.sample(LABELS, w=1.0)
+    by_name = model.sample(LABELS, w=1.0, sampler="stochastic")
+    by_object = model.sample(LABELS, w=1.0, sampler=StochasticDDIM(CosineSchedule(), clip=True))
+    assert torch.equal(found, by_name)
+    assert torch.equal(found, by_object)
+    assert torch.equal(found, ddim.sample(LABELS, w=1.0, sampler="stochastic"))
+    assert torch.equal(model.sample(LABELS, w=1.0, sampler="ddim"), ddim.sample(LABELS, w=1.0))
+    assert (found - ddim.sample(LABELS, w=1.0)).abs().max() > 0.05
 
 
-def test_what_cannot_be_used_is_refused(student: DiffusionModel, noise: Tensor) -> None:
-    for way in (encode_images, decode_noise):
-        with pytest.raises(ModelError, match=r"takes images of shape \(1, 8, 8\) .* not \(1, 4, 8"):
-            way(student, noise[:, :, :4], LABELS)
-        with pytest.raises(ModelError, match="label 10 is not a class of student-4"):
-            way(student, noise, LABELS + 10)
-        with pytest.raises(ModelError, match="trained for guidance weights w from 0 to 4, not 5"):
-            way(student, noise, LABELS, w=5.0)
-        with pytest.raises(ModelError, match="the number of steps is 0: use 1 or more"):
-            way(student, noise, LABELS, steps=0)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_naive_students_take_two_evaluations_a_step(steps: int, make_model: MakeModel) -> None:
+    """Both take w; at w = 0 the conditional one is enough."""
+    model, labels = make_model(STUDENT, guidance="mixture"), torch.tensor(LABELS)
+    for w, cost in ((0.0, 1), (1.5, 2)):
+        seen = watch(model.network)
+        model.sample(LABELS, w=w, steps=steps)
+        assert model.evaluations_per_step(w) == cost
+        assert seen == [cost * len(LABELS)] * steps
+        z, t, weights = X, torch.tensor(0.6, dtype=torch.float64), torch.full((len(X),), w)
+        conditional, unconditional = (
+            network_denoiser(model.network, model.schedule, "v", y, weights)(z, t)
+            for y in (labels, torch.full_like(labels, 10))
+        )
+        expected = (1 + w) * conditional - w * unconditional
+        assert_close(model.denoiser(labels, w)(z, t), expected, rtol=0, atol=2e-5)
+    without = network_denoiser(model.network, model.schedule, "v", labels, 0 * weights)(z, t)
+    assert (without - conditional).abs().max() > 0.01

@@ -95,7 +95,7 @@ def test_a_real_difference_is_separated_and_has_its_direction(sign: int) -> None
 
 
 def test_the_differences_interval() -> None:
-    assert difference_margin(0.03, 0.04) == pytest.approx(margin(0.05))
+    assert difference_margin(0.03, 0.04) == pytest.approx(0.05)
     assert math.isnan(difference_margin(0.03, math.nan))
 
 
@@ -112,6 +112,18 @@ def test_the_differences_interval() -> None:
 )
 def test_a_difference_as_it_is_shown(difference: float, half: float, shown: str) -> None:
     assert signed(difference, half) == shown
+
+
+def test_a_mean_over_seeds_has_the_interval_of_its_degrees_of_freedom() -> None:
+    columns = [*COLUMNS, "se_dof"]
+    a = side(table([ROW]))  # of an earlier version: a jackknife's
+    (found, _) = compare(a, side(table([[*ROW, 2]], columns))).changes
+    assert found.a_margin == pytest.approx(margin(0.01, 9))
+    assert found.b_margin == pytest.approx(margin(0.01, 2))
+    assert found.margin == pytest.approx(math.hypot(margin(0.01, 9), margin(0.01, 2)))
+    for damaged in (0, "many"):
+        with pytest.raises(EvaluationError, match=r"table.csv of A is damaged .*student-1"):
+            side(table([[*ROW, damaged]], columns))
 
 
 ROW = ["student-1", "student", 1, 0.3, 1.5, 0.01, 8.0, 0.01]

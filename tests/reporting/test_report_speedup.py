@@ -16,7 +16,7 @@ def chain(
     student: float, *, teacher_se: float | None = 0.0, student_se: float | None = 0.0
 ) -> Measurements:
     """A teacher with FID 32 / NFE at 1, 2, 4, … 64 evaluations, and a student of 2."""
-    shared = {"w": 1.0, "extractor": "x", "num_fake": 100, "sampler": "ddim"}
+    shared = {"w": 1.0, "se_dof": 9, "extractor": "x", "num_fake": 100, "sampler": "ddim"}
     rows = [
         {
             "model": "teacher",

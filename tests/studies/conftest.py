@@ -13,7 +13,8 @@ from pdpipe.reporting.studies import STUDY_COLUMNS
 SHA = {"teacher": "a" * 64, "student-2": "b" * 64, "student-4": "c" * 64}
 SHARED = {
     "extractor": "digits-cnn", "num_fake": 1500, "num_real": 1581, "seed": 1, "clip": True,
-    "weights": "ema", "grid": "uniform", "fid_se": 0.01, "is": 8.0, "is_se": 0.01,
+    "weights": "ema", "grid": "uniform", "fid_se": 0.01, "se_dof": 9,
+    "is": 8.0, "is_se": 0.01,
 }  # fmt: skip
 
 

@@ -68,6 +68,19 @@ def test_the_newest_finished_run_of_the_output_is_taken(store: Store) -> None:
     assert parent.data.tags["pdpipe.run.teacher"] == newest.info.run_id
 
 
+def test_the_note_shows_artifacts(store: Store, project: Path) -> None:
+    (project / "reports").mkdir()
+    (project / "reports/grid.png").write_bytes(b"png")
+    table = "[Report](artifact:reports/index.html) ![Grid](artifact:reports/grid.png)"
+    assert publish_chain("chain", PARAMS, {}, {}, [project / "reports"], table=table)
+    (parent,) = store.runs(chain="chain")
+    run_id, experiment = parent.info.run_id, parent.info.experiment_id
+    assert parent.data.tags["mlflow.note.content"].startswith(
+        f"[Report](#/experiments/{experiment}/runs/{run_id}/artifacts/reports/index.html) "
+        f"![Grid](get-artifact?path=reports/grid.png&run_uuid={run_id})"
+    )
+
+
 def test_changed_figures_take_the_place_of_old_ones(store: Store) -> None:
     for value in (0.9, 0.8, 0.8):
         assert publish_chain("chain", PARAMS, {}, {"fid": value}, table=f"FID is {value}")
@@ -75,6 +88,44 @@ def test_changed_figures_take_the_place_of_old_ones(store: Store) -> None:
     assert parent.data.metrics == {"fid": 0.8}
     assert store.points(parent, "fid") == [(0, 0.8), (0, 0.9)]
     assert parent.data.tags["mlflow.note.content"].startswith("FID is 0.8")
+
+
+def test_stages_show_below_their_chain_before_any_report(store: Store) -> None:
+    """Also a stage that fails, and one that runs again after the report."""
+    with open_tracker("teacher", {}, chain="chain") as tracker:
+        tracker.finish(outputs={"models/teacher.safetensors": "a" * 64})
+    (parent,) = store.runs(chain="chain")
+    assert parent.info.status == "RUNNING"
+    assert parent.data.tags["mlflow.note.content"].startswith("Not finished")
+    with open_tracker("report", {}, chain="chain") as tracker:
+        tracker.finish("FAILED")
+    assert publish_chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8})
+    with open_tracker("evaluate@1", {}, chain="chain") as tracker:
+        tracker.finish(outputs={"results/metrics/student-1.json": "b" * 64})
+    (finished,) = store.runs(chain="chain")
+    assert finished.info.status == "FINISHED"
+    assert publish_chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8})
+    (parent,) = store.runs(chain="chain")
+    assert parent.info.end_time == finished.info.end_time
+    below = [run for run in store.runs() if run.info.run_id != parent.info.run_id]
+    assert {run.info.run_name for run in below} == {"teacher", "report", "evaluate@1"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in below} == {parent.info.run_id}
+
+
+def test_a_run_from_before_it_knew_its_chain_is_hung_below_it(store: Store) -> None:
+    run_stage("prepare", "a" * 64)
+    assert publish_chain("chain", PARAMS, {"prepare": "a" * 64}, {})
+    (parent,), (prepare,) = store.runs(chain="chain"), store.runs(stage="prepare")
+    assert prepare.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_curves_have_their_steps_and_a_second_report_adds_no_points(store: Store) -> None:
+    for last in (0.9, 0.9, 0.8):
+        curves = {"FID by sampling steps/student": {4: 0.3, 1: last}}
+        assert publish_chain("chain", PARAMS, {}, {}, curves=curves)
+    (parent,) = store.runs(chain="chain")
+    expected = [(1, 0.8), (1, 0.9), (4, 0.3)]
+    assert store.points(parent, "FID by sampling steps/student") == expected
 
 
 def test_reports_at_once_make_one_parent(

@@ -177,7 +177,7 @@ def test_server_that_comes_back_gets_what_it_missed(
     assert run.info.status == "FINISHED"
     assert store.points(run, "loss") == [(step, 1.0 / step) for step in range(1, 41)]
     assert len(store.points(run, "nan")) == 40
-    assert store.points(run, "final") == [(40, 0.5)]
+    assert store.points(run, "final") == [(0, 0.5)]
     assert len(said) == 1
     (artifact,) = replace(store, uri=relay.address).client().list_artifacts(run.info.run_id)
     assert artifact.path == "report.html"

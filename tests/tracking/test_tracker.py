@@ -32,7 +32,7 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
             metrics={"seconds": 1.5},
             artifacts=[grid, project / "never made.png"],
         )
-    (run,) = store.runs()
+    (run,) = store.runs(stage="halve@4")
     assert run.info.run_name == "halve@4"
     assert run.info.status == "FINISHED"
     assert run.data.params == {
@@ -49,7 +49,7 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
     assert tags["pdpipe.output.results/cost/student-4.json"] == "ef" * 32
     assert {"pdpipe.version.torch", "pdpipe.version.python", "pdpipe.version.pdpipe"} <= set(tags)
     assert store.points(run, "loss") == [(1, 0.5), (2, 0.25), (3, 0.125)]
-    assert store.points(run, "seconds") == [(3, 1.5)]
+    assert store.points(run, "seconds") == [(0, 1.5)]
     (artifact,) = store.client().list_artifacts(run.info.run_id)
     assert artifact.path == "grid.png"
     record = local.run("halve@4")

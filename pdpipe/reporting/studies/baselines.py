@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pdpipe.reporting import figures, formats
-from pdpipe.reporting.intervals import apart, margin, with_margin
+from pdpipe.reporting.intervals import apart, fid_margin, with_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table, floor_note
@@ -129,7 +129,7 @@ def _cell(row: pd.Series[Any] | None, budget: int) -> str:
     if row is None:
         return formats.DASH
     fewer = f" ({int(row['nfe'])})" if row["nfe"] != budget else ""
-    return with_margin(row["fid"], row["fid_se"]) + fewer
+    return with_margin(row["fid"], fid_margin(row)) + fewer
 
 
 def conclusion(
@@ -205,7 +205,7 @@ def _figure(
             axes.errorbar(
                 list(rows),
                 [float(row["fid"]) for row in rows.values()],
-                yerr=[margin(row["fid_se"]) for row in rows.values()],
+                yerr=[fid_margin(row) for row in rows.values()],
                 color=colour,
                 marker=marker,
                 linestyle="-" if method.kind == "student" else "--",

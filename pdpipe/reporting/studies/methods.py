@@ -10,13 +10,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pdpipe.reporting import figures, formats
-from pdpipe.reporting.intervals import apart, margin, with_margin
+from pdpipe.reporting.intervals import apart, fid_margin, with_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table, floor_note
 
 Methods = dict[str, pd.DataFrame]
-"""{name: its rows}, at most one for each number of steps and w; the baseline comes first."""
+"""{name: its rows}; the baseline comes first. Several rows at equal steps and w are repetitions,
+trained with other seeds."""
 
 VERDICTS = ("below", "not separated from", "above")
 
@@ -47,9 +48,18 @@ def methods(study: Study, m: Measurements) -> Methods:
 
 
 def at(rows: pd.DataFrame, steps: int, w: float) -> pd.Series[Any] | None:
-    """The cell at so many steps and this w, if it was measured."""
+    """The cell at so many steps and this w, if it was measured.
+
+    Of repetitions its FID is the mean, with the standard error of that by their spread.
+    """
     found = rows[(rows["steps"] == steps) & (rows["w"] == w)]
-    return None if found.empty else found.iloc[0]
+    if found.empty:
+        return None
+    cell = found.iloc[0].copy()
+    if len(found) > 1:
+        cell["fid"], cell["fid_se"] = found["fid"].mean(), found["fid"].sem()
+        cell["se_dof"] = len(found) - 1
+    return cell
 
 
 def _table(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> Table:
@@ -59,15 +69,20 @@ def _table(compared: Methods, m: Measurements, steps: list[int], weights: list[f
         for name, found in compared.items()
     ]
     two = any((rows["nfe"] > rows["steps"]).any() for rows in compared.values())
-    evaluations = (
-        "In brackets: the network evaluations an image where they are more than the steps. "
-    )
+    repeated = any(rows.duplicated(["steps", "w"]).any() for rows in compared.values())
+    notes = [
+        "In brackets: the network evaluations an image where they are more than the steps." * two,
+        "± is the 95 % interval of a single figure, over other generated images; another training "
+        "would move it too.",
+        "Where a method was trained with several seeds, it is that of their mean, by their spread."
+        * repeated,
+        floor_note(m),
+    ]
     return Table(
         title=f"{m.named('FID')} of each method",
         columns=["steps", "method", *map(formats.weight, weights)],
         rows=[row for row in rows if any(cell != formats.DASH for cell in row[2:])],
-        note=f"{evaluations if two else ''}± is the 95 % interval of a single figure, over other "
-        f"generated images; another training would move it too. {floor_note(m)}",
+        note=" ".join(filter(None, notes)),
     )
 
 
@@ -75,7 +90,7 @@ def _cell(row: pd.Series[Any] | None) -> str:
     if row is None:
         return formats.DASH
     more = f" ({int(row['nfe'])})" if row["nfe"] > row["steps"] else ""
-    return with_margin(row["fid"], row["fid_se"]) + more
+    return with_margin(row["fid"], fid_margin(row)) + more
 
 
 def conclusion(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> str:
@@ -144,7 +159,7 @@ def _figure(compared: Methods, m: Measurements, steps: list[int], weights: list[
             axes.errorbar(
                 [int(cell["steps"]) for cell in cells],
                 [float(cell["fid"]) for cell in cells],
-                yerr=[margin(cell["fid_se"]) for cell in cells],
+                yerr=[fid_margin(cell) for cell in cells],
                 color=colour,
                 marker=marker,
                 label=name,

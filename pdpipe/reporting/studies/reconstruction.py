@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pdpipe.reporting import figures, formats
-from pdpipe.reporting.intervals import margin, with_half
+from pdpipe.reporting.intervals import margin, with_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table
@@ -168,7 +168,7 @@ def _rms(row: pd.Series[Any] | None) -> str:
 
 def _with_interval(row: pd.Series[Any], column: str) -> str:
     half = margin(row[f"{column}_se"], int(row["images"]) - 1)
-    return with_half(row[column], half, formats.small)
+    return with_margin(row[column], half, formats.small)
 
 
 def _transfer_table(transfer: pd.DataFrame) -> Table:

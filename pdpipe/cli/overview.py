@@ -1,0 +1,121 @@
+"""What a chain's run in MLflow shows of the report: headline, curves against steps, models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pdpipe import layout
+from pdpipe.cli.run import digest_input
+from pdpipe.params import Params, chain_id, chain_params
+
+if TYPE_CHECKING:
+    from pdpipe.evaluation.records import Cell, MetricsRecord, Protocol
+    from pdpipe.reporting import Headline
+    from pdpipe.tracking.registry import TrackedModel
+
+
+def figure_name(metric: str, protocol: Protocol) -> str:
+    """`FID-1500-digits-cnn`: a figure's name in full, as MLflow takes it."""
+    return f"{metric}-{protocol.num_fake}-{protocol.extractor.name}"
+
+
+def cell_figures(protocol: Protocol, cell: Cell) -> dict[str, float]:
+    """FID and IS of a cell, each under its name and its w."""
+    values = {"FID": cell.fid, "IS": cell.is_}
+    return {f"{figure_name(k, protocol)}/w_{cell.w:g}": value for k, value in values.items()}
+
+
+def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> None:
+    """Put the report on the chain's run, and register its models.
+
+    Args:
+        params: of the chain.
+        found: the report's headline.
+        outputs: {stage: its main output}, by whose digest the run that made it is found.
+    """
+    from pdpipe.evaluation.records import MetricsRecord, read_record
+    from pdpipe.tracking import publish_chain
+
+    names = ["teacher", *(f"student-{n}" for n in params.rungs())]
+    records = [read_record(layout.metrics(name), MetricsRecord) for name in names]
+    makers = {path: stage for stage, path in outputs.items()}
+    publish_chain(
+        chain_id(params, digest_input(layout.SHARDS)),
+        chain_params(params),
+        {stage: digest_input(path) for stage, path in outputs.items()}
+        | {"report": digest_input(layout.REPORTS / "metrics.json")},
+        headline_figures(found, records),
+        [layout.REPORTS],
+        curves=_curves(records),
+        models=[_model(record, makers[layout.model(record.model.name)]) for record in records],
+        table=_headline_markdown(found, records),
+    )
+
+
+def headline_figures(found: Headline, records: list[MetricsRecord]) -> dict[str, float]:
+    """Each model's FID at the headline's w, the teacher's at its full step count."""
+    figures = {"fewer_evaluations": found.metrics["fewer_evaluations"]}
+    for record in records:
+        at = max((c for c in record.cells if c.w == found.w), key=lambda cell: cell.steps)
+        name = figure_name("FID", record.protocol)
+        figures[f"{name} at w_{found.w:g}/{record.model.name}"] = at.fid
+    return figures
+
+
+def _curves(records: list[MetricsRecord]) -> dict[str, dict[int, float]]:
+    """{metric: {sampling steps: FID}}, for teacher and students at each w."""
+    curves: dict[str, dict[int, float]] = {}
+    for record in records:
+        for cell in record.cells:
+            section = f"{figure_name('FID', record.protocol)} by sampling steps"
+            curve = curves.setdefault(f"{section}/{record.model.kind} w_{cell.w:g}", {})
+            curve[cell.steps] = cell.fid
+    return {name: curve for name, curve in curves.items() if len(curve) > 1}
+
+
+def _model(record: MetricsRecord, stage: str) -> TrackedModel:
+    """A model and its figures; the teacher's are those at its full step count."""
+    from pdpipe.tracking.registry import TrackedModel
+
+    model, protocol = record.model, record.protocol
+    steps = max(cell.steps for cell in record.cells)
+    cells = [cell for cell in record.cells if cell.steps == steps]
+    named = f"{protocol.num_fake}[{protocol.extractor.name}]"
+    rows = [f"| {cell.w:g} | {cell.fid:.4g} | {cell.is_:.4g} |" for cell in cells]
+    sampler = protocol.sampler.upper() if protocol.sampler == "ddim" else protocol.sampler
+    about = "\n".join(
+        [
+            f"The {model.kind} at {steps} sampling step{'s' * (steps > 1)} ({sampler}).",
+            "",
+            f"| w | FID-{named} | IS-{named} |",
+            "| --- | --- | --- |",
+            *rows,
+        ]
+    )
+    return TrackedModel(
+        name=model.name,
+        kind=model.kind,
+        path=layout.model(model.name),
+        sha256=model.sha256,
+        stage=stage,
+        steps=steps,
+        figures={k: v for cell in cells for k, v in cell_figures(protocol, cell).items()},
+        about=about,
+    )
+
+
+def _headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
+    """The headline, FID of each model at each w (a row for a model), the report, the samples."""
+    weights = sorted({cell.w for record in records for cell in record.cells})
+    lines = [[found.figure, *(f"w = {w:g}" for w in weights)], ["---"] * (len(weights) + 1)]
+    for record in records:
+        steps = max(cell.steps for cell in record.cells)
+        fids = {cell.w: cell.fid for cell in record.cells if cell.steps == steps}
+        name = f"{record.model.kind}, {steps} step{'s' * (steps > 1)}"
+        lines.append([name, *(f"{fids[w]:.4g}" if w in fids else "-" for w in weights)])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    page = f"[The report](artifact:{(layout.REPORTS / 'index.html').as_posix()})"
+    grid = f"![Samples](artifact:{(layout.REPORTS / 'samples_by_steps.png').as_posix()})"
+    return f"**{found.sentence}**\n\n{page}\n\n{table}\n\n{grid}"

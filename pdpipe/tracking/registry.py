@@ -1,0 +1,184 @@
+"""Models in MLflow's registry: a version for each model file, told apart by its sha256.
+
+A version is also one of MLflow's logged models, which has the figures as metrics: the experiment's
+page `Models` compares them. Files of up to 32 MiB are uploaded; larger ones stay with DVC, which
+has every model anyway, and the version says where.
+
+Like `server.py`, for a background thread only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pdpipe.tracking.names import legal_key
+from pdpipe.tracking.parent import LOCAL_DIR
+from pdpipe.tracking.server import Connection, project_root
+from pdpipe.tracking.server_run import METRICS_PER_CALL, batches, now_ms
+
+SHA256_TAG = "pdpipe.sha256"
+CURRENT = "current"  # the alias of the version that the last report was about
+UPLOADED_BYTES = 32 * 2**20  # a larger file is left to DVC
+
+
+@dataclass(frozen=True)
+class TrackedModel:
+    """A model of a chain, and what was measured of it."""
+
+    name: str  # student-4
+    kind: str  # student
+    path: Path  # from the project's folder on
+    sha256: str
+    stage: str  # whose run made it: halve@4
+    steps: int  # of sampling, at which its figures were measured
+    figures: Mapping[str, float]  # {metric: value}
+    about: str  # Markdown: what it is, and its figures with their names in full
+
+
+def register_models(
+    connection: Connection,
+    models: Iterable[TrackedModel],
+    runs: Mapping[str, Any],
+    experiment: str,
+    directory: Path,
+) -> None:
+    """Have a version of each model in the registry, its figures and description up to date.
+
+    The figures are also logged to the run that made the model. Where that is not on the server the
+    chain's run stands in; models share the names of figures there, so each is at its step count.
+
+    Args:
+        connection: to a server that has a registry.
+        models: what to register, each as a version of `<experiment>-<name>`.
+        runs: {stage: its run}, `chain` for the chain's.
+        experiment: the name of the experiment.
+        directory: the project's folder.
+
+    Raises:
+        Exception: whatever mlflow or the network raises where there is no registry.
+    """
+    lock = project_root(directory) / LOCAL_DIR / "models.lock"
+    with FileLock(lock):  # of two reports at once, one makes a version of a model that both have
+        for model in models:
+            run, step = runs.get(model.stage), 0
+            if run is None:
+                run, step = runs["chain"], model.steps
+            logged = _logged_model(connection, model, run.info.run_id)
+            _add_figures(connection.client, logged, model, run.info.run_id, step)
+            name, file = f"{experiment}-{model.name}", directory / model.path
+            _register(connection.client, model, logged, name, file)
+
+
+def _register(
+    client: Any, model: TrackedModel, logged: Any, registered_name: str, file: Path
+) -> None:
+    """Have a version of a logged model, uploading its file with a new one."""
+    found = _find_version(client, registered_name, model.sha256)
+    if found is None:
+        if file.stat().st_size <= UPLOADED_BYTES:
+            client.log_model_artifact(logged.model_id, str(file))
+        client.finalize_logged_model(logged.model_id, "READY")
+        _ensure_registered_model(client, registered_name, model)
+        found = client.create_model_version(
+            registered_name,
+            logged.artifact_location,
+            logged.source_run_id,
+            tags={SHA256_TAG: model.sha256},
+            model_id=logged.model_id,
+            await_creation_for=0,
+        )
+        client.set_logged_model_tags(logged.model_id, _links(registered_name, found.version))
+    client.update_model_version(
+        registered_name, found.version, _description(model, registered_name, found.version, file)
+    )
+    client.set_registered_model_alias(registered_name, CURRENT, found.version)
+
+
+def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> Any:
+    """The experiment's logged model of these bytes, a new one where there is none."""
+    from mlflow.entities import LoggedModelOutput
+
+    client = connection.client
+    found = client.search_logged_models(
+        [connection.experiment_id],
+        filter_string=f"name = '{model.name}' and tags.`{SHA256_TAG}` = '{model.sha256}'",
+    )
+    if found:
+        return found[0]
+    logged = client.create_logged_model(
+        connection.experiment_id,
+        name=model.name,
+        source_run_id=run_id,
+        tags={SHA256_TAG: model.sha256},
+        params={"steps": str(model.steps), "path": model.path.as_posix()},
+        model_type=model.kind,
+    )
+    client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
+    return logged
+
+
+def _add_figures(client: Any, logged: Any, model: TrackedModel, run_id: str, step: int) -> None:
+    """Log the figures that the logged model does not have, to a run as well."""
+    from mlflow.entities import Metric
+
+    known = {metric.key: metric.value for metric in logged.metrics or []}
+    now = now_ms()
+    new = [
+        Metric(legal_key(name), value, now, step, model_id=logged.model_id)
+        for name, value in model.figures.items()
+        if known.get(legal_key(name)) != value
+    ]
+    for batch in batches(new, METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=batch)
+
+
+def _find_version(client: Any, registered_name: str, sha256: str) -> Any | None:
+    """The newest version of these bytes."""
+    found = client.search_model_versions(
+        f"name = '{registered_name}' and tags.`{SHA256_TAG}` = '{sha256}'"
+    )
+    return max(found, key=lambda version: int(version.version), default=None)
+
+
+def _ensure_registered_model(client: Any, name: str, model: TrackedModel) -> None:
+    """Have a registered model of this name."""
+    from mlflow.exceptions import MlflowException
+
+    about = (
+        f"`{model.path.as_posix()}` of the chains of this experiment. Each version is another "
+        f"file, told apart by its sha256; `@{CURRENT}` is the one of the last report."
+    )
+    try:
+        client.create_registered_model(name, tags={"pdpipe.kind": model.kind}, description=about)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _links(registered_name: str, version: Any) -> dict[str, str]:
+    """The tag by which the page of a logged model links its version, as MLflow's server sets it."""
+    return {
+        "mlflow.modelVersions": json.dumps([{"name": registered_name, "version": int(version)}])
+    }
+
+
+def _description(model: TrackedModel, registered_name: str, version: Any, file: Path) -> str:
+    """What the page of the version says: what it is, its figures, how to load it."""
+    path = model.path.as_posix()
+    in_project = f'`dvc checkout {path}` (or `dvc pull`), then `pdpipe.load("{path}")`'
+    if file.stat().st_size <= UPLOADED_BYTES:
+        how = (
+            "```python\nimport mlflow, pdpipe\n\n"
+            f'path = mlflow.artifacts.download_artifacts("models:/{registered_name}/{version}")\n'
+            f'model = pdpipe.load(f"{{path}}/{file.name}")\n```\n\n'
+            f"or, in the project, at the commit of its run: {in_project}."
+        )
+    else:
+        how = f"The file is not uploaded. In the project, at the commit of its run: {in_project}."
+    return f"{model.about}\n\n{how}\n\nsha256 `{model.sha256}`"
