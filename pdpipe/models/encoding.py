@@ -40,7 +40,15 @@ def encode_images(
 
     Source: DDIM, section 5.4; GD, Algorithm 4 and section 5.3.
     """
+<<<<<<< HEAD
     _check_ddim(model, "be run backwards")
+=======
+    if model.info.sampler == "stochastic":
+        raise ModelError(
+            f"{model.info.name} was distilled for the stochastic sampler, which cannot be run "
+            "backwards: give an encoder, the teacher, or a student that decodes by DDIM"
+        )
+>>>>>>> b90cef219a0ee60c63b7e75d485686b8637bf460
     grid = uniform_grid(model.resolve_steps(steps))
 
     def to_noise(some: Tensor, theirs: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def test_a_study_without_style_transfer_needs_no_picture(typed: Typed) -> None:
         ),
         (
             {"encoder": {"model": "stages/other/models/e.safetensors", "steps": 2}},
-            "stages/other/models/e.safetensors does not exist",
+            "there is no model at stages/other/models/e.safetensors",
         ),
     ],
 )
