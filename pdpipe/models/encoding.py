@@ -40,15 +40,11 @@ def encode_images(
 
     Source: DDIM, section 5.4; GD, Algorithm 4 and section 5.3.
     """
-<<<<<<< HEAD
-    _check_ddim(model, "be run backwards")
-=======
     if model.info.sampler == "stochastic":
         raise ModelError(
             f"{model.info.name} was distilled for the stochastic sampler, which cannot be run "
             "backwards: give an encoder, the teacher, or a student that decodes by DDIM"
         )
->>>>>>> b90cef219a0ee60c63b7e75d485686b8637bf460
     grid = uniform_grid(model.resolve_steps(steps))
 
     def to_noise(some: Tensor, theirs: Tensor) -> Tensor:
@@ -88,21 +84,12 @@ def decode_noise(
             f"{model.info.name} is an encoder, which leads from images to noise: decode with the "
             "teacher or a student"
         )
-    _check_ddim(model, "decode what an encoder leads to")
     sampler, grid = DDIM(model.schedule, clip=clip), uniform_grid(model.resolve_steps(steps))
 
     def to_images(some: Tensor, theirs: Tensor) -> Tensor:
         return sampler.sample(model.denoiser(theirs, w), some, grid)
 
     return _in_batches(model, z_1, labels, batch_size, to_images)
-
-
-def _check_ddim(model: DiffusionModel, wanted: str) -> None:
-    if model.info.sampler == "stochastic":
-        raise ModelError(
-            f"{model.info.name} was distilled for the stochastic sampler, which cannot {wanted}: "
-            "take the teacher, or a student that decodes by DDIM"
-        )
 
 
 def _in_batches(

@@ -178,8 +178,6 @@ def _complaints(study: str, found: StudyParams, params: Params) -> Iterator[str]
             yield f"arms.{key}.{complaint}"
 
 
-<<<<<<< HEAD
-=======
 def _complaints_of_measuring(found: StudyParams) -> Iterator[str]:
     """That a study measures arms or reconstructions, and these against one of them."""
     if bool(found.arms) == (found.reconstruction is not None):
@@ -192,7 +190,6 @@ def _complaints_of_measuring(found: StudyParams) -> Iterator[str]:
         yield "transfer is given without reconstruction: add that section too"
 
 
->>>>>>> b90cef219a0ee60c63b7e75d485686b8637bf460
 def _without_effect(student: DistilledParams) -> Iterator[str]:
     """The settings of a student that its algorithm does not use."""
     if student.algorithm == "guide":
@@ -204,21 +201,6 @@ def _without_effect(student: DistilledParams) -> Iterator[str]:
     yield from (f"guide.{name}" for name in _OWN if name in student.guide)
     if "conditional" in student.network:
         yield "network.conditional"
-<<<<<<< HEAD
-
-
-def _complaints_of_measuring(found: StudyParams) -> Iterator[str]:
-    """That a study measures arms or reconstructions, and these against one of them."""
-    if bool(found.arms) == (found.reconstruction is not None):
-        yield "arms and reconstruction are both given or both missing: keep one of them"
-    if found.reconstruction is not None:
-        if not found.baseline:
-            yield "baseline is missing: name the method of encoding that others are compared with"
-        yield from complaints_of_reconstruction(found.reconstruction, found.transfer)
-    elif found.transfer is not None:
-        yield "transfer is given without reconstruction: add that section too"
-=======
->>>>>>> b90cef219a0ee60c63b7e75d485686b8637bf460
 
 
 def _is_model(name: str, models: list[str], study: str) -> bool:

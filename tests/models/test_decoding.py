@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Images to noise and noise to images with models: shapes, batches, steps, and refusals."""
-=======
 """Noise that is given to images, and images to noise and back: the same DDIM both ways."""
->>>>>>> b90cef219a0ee60c63b7e75d485686b8637bf460
 
 from __future__ import annotations
 
@@ -59,32 +55,6 @@ def test_many_steps_lead_back_to_the_image(student: DiffusionModel, noise: Tenso
     assert errors[2] < 0.02 * float(x.square().mean())
 
 
-<<<<<<< HEAD
-def test_batches_do_not_change_what_comes_out(student: DiffusionModel, noise: Tensor) -> None:
-    whole = encode_images(student, noise, LABELS)
-    assert_close(encode_images(student, noise, LABELS, batch_size=2), whole, rtol=0, atol=1e-5)
-
-
-def test_an_encoder_encodes_and_does_not_decode(make_model: MakeModel, noise: Tensor) -> None:
-    encoder = make_model(STUDENT, kind="encoder", name="encoder-2", steps=2)
-    assert encode_images(encoder, noise, LABELS).shape == noise.shape
-    with pytest.raises(ModelError, match=r"encoder-2 is an encoder, .* decode with the teacher or"):
-        decode_noise(encoder, noise, LABELS)
-    with pytest.raises(ModelError, match=r"give its images to `pdpipe\.models\.encode_images`"):
-        encoder.sample(LABELS)
-
-
-def test_what_cannot_be_used_is_refused(student: DiffusionModel, noise: Tensor) -> None:
-    for way in (encode_images, decode_noise):
-        with pytest.raises(ModelError, match=r"takes images of shape \(1, 8, 8\) .* not \(1, 4, 8"):
-            way(student, noise[:, :, :4], LABELS)
-        with pytest.raises(ModelError, match="label 10 is not a class of student-4"):
-            way(student, noise, LABELS + 10)
-        with pytest.raises(ModelError, match="trained for guidance weights w from 0 to 4, not 5"):
-            way(student, noise, LABELS, w=5.0)
-        with pytest.raises(ModelError, match="the number of steps is 0: use 1 or more"):
-            way(student, noise, LABELS, steps=0)
-=======
 def test_an_encoder_does_not_decode(make_model: MakeModel, noise: Tensor) -> None:
     encoder = make_model(STUDENT, kind="encoder", name="encoder-2", steps=2)
     with pytest.raises(ModelError, match=r"encoder-2 is an encoder, .* decode with the teacher or"):
@@ -100,4 +70,3 @@ def test_what_cannot_be_decoded(student: DiffusionModel, noise: Tensor) -> None:
         decode_noise(student, noise, LABELS, w=5.0)
     with pytest.raises(ModelError, match="the number of steps is 0: use 1 or more"):
         decode_noise(student, noise, LABELS, steps=0)
->>>>>>> b90cef219a0ee60c63b7e75d485686b8637bf460

@@ -164,11 +164,7 @@ def test_a_student_that_cannot_be_distilled_is_refused(
             "arms.a.steps has 1001, more than the 1000 steps of grid ddpm: lower it",
         ),
         (study(arm={"model": "stages/mine/models/x.safetensors"}), "which is no model to measure"),
-<<<<<<< HEAD
-        (study(arms={}), "arms and reconstruction are both given or both missing: keep one"),
-=======
         (study(arms={}), "arms and reconstruction are both given or both missing"),
->>>>>>> b90cef219a0ee60c63b7e75d485686b8637bf460
         (study(student_s={}), "unknown key student_s: did you mean 'students'?"),
         (study(students={4: STUDENT}), "students.4"),
     ],
