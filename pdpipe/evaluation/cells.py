@@ -28,6 +28,7 @@ from pdpipe.progress import Progress
 from pdpipe.seeds import derive_seed
 
 PART = 2000  # most images in memory
+PART_NUMBERS = 2**23  # most numbers of these: fewer large images
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Maker:
             self.progress.skip(len(self.labels) * finished.nfe)
             return finished
         n = len(self.labels)
-        whole = Part.joined((self._part(steps, w, repeat, k) for k in range(0, n, PART)), n)
+        starts = range(0, n, self._part_size)
+        whole = Part.joined((self._part(steps, w, repeat, start) for start in starts), n)
         cell = Finished(
             steps,
             w,
@@ -85,12 +87,19 @@ class Maker:
         self.store.finish(cell, repeat)
         return cell
 
+    @property
+    def _part_size(self) -> int:
+        """How many images are made at a time: whole batches, if more than one."""
+        channels, height, width = self.model.info.image_shape
+        most = max(min(PART, PART_NUMBERS // (channels * height * width)), 1)
+        return most - most % self.settings.batch_size or most
+
     def _part(self, steps: int, w: float, repeat: int, start: int) -> Part:
         kept = self.store.part(steps, w, repeat, start)
         if kept is not None:
             self.progress.skip(len(kept.tensors["features"]) * kept.nfe)
             return kept
-        labels = self.labels[start : start + PART]
+        labels = self.labels[start : start + self._part_size]
         images, nfe, seconds = make_images(
             self.model,
             self.sampling,
@@ -116,7 +125,7 @@ class Maker:
             return {"sheet": rounded[:0], "paired": x[:0]}
         shown = sheet_mask(len(self.labels), int(self.labels.max()) + 1)
         return {
-            "sheet": rounded[shown[start : start + PART]],
+            "sheet": rounded[shown[start : start + len(rounded)]],
             "paired": x[: max(self.settings.paired_samples - start, 0)],
         }
 

@@ -73,10 +73,10 @@ def test_an_interrupted_cell_goes_on_at_its_last_part(
     whole = evaluate("whole")
     with counted(model, stop_at=4) as calls, pytest.raises(KeyboardInterrupt):
         evaluate("broken")
-    assert calls == [50, 50, 20, 50]
+    assert calls == [49, 49, 22, 49]  # of batches of 7
     with counted(model) as calls:
         resumed = evaluate("broken")
-    assert calls == [50, 20]
+    assert calls == [49, 22]
     assert resumed.metrics == whole.metrics
     for one, other in zip(resumed.cells, whole.cells, strict=True):
         assert torch.equal(one.sheet, other.sheet)
@@ -200,3 +200,24 @@ def test_a_sheet_is_of_few_classes_and_columns(samples: int, classes: int, shown
     assert int(mask.sum()) == shown
     assert int(labels[mask].max()) < 10
     assert torch.bincount(labels[mask]).unique().numel() == 1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "batch", "parts"),
+    [(64 * 60, 7, [56, 56, 8]), (64 * 60, 80, [60, 60]), (2**30, 7, [120])],
+)
+def test_large_images_are_made_in_smaller_parts(
+    numbers: int,
+    batch: int,
+    parts: list[int],
+    model: DiffusionModel,
+    settings: EvaluationParams,
+    instruments: Instruments,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pdpipe.evaluation.cells.PART_NUMBERS", numbers)
+    some = settings.model_copy(update={"batch_size": batch})
+    with counted(model) as calls:
+        evaluate_model(model, instruments, some, [(1, 0.0)], CellStore(tmp_path))
+    assert calls == parts
