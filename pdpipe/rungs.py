@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pdpipe.data import ImageSet, to_unit
 from pdpipe.evaluation.measure import paired_mse
-from pdpipe.evaluation.records import Drift, RungDistance, RungsProtocol, RungsRecord
+from pdpipe.evaluation.rung_records import Drift, RungDistance, RungsProtocol, RungsRecord
 from pdpipe.models import DenoiserOf, DiffusionModel, guided_teacher, w_student
 from pdpipe.params import Params
 from pdpipe.progress import Progress

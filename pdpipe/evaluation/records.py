@@ -153,42 +153,6 @@ class FloorRecord(Record):
     floor: Floor
 
 
-class Drift(Record):
-    """How far a student's images are from its own teacher's at one w, from the same noise."""
-
-    w: NotNegative
-    mse: NotNegative  # over pixels in [-1, 1], both clamped
-
-
-class RungDistance(Record):
-    """How well one student reproduces the teacher that it was distilled from."""
-
-    student: str
-    teacher: str
-    steps: Count  # of the student
-    teacher_steps: Count
-    loss: NotNegative  # of its own algorithm, on held-out images, at random t and w
-    drifts: Annotated[list[Drift], Field(min_length=1)]
-
-
-class RungsProtocol(Record):
-    """How the distances of the rungs were made."""
-
-    seed: Annotated[int, Field(ge=0)]
-    heldout_images: Count
-    draws: Count  # of t, w and noise for each held-out image
-    samples: Count  # images of each drift
-    clip: bool
-    device: str
-
-
-class RungsRecord(Record):
-    """results/metrics/rungs.json: stage one first, then the halvings, most steps first."""
-
-    protocol: RungsProtocol
-    rungs: Annotated[list[RungDistance], Field(min_length=1)]
-
-
 class Machine(Record):
     """Where a cost was measured; whatever else is known of it is kept."""
 

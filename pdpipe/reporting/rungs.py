@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pdpipe.evaluation.records import RungsRecord
+from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.reporting import formats
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.tables import Table

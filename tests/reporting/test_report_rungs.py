@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pdpipe.evaluation.records import RungsRecord, read_record
+from pdpipe.evaluation.records import read_record
+from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.reporting.measurements import measurements
 from pdpipe.reporting.results import read_results
 from pdpipe.reporting.rungs import coupling_table, rungs_table
