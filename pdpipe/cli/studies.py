@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pdpipe import layout
 from pdpipe.cli.evaluations import cell_store, load_instruments
@@ -31,6 +31,9 @@ from pdpipe.params import (
 )
 from pdpipe.runtime import machine
 
+if TYPE_CHECKING:
+    from pdpipe.training import Job
+
 _Entry = TypeVar("_Entry")
 
 
@@ -52,7 +55,7 @@ def teach(study: str, key: str) -> None:
     inputs = [layout.SHARDS]
     name = f"{study}.teach@{key}"
     with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
-        job, provenance = replace(run.job(), seed=seed), {**run.provenance(), "seed": seed}
+        job, provenance = _seeded(run, seed)
         _save(
             run,
             study,
@@ -81,14 +84,18 @@ def distil(study: str, key: str) -> None:
     inputs = [layout.SHARDS, source]
     name = f"{study}.distil@{key}"
     with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
-        model, job = run.load(source), replace(run.job(), seed=seed)
-        provenance = {**run.provenance(), "seed": seed}
+        model, (job, provenance) = run.load(source), _seeded(run, seed)
         _save(
             run,
             study,
             key,
             *train_student(job, train, model, student, halve, guide, provenance),
         )
+
+
+def _seeded(run: StageRun, seed: int) -> tuple[Job, dict[str, Any]]:
+    """The run's job and its model's provenance, with a seed of the model's own."""
+    return replace(run.job(), seed=seed), {**run.provenance(), "seed": seed}
 
 
 def _save(run: StageRun, study: str, key: str, network: Any, info: Any, cost: Any) -> None:
