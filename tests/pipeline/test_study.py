@@ -31,11 +31,16 @@ TINY = {
 }  # fmt: skip
 
 
+def with_study(project, pipeline, params):
+    """The project, with a study's own dvc.yaml and params of the test's."""
+    (project.root / pipeline).parent.mkdir()
+    shutil.copy(ROOT / pipeline, project.root / pipeline)
+    (project.root / pipeline).with_name("params.yaml").write_text(yaml.safe_dump(params))
+    return project
+
+
 def test_a_study_runs_on_demand_and_only_the_report_takes_it_up(chain, copy_of, tmp_path):
-    project = copy_of(chain.project, tmp_path / "project")
-    (project.root / STUDY).parent.mkdir()
-    shutil.copy(ROOT / STUDY, project.root / STUDY)
-    (project.root / PARAMS).write_text(yaml.safe_dump(TINY))
+    project = with_study(copy_of(chain.project, tmp_path / "project"), STUDY, TINY)
     assert project.repro() == []
     project.run("dvc", "commit", "--force", "dvc.yaml")  # as the README says, of the chain alone
     assert "DVC failed" not in project.run("dvc", "metrics", "show")
@@ -84,11 +89,8 @@ TRAINED = {
 
 
 def test_a_study_trains_its_own_students(chain, copy_of, tmp_path):
-    project = copy_of(chain.project, tmp_path / "project")
-    (project.root / STOCHASTIC).parent.mkdir()
-    shutil.copy(ROOT / STOCHASTIC, project.root / STOCHASTIC)
+    project = with_study(copy_of(chain.project, tmp_path / "project"), STOCHASTIC, TRAINED)
     params = project.root / "stages/stochastic/params.yaml"
-    params.write_text(yaml.safe_dump(TRAINED))
     stages = [f"{STOCHASTIC}:{name}@stochastic-2" for name in ("distil", "measure")]
     assert project.repro(STOCHASTIC) == [*stages, f"{STOCHASTIC}:conclude"]
     assert project.repro("dvc.yaml", STOCHASTIC) == ["report"]
@@ -150,10 +152,7 @@ ENCODERS = {
 
 
 def test_a_study_of_encoders_shows_errors_and_images(chain, copy_of, tmp_path):
-    project = copy_of(chain.project, tmp_path / "project")
-    (project.root / ENCODER).parent.mkdir()
-    shutil.copy(ROOT / ENCODER, project.root / ENCODER)
-    (project.root / ENCODER).with_name("params.yaml").write_text(yaml.safe_dump(ENCODERS))
+    project = with_study(copy_of(chain.project, tmp_path / "project"), ENCODER, ENCODERS)
     ran = project.repro(ENCODER)
     stages = ("distil@encoder-2", "reconstruct", "conclude")
     assert ran == [f"{ENCODER}:{stage}" for stage in stages]
