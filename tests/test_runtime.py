@@ -80,7 +80,11 @@ def test_the_machine_is_described_in_plain_values() -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_freed_memory_is_kept() -> None:
-    """In a process that would give back every block: 8 MB again and again, pages taken once."""
+    """In a process that would give back every block: 8 MB again and again, pages taken once.
+
+    The heap may still grow now and then, where something small came to lie in a freed block: so
+    the fewest page faults of several rounds count.
+    """
     gives_back = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
     script = """
 import resource, torch
@@ -92,9 +96,9 @@ def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10): work()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-left = faults()
+left = min(faults() for _ in range(5))
 assert keep_freed_memory()
-print(left, faults())
+print(left, min(faults() for _ in range(5)))
 """
     command, environment = [sys.executable, "-c", script], {**os.environ, **gives_back}
     left, kept = map(int, subprocess.check_output(command, env=environment, text=True).split())
