@@ -16,6 +16,7 @@ from pdpipe.reporting.results import Results
 COLUMNS: dict[str, str] = {
     "model": "string",
     "kind": "string",  # teacher, student or real
+    "parameters": "Int64",  # of the network
     "steps": "Int64",
     "w": "float64",  # guidance weight; 0 is unguided
     "nfe": "Int64",  # network evaluations a sample
@@ -163,6 +164,7 @@ def model_rows(metrics: MetricsRecord, costs: list[CellCost]) -> list[dict[str, 
     shared = {
         "model": metrics.model.name,
         "kind": metrics.model.kind,
+        "parameters": metrics.model.parameters,
         "extractor": protocol.extractor.name,
         "num_fake": protocol.num_fake,
         "num_real": protocol.num_real,

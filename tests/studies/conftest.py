@@ -9,6 +9,7 @@ import pytest
 
 from pdpipe.reporting.measurements import COLUMNS, Measurements
 from pdpipe.reporting.studies import STUDY_COLUMNS
+from pdpipe.reporting.studies.section import Study
 
 SHA = {"teacher": "a" * 64, "student-2": "b" * 64, "student-4": "c" * 64}
 SHARED = {
@@ -59,5 +60,37 @@ def study() -> Callable[..., pd.DataFrame]:
                     rows.append(row(name, budget, w, 0.7 + gamma, **settings) | mine)
         frame = pd.DataFrame(rows, columns=list(STUDY_COLUMNS)).assign(**changes)
         return frame.astype(STUDY_COLUMNS)
+
+    return make
+
+
+@pytest.fixture
+def cell() -> Callable[..., dict[str, object]]:
+    """A row of a study of students: one method's figures at one step count and w."""
+
+    def make(
+        method: str,
+        steps: int,
+        w: float,
+        fid: float,
+        se: float = 0.01,
+        nfe: int | None = None,
+        **more: object,
+    ) -> dict[str, object]:
+        evaluations = {"nfe": nfe or steps, "budget": nfe or steps}
+        figures = {"fid": fid, "fid_se": se, "method": method, "arm": method, "sampler": "ddim"}
+        place = {"model": method, "kind": "student", "steps": steps, "w": w}
+        return {**SHARED, **place, **evaluations, **figures, **more}
+
+    return make
+
+
+@pytest.fixture
+def study_of() -> Callable[..., Study]:
+    """A study of such rows."""
+
+    def make(rows: list[dict[str, object]], baseline: str = "") -> Study:
+        frame = pd.DataFrame(rows, columns=list(STUDY_COLUMNS)).astype(STUDY_COLUMNS)
+        return Study(name="mine", title="Mine", question="?", baseline=baseline, frame=frame)
 
     return make

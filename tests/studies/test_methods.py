@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
-from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.studies import STUDY_COLUMNS, methods
-from pdpipe.reporting.studies.section import Study
-
-
-def study_of(rows: list[dict[str, object]], baseline: str = "") -> Study:
-    frame = pd.DataFrame(rows, columns=list(STUDY_COLUMNS)).astype(STUDY_COLUMNS)
-    return Study(name="mine", title="Mine", question="?", baseline=baseline, frame=frame)
-
-
-def cell(method: str, steps: int, w: float, fid: float, se: float = 0.01, nfe: int | None = None):
-    evaluations = {"nfe": nfe or steps, "budget": nfe or steps}
-    place = {"model": method, "kind": "student", "steps": steps, "w": w, "method": method}
-    protocol = {"extractor": "digits-cnn", "num_fake": 1500, "num_real": 1581, "sampler": "ddim"}
-    return {
-        **protocol,
-        **place,
-        **evaluations,
-        "arm": method,
-        "fid": fid,
-        "fid_se": se,
-        "se_dof": 9,
-    }
+from pdpipe.reporting.studies import methods
 
 
 # The chain's students have 0.55 with 2 steps and 0.525 with 4, at w = 0 and 1, each +- 0.01.
-CELLS = [
-    cell("other", 4, 0.0, 0.3),
-    cell("other", 4, 1.0, 0.53),
-    cell("other", 2, 0.0, 0.9, nfe=4),
-    cell("other", 8, 0.0, 0.1),
-]
+@pytest.fixture
+def cells(cell):
+    return [
+        cell("other", 4, 0.0, 0.3),
+        cell("other", 4, 1.0, 0.53),
+        cell("other", 2, 0.0, 0.9, nfe=4),
+        cell("other", 8, 0.0, 0.1),
+    ]
 
 
-def test_only_separated_cells_are_ranked(measured: Measurements) -> None:
-    found = methods.section(study_of(CELLS), measured)
+def test_only_separated_cells_are_ranked(measured, study_of, cells):
+    found = methods.section(study_of(cells), measured)
     assert found.conclusion == (
         "FID-1500[digits-cnn] against that of the baseline (student of the main chain) at equal "
         "steps. other: below it with 4 steps at w = 0; not separated from it with 4 steps at "
@@ -49,7 +28,7 @@ def test_only_separated_cells_are_ranked(measured: Measurements) -> None:
 
 
 @pytest.mark.parametrize("se", [0.2, float("nan")])
-def test_wide_or_missing_intervals_separate_nothing(measured: Measurements, se: float) -> None:
+def test_wide_or_missing_intervals_separate_nothing(measured, se: float, study_of, cell):
     rows = [cell("other", 4, 0.0, 0.3, se), cell("other", 2, 1.0, 0.9, se)]
     said = methods.section(study_of(rows), measured).conclusion
     assert "below" not in said
@@ -57,8 +36,8 @@ def test_wide_or_missing_intervals_separate_nothing(measured: Measurements, se: 
     assert "not separated from it with 4 steps at w = 0, with 2 steps at w = 1" in said
 
 
-def test_the_table_has_a_row_for_each_method_and_step_count(measured: Measurements) -> None:
-    (table,) = methods.section(study_of(CELLS), measured).tables
+def test_the_table_has_a_row_for_each_method_and_step_count(measured, study_of, cells):
+    (table,) = methods.section(study_of(cells), measured).tables
     assert table.columns == ["steps", "method", "w = 0", "w = 1"]
     assert table.rows == [
         ["8 steps", "other", "0.10 ± 0.02", "–"],
@@ -70,21 +49,21 @@ def test_the_table_has_a_row_for_each_method_and_step_count(measured: Measuremen
     assert "more than the steps" in (table.note or "")
 
 
-def test_a_baseline_of_its_own(measured: Measurements) -> None:
+def test_a_baseline_of_its_own(measured, study_of, cell):
     rows = [cell("a", 4, 0.0, 0.3), cell("b", 4, 0.0, 0.6), cell("c", 1, 0.0, 0.2)]
     found = methods.section(study_of(rows, baseline="b"), measured)
     assert [line[1] for line in found.tables[0].rows] == ["b", "a", "c"]
     assert found.conclusion.endswith("(b) at equal steps. a: below it with 4 steps at w = 0.")
 
 
-def test_nothing_in_common(measured: Measurements) -> None:
+def test_nothing_in_common(measured, study_of, cell):
     said = methods.section(study_of([cell("other", 8, 0.0, 0.1)]), measured).conclusion
     assert said == (
         "No method was measured at a step count and w of the baseline, student of the main chain."
     )
 
 
-def test_repetitions_are_a_mean_with_the_interval_of_their_spread(measured: Measurements) -> None:
+def test_repetitions_are_a_mean_with_the_interval_of_their_spread(measured, study_of, cell):
     """Three trainings at 0.2, 0.3 and 0.4: 0.3, standard error 0.1 / sqrt(3), t = 4.303."""
     rows = [cell("other", 4, 0.0, fid) for fid in (0.2, 0.3, 0.4)]
     found = methods.section(study_of(rows), measured)
@@ -92,3 +71,16 @@ def test_repetitions_are_a_mean_with_the_interval_of_their_spread(measured: Meas
     assert ["4 steps", "other", "0.30 ± 0.25"] in table.rows
     assert "not separated from it with 4 steps at w = 0" in found.conclusion  # 0.525 is within
     assert "several seeds" in (table.note or "")
+
+
+def test_of_several_gammas_the_best_of_each_cell_stands(measured, study_of, cell):
+    tuned = [
+        cell("tuned", n, 0.0, fid, arm="one", gamma=gamma)
+        for n, fids in ((4, (0.4, 0.3, 0.6)), (2, (0.9, 0.8, 0.7)))
+        for gamma, fid in zip((0.0, 0.5, 1.0), fids, strict=True)
+    ]
+    (table,) = methods.section(study_of(tuned), measured).tables
+    assert ["4 steps", "tuned", "0.30 ± 0.02"] in table.rows
+    assert ["2 steps", "tuned", "0.70 ± 0.02"] in table.rows
+    assert "which favours it" in (table.note or "")
+    assert "several seeds" not in (table.note or "")

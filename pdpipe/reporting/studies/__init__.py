@@ -14,7 +14,14 @@ from pdpipe.files import digest_file
 from pdpipe.reporting import formats
 from pdpipe.reporting.markdown import to_markdown
 from pdpipe.reporting.measurements import COLUMNS, Measurements, model_rows
-from pdpipe.reporting.studies import baselines, methods, reconstruction
+from pdpipe.reporting.studies import (
+    baselines,
+    ladders,
+    methods,
+    parameterization,
+    reconstruction,
+    smaller,
+)
 from pdpipe.reporting.studies.entries import again, damaged, read_entries, read_table, write_entry
 from pdpipe.reporting.studies.pictures import read_picture
 from pdpipe.reporting.studies.section import Section, Study, out_of_date
@@ -67,7 +74,12 @@ KINDS = {
 }
 
 # What turns a study into its section; one that is not here gets that of its kind.
-SECTIONS: dict[str, Callable[[Study, Measurements], Section]] = {"baselines": baselines.section}
+SECTIONS: dict[str, Callable[[Study, Measurements], Section]] = {
+    "baselines": baselines.section,
+    "ladders": ladders.section,
+    "parameterization": parameterization.section,
+    "smaller-student": smaller.section,
+}
 
 
 def write_study(

@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from pdpipe.reporting import figures, formats
 from pdpipe.reporting.intervals import apart, fid_margin, with_margin
@@ -17,7 +17,7 @@ from pdpipe.reporting.tables import Table, floor_note
 
 Methods = dict[str, pd.DataFrame]
 """{name: its rows}; the baseline comes first. Several rows at equal steps and w are repetitions,
-trained with other seeds."""
+trained with other seeds. Of several gammas of a sampler the best by FID stands in each cell."""
 
 VERDICTS = ("below", "not separated from", "above")
 
@@ -29,10 +29,9 @@ def section(study: Study, m: Measurements) -> Section:
     weights = sorted(study.frame["w"].unique().tolist())
     return Section(
         conclusion=conclusion(compared, m, steps, weights),
-        tables=[_table(compared, m, steps, weights)],
-        figure=_figure(compared, m, steps, weights),
-        caption=f"{m.named('FID')} against steps, both logarithmic, with 95 % intervals: each "
-        "method of the study, its baseline, and the floor (dotted).",
+        tables=[table(compared, m, steps, weights)],
+        figure=figure(compared, m, steps, weights),
+        caption=caption(m),
     )
 
 
@@ -41,10 +40,18 @@ def methods(study: Study, m: Measurements) -> Methods:
 
     Where a baseline of the study's own is set, the chain's students are not compared.
     """
-    own = {str(name): rows for name, rows in study.frame.groupby("method", sort=False)}
+    frame = best_gammas(study.frame)
+    own = {str(name): rows for name, rows in frame.groupby("method", sort=False)}
     if study.baseline:
         return {study.baseline: own.pop(study.baseline), **own}
     return {"student of the main chain": m.select("student"), **own}
+
+
+def best_gammas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows, but of those of an arm that differ in their gamma only the lowest FID."""
+    tuned = frame["gamma"].notna()
+    lowest = frame[tuned].groupby(["arm", "steps", "w"])["fid"].idxmin()
+    return frame[~tuned | frame.index.isin(lowest)]
 
 
 def at(rows: pd.DataFrame, steps: int, w: float) -> pd.Series[Any] | None:
@@ -62,7 +69,10 @@ def at(rows: pd.DataFrame, steps: int, w: float) -> pd.Series[Any] | None:
     return cell
 
 
-def _table(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> Table:
+def table(
+    compared: Methods, m: Measurements, steps: list[int], weights: list[float], topic: str = ""
+) -> Table:
+    """FID of each method over N and w; of a study with several topics, those of one."""
     rows = [
         [formats.steps(n), name, *(_cell(at(found, n, w)) for w in weights)]
         for n in steps
@@ -70,16 +80,18 @@ def _table(compared: Methods, m: Measurements, steps: list[int], weights: list[f
     ]
     two = any((rows["nfe"] > rows["steps"]).any() for rows in compared.values())
     repeated = any(rows.duplicated(["steps", "w"]).any() for rows in compared.values())
+    tuned = any(rows["gamma"].notna().any() for rows in compared.values())
     notes = [
         "In brackets: the network evaluations an image where they are more than the steps." * two,
         "± is the 95 % interval of a single figure, over other generated images; another training "
         "would move it too.",
         "Where a method was trained with several seeds, it is that of their mean, by their spread."
         * repeated,
+        "Tuned: the best γ by this FID, cell by cell, which favours it." * tuned,
         floor_note(m),
     ]
     return Table(
-        title=f"{m.named('FID')} of each method",
+        title=f"{m.named('FID')} of each method{topic and f', {topic}'}",
         columns=["steps", "method", *map(formats.weight, weights)],
         rows=[row for row in rows if any(cell != formats.DASH for cell in row[2:])],
         note=" ".join(filter(None, notes)),
@@ -95,6 +107,20 @@ def _cell(row: pd.Series[Any] | None) -> str:
 
 def conclusion(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> str:
     """How each method stands against the baseline at equal steps, cell by cell."""
+    baseline = next(iter(compared))
+    sentences = standings(compared, steps, weights)
+    if not sentences:
+        return f"No method was measured at a step count and w of the baseline, {baseline}."
+    return f"{against(baseline, m)} {' '.join(sentences)}"
+
+
+def against(baseline: str, m: Measurements) -> str:
+    """What the sentences of `standings` speak of."""
+    return f"{m.named('FID')} against that of the baseline ({baseline}) at equal steps."
+
+
+def standings(compared: Methods, steps: list[int], weights: list[float]) -> list[str]:
+    """A sentence for each method that was measured at a step count and w of the baseline."""
     baseline, *rest = compared
     sentences = []
     for name in rest:
@@ -107,12 +133,7 @@ def conclusion(compared: Methods, m: Measurements, steps: list[int], weights: li
         parts = [f"{key} it {_places(places)}" for key, places in said.items() if places]
         if parts:
             sentences.append(f"{name}: {'; '.join(parts)}.")
-    if not sentences:
-        return f"No method was measured at a step count and w of the baseline, {baseline}."
-    return (
-        f"{m.named('FID')} against that of the baseline ({baseline}) at equal steps. "
-        + " ".join(sentences)
-    )
+    return sentences
 
 
 def verdict(mine: pd.Series[Any], theirs: pd.Series[Any]) -> str:
@@ -145,11 +166,34 @@ _LOOKS = [
 ]
 
 
-def _figure(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> Figure:
+def caption(m: Measurements) -> str:
+    """What `figure` shows."""
+    return (
+        f"{m.named('FID')} against steps, both logarithmic, with 95 % intervals: each method of "
+        "the study, its baseline, and the floor (dotted)."
+    )
+
+
+def figure(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> Figure:
+    """A panel for each w, a curve for each method."""
     columns = min(len(weights), 3)
     rows = -(-len(weights) // columns)
-    figure = Figure(figsize=(max(5.0, 3.6 * columns), 1.2 + 3.2 * rows))
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    drawing = Figure(figsize=(max(5.0, 3.6 * columns), 1.2 + 3.2 * rows))
+    draw(drawing, compared, m, steps, weights, columns)
+    return drawing
+
+
+def draw(
+    drawing: FigureBase,
+    compared: Methods,
+    m: Measurements,
+    steps: list[int],
+    weights: list[float],
+    columns: int,
+) -> None:
+    """The panels of `figure`, so many side by side, into a figure or a part of one."""
+    rows = -(-len(weights) // columns)
+    panels = drawing.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     drawn = [m.heldout["fid"]]
     for axes, w in zip(panels, weights, strict=False):
         axes.axhline(m.heldout["fid"], color=figures.FAINT, linestyle=":", label="floor")
@@ -169,8 +213,7 @@ def _figure(compared: Methods, m: Measurements, steps: list[int], weights: list[
         axes.set_visible(False)
     figures.log_axis(panels[0], "y", pd.Series(drawn))
     figures.steps_axis(panels[0], sorted(steps))
-    figure.supxlabel("steps", fontsize=10, color=figures.INK)
-    figure.supylabel(f"{m.named('FID')}, lower is better", fontsize=10, color=figures.INK)
+    drawing.supxlabel("steps", fontsize=10, color=figures.INK)
+    drawing.supylabel(f"{m.named('FID')}, lower is better", fontsize=10, color=figures.INK)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=9)
-    return figure
+    drawing.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=9)

@@ -1,0 +1,86 @@
+"""Study `ladders`: fast schedules, topic by topic (PD, Figs. 12 and 13).
+
+A method called `topic: setting` belongs to that topic; the chain's students stand in each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pdpipe.reporting import formats
+from pdpipe.reporting.intervals import apart, fid_margin, with_margin
+from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.studies import methods
+from pdpipe.reporting.studies.methods import Methods
+from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.tables import Table
+
+SWEEP = "learning rate"  # the topic of which the best setting is picked for each N (PD, Fig. 13)
+
+
+def section(study: Study, m: Measurements) -> Section:
+    """The study's section, from its table and the chain's own measurements."""
+    compared = methods.methods(study, m)
+    steps = sorted(study.frame["steps"].unique().tolist(), reverse=True)
+    weights = sorted(study.frame["w"].unique().tolist())
+    baseline, by_topic = next(iter(compared)), topics(compared)
+    said = [methods.against(baseline, m)]
+    for topic, found in by_topic.items():
+        said += [f"{topic}: {line}" for line in methods.standings(found, steps, weights)]
+    tables = [methods.table(found, m, steps, weights, key) for key, found in by_topic.items()]
+    if SWEEP in by_topic:
+        tables.append(picked(by_topic[SWEEP], steps, weights))
+    return Section(
+        conclusion=" ".join(said),
+        tables=tables,
+        figure=_figure(by_topic, m, steps, weights),
+        caption=f"{methods.caption(m)} A row of panels for each of {', '.join(by_topic)}.",
+    )
+
+
+def topics(compared: Methods) -> dict[str, Methods]:
+    """{topic: the baseline and its methods, by their setting}."""
+    baseline, *others = compared
+    found: dict[str, Methods] = {}
+    for name in others:
+        topic, _, setting = name.partition(": ")
+        found.setdefault(topic, {baseline: compared[baseline]})[setting] = compared[name]
+    return found
+
+
+def picked(compared: Methods, steps: list[int], weights: list[float]) -> Table:
+    """Which setting has the lowest FID in each cell, the baseline among them."""
+    rows = []
+    for n in steps:
+        cells = [_lowest(compared, n, w) for w in weights]
+        rows.append([formats.steps(n), *cells])
+    return Table(
+        title=f"The best {SWEEP} for each N and w",
+        columns=["steps", *map(formats.weight, weights)],
+        rows=rows,
+        note="The lowest FID, which being picked is a little too low, and in brackets how many of "
+        f"the other {len(compared) - 1} are not separated from it.",
+    )
+
+
+def _lowest(compared: Methods, n: int, w: float) -> str:
+    cells = {name: methods.at(rows, n, w) for name, rows in compared.items()}
+    found: dict[str, pd.Series[Any]] = {name: row for name, row in cells.items() if row is not None}
+    if not found:
+        return formats.DASH
+    best = min(found, key=lambda name: float(found[name]["fid"]))
+    alike = sum(not apart(row, found[best]) for name, row in found.items() if name != best)
+    return f"{best}: {with_margin(found[best]['fid'], fid_margin(found[best]))} ({alike})"
+
+
+def _figure(
+    by_topic: dict[str, Methods], m: Measurements, steps: list[int], weights: list[float]
+) -> Figure:
+    drawing = Figure(figsize=(max(5.0, 3.6 * len(weights)), 4.2 * len(by_topic)))
+    parts = drawing.subfigures(len(by_topic), 1, squeeze=False)[:, 0]
+    for part, found in zip(parts, by_topic.values(), strict=True):
+        methods.draw(part, found, m, steps, weights, len(weights))
+    return drawing

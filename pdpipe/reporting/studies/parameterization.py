@@ -1,0 +1,82 @@
+"""Study `parameterization`: what the network predicts, and the loss weight (PD, Table 1).
+
+A method called `teacher: prediction, loss weight` is a cell of the ablation of teachers; the others
+are compared as students.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from pdpipe.reporting import formats
+from pdpipe.reporting.intervals import apart, fid_margin, with_margin
+from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.studies import methods
+from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.tables import Table, floor_note
+
+TEACHER = "teacher: "
+
+
+def section(study: Study, m: Measurements) -> Section:
+    """The study's section, from its table and the chain's own measurements."""
+    taught = study.frame["method"].str.startswith(TEACHER)
+    students = methods.section(replace(study, frame=study.frame[~taught]), m)
+    ablations = study.frame[taught].groupby(["steps", "w"])
+    said = [_conclusion(rows) for _, rows in ablations]
+    tables = [_table(rows, m) for _, rows in ablations]
+    return replace(
+        students,
+        conclusion=" ".join([*said, students.conclusion]),
+        tables=[*tables, *students.tables],
+    )
+
+
+def _setting(row: pd.Series[Any]) -> tuple[str, str]:
+    """(prediction, loss weight) of a teacher."""
+    prediction, _, weight = str(row["method"]).removeprefix(TEACHER).rpartition(", ")
+    return prediction, weight
+
+
+def _place(rows: pd.DataFrame) -> str:
+    """Where all of these were measured, in words."""
+    steps, w = int(rows["steps"].iloc[0]), float(rows["w"].iloc[0])
+    return f"by DDIM, {formats.steps(steps)}, {formats.weight(w)}"
+
+
+def _table(rows: pd.DataFrame, m: Measurements) -> Table:
+    cells = {_setting(row): row for _, row in rows.iterrows()}
+    predictions = list(dict.fromkeys(prediction for prediction, _ in cells))
+    weights = list(dict.fromkeys(weight for _, weight in cells))
+    return Table(
+        title=f"Teachers {_place(rows)}",
+        columns=["network predicts", *weights],
+        rows=[[p, *(_cell(cells.get((p, weight))) for weight in weights)] for p in predictions],
+        groups=((f"{m.named('FID')}, by the weight of the loss on x", len(weights)),),
+        note=f"± is the 95 % interval of a single figure, of one training. {floor_note(m)}",
+    )
+
+
+def _cell(row: pd.Series[Any] | None) -> str:
+    return formats.DASH if row is None else with_margin(row["fid"], fid_margin(row))
+
+
+def _conclusion(rows: pd.DataFrame) -> str:
+    """The lowest of the teachers, those that are not separated from it, and the others."""
+    best, *others = (row for _, row in rows.sort_values("fid").iterrows())
+    alike = [_named(row) for row in others if not apart(row, best)]
+    above = [_named(row) for row in others if apart(row, best)]
+    parts = [f"Of the teachers {_place(rows)}, the lowest is {_named(best)}"]
+    if alike:
+        parts.append(f"not separated from it: {', '.join(alike)}")
+    if above:
+        parts.append(f"above it: {', '.join(above)}")
+    return f"{'; '.join(parts)}."
+
+
+def _named(row: pd.Series[Any]) -> str:
+    prediction, weight = _setting(row)
+    return f"{prediction} with {weight} ({formats.figure(row['fid'])})"

@@ -1,0 +1,63 @@
+"""The studies of this repository: what they ask can be run, and their pipelines are one text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pdpipe.params import Params, StudyParams, read_params, read_study
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.parent.name for path in ROOT.glob("stages/*/dvc.yaml"))
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return read_params(ROOT / "params.yaml")
+
+
+def settings(name: str, params: Params) -> StudyParams:
+    return read_study(ROOT / "stages" / name / "params.yaml", params)
+
+
+def test_all_of_them_are_here() -> None:
+    assert NAMES == [
+        "baselines", "encoder", "ladders", "naive", "parameterization", "single-w",
+        "smaller-student", "stochastic", "unguided",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_params_can_be_run(name: str, params: Params) -> None:
+    found = settings(name, params)
+    trained = set(found.teachers) | set(found.students)
+    used = [student.from_ for student in found.students.values()]
+    used += [arm.model for arm in found.arms.values()]
+    if found.reconstruction is None:  # whose encoders are measured by a stage of their own
+        own = {Path(path).stem for path in used if path.startswith(f"stages/{name}/")}
+        assert trained == own, "what is trained is distilled from or measured"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_pipeline_is_that_of_every_study(name: str, params: Params) -> None:
+    """So a stage that is mended in one of them is mended in all."""
+    found, stages = settings(name, params), pipeline(name)
+    kinds = {"teach": found.teachers, "distil": found.students, "measure": found.arms}
+    used = {kind for kind, listed in kinds.items() if listed} | {"conclude"}
+    if found.reconstruction is not None:
+        assert stages.keys() == used | {"reconstruct"}
+        used.remove("conclude")  # of other measurements
+    else:
+        assert stages.keys() == used
+    whole = pipeline("unguided")  # has a stage of each kind
+    assert {kind: stages[kind] for kind in used} == {kind: whole[kind] for kind in used}
+
+
+def pipeline(name: str) -> dict[str, object]:
+    """{stage: its definition} of a study, without the study's name."""
+    text = (ROOT / "stages" / name / "dvc.yaml").read_text(encoding="utf-8")
+    stages: dict[str, object] = yaml.safe_load(re.sub(rf"\b{name}\b", "STUDY", text))["stages"]
+    return stages

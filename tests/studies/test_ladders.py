@@ -1,0 +1,65 @@
+"""The section of the study `ladders`: topic by topic, and the best learning rate of each cell."""
+
+from __future__ import annotations
+
+import pytest
+
+from pdpipe.reporting.studies import ladders
+
+CHAIN = "student of the main chain"  # 0.525 with 4 steps and 0.55 with 2, each +- 0.01
+
+
+@pytest.fixture
+def study(study_of, cell):
+    """Half the budget is worse; a higher rate is better with 2 steps, a lower one is alike."""
+    return study_of(
+        [
+            cell("budget: ÷ 2", 4, 0.0, 0.8),
+            cell("budget: ÷ 2", 2, 0.0, 0.9),
+            cell("learning rate: × 0.5", 4, 0.0, 0.53),
+            cell("learning rate: × 0.5", 2, 0.0, 0.56),
+            cell("learning rate: × 2", 4, 0.0, 0.9),
+            cell("learning rate: × 2", 2, 0.0, 0.3),
+        ]
+    )
+
+
+def test_each_topic_has_its_table_beside_the_chain(measured, study):
+    tables = ladders.section(study, measured).tables
+    assert [table.title for table in tables] == [
+        "FID-1500[digits-cnn] of each method, budget",
+        "FID-1500[digits-cnn] of each method, learning rate",
+        "The best learning rate for each N and w",
+    ]
+    assert [row[1] for row in tables[0].rows] == [CHAIN, "÷ 2", CHAIN, "÷ 2"]
+    assert [row[1] for row in tables[1].rows] == [CHAIN, "× 0.5", "× 2"] * 2
+
+
+def test_the_best_rate_of_a_cell_says_what_is_not_separated_from_it(measured, study):
+    best = ladders.section(study, measured).tables[-1]
+    assert best.columns == ["steps", "w = 0"]
+    assert best.rows == [
+        ["4 steps", f"{CHAIN}: 0.53 ± 0.02 (1)"],
+        ["2 steps", "× 2: 0.30 ± 0.02 (0)"],
+    ]
+
+
+def test_the_conclusion_goes_topic_by_topic(measured, study):
+    assert ladders.section(study, measured).conclusion == (
+        f"FID-1500[digits-cnn] against that of the baseline ({CHAIN}) at equal steps. "
+        "budget: ÷ 2: above it with 4 steps at w = 0, with 2 steps at w = 0. "
+        "learning rate: × 0.5: not separated from it with 4 steps at w = 0, with 2 steps at w = 0. "
+        "learning rate: × 2: below it with 2 steps at w = 0; above it with 4 steps at w = 0."
+    )
+
+
+def test_the_figure_has_a_row_of_panels_for_each_topic(measured, study):
+    figure = ladders.section(study, measured).figure
+    assert len(figure.subfigs) == 2
+    shown = [text.get_text() for text in figure.subfigs[1].legends[0].get_texts()]
+    assert shown == ["floor", CHAIN, "× 0.5", "× 2"]
+
+
+def test_without_a_sweep_nothing_is_picked(measured, study_of, cell):
+    found = ladders.section(study_of([cell("ladder: by four", 4, 0.0, 0.5)]), measured)
+    assert len(found.tables) == 1
