@@ -37,7 +37,7 @@ def test_wide_or_missing_intervals_separate_nothing(measured, se: float, study_o
 
 
 def test_the_table_has_a_row_for_each_method_and_step_count(measured, study_of, cells):
-    (table,) = methods.section(study_of(cells), measured).tables
+    table, _ = methods.section(study_of(cells), measured).tables
     assert table.columns == ["steps", "method", "w = 0", "w = 1"]
     assert table.rows == [
         ["8 steps", "other", "0.10 ± 0.02", "–"],
@@ -67,7 +67,7 @@ def test_repetitions_are_a_mean_with_the_interval_of_their_spread(measured, stud
     """Three trainings at 0.2, 0.3 and 0.4: 0.3, standard error 0.1 / sqrt(3), t = 4.303."""
     rows = [cell("other", 4, 0.0, fid) for fid in (0.2, 0.3, 0.4)]
     found = methods.section(study_of(rows), measured)
-    (table,) = found.tables
+    table, _ = found.tables
     assert ["4 steps", "other", "0.30 ± 0.25"] in table.rows
     assert "not separated from it with 4 steps at w = 0" in found.conclusion  # 0.525 is within
     assert "several seeds" in (table.note or "")
@@ -79,8 +79,24 @@ def test_of_several_gammas_the_best_of_each_cell_stands(measured, study_of, cell
         for n, fids in ((4, (0.4, 0.3, 0.6)), (2, (0.9, 0.8, 0.7)))
         for gamma, fid in zip((0.0, 0.5, 1.0), fids, strict=True)
     ]
-    (table,) = methods.section(study_of(tuned), measured).tables
+    table, _ = methods.section(study_of(tuned), measured).tables
     assert ["4 steps", "tuned", "0.30 ± 0.02"] in table.rows
     assert ["2 steps", "tuned", "0.70 ± 0.02"] in table.rows
     assert "which favours it" in (table.note or "")
     assert "several seeds" not in (table.note or "")
+
+
+def test_the_inception_score_stands_beside_fid(measured, study_of, cell):
+    scores = {"is": 7.5, "is_se": 0.1}
+    _, table = methods.section(study_of([cell("other", 4, 1.0, 0.3, **scores)]), measured).tables
+    assert table.title == "IS-1500[digits-cnn] of each method"
+    assert table.rows == [
+        ["4 steps", "student of the main chain", "8.00 ± 0.02"],
+        ["4 steps", "other", "7.50 ± 0.23"],
+    ]
+
+
+def test_scores_of_repetitions_are_means_too(measured, study_of, cell):
+    rows = [cell("other", 4, 0.0, 0.3, **{"is": score}) for score in (7.0, 7.5, 8.0)]
+    _, table = methods.section(study_of(rows), measured).tables
+    assert table.rows[1] == ["4 steps", "other", "7.50 ± 1.24"]

@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure, FigureBase
 
 from pdpipe.reporting import figures, formats
-from pdpipe.reporting.intervals import apart, fid_margin, with_margin
+from pdpipe.reporting.intervals import apart, fid_margin
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Metric
 from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table, floor_note
 
@@ -19,6 +20,7 @@ Methods = dict[str, pd.DataFrame]
 """{name: its rows}; the baseline comes first. Several rows at equal steps and w are repetitions,
 trained with other seeds. Of several gammas of a sampler the best by FID stands in each cell."""
 
+SHOWN = (FID, INCEPTION_SCORE)  # a table each
 VERDICTS = ("below", "not separated from", "above")
 
 
@@ -29,7 +31,7 @@ def section(study: Study, m: Measurements) -> Section:
     weights = sorted(study.frame["w"].unique().tolist())
     return Section(
         conclusion=conclusion(compared, m, steps, weights),
-        tables=[table(compared, m, steps, weights)],
+        tables=[table(compared, m, steps, weights, metric=metric) for metric in SHOWN],
         figure=figure(compared, m, steps, weights),
         caption=caption(m),
     )
@@ -57,24 +59,31 @@ def best_gammas(frame: pd.DataFrame) -> pd.DataFrame:
 def at(rows: pd.DataFrame, steps: int, w: float) -> pd.Series[Any] | None:
     """The cell at so many steps and this w, if it was measured.
 
-    Of repetitions its FID is the mean, with the standard error of that by their spread.
+    Of repetitions its figures are means, with the standard errors of these by their spread.
     """
     found = rows[(rows["steps"] == steps) & (rows["w"] == w)]
     if found.empty:
         return None
     cell = found.iloc[0].copy()
     if len(found) > 1:
-        cell["fid"], cell["fid_se"] = found["fid"].mean(), found["fid"].sem()
+        for metric in SHOWN:
+            values = found[metric.column]
+            cell[metric.column], cell[f"{metric.column}_se"] = values.mean(), values.sem()
         cell["se_dof"] = len(found) - 1
     return cell
 
 
 def table(
-    compared: Methods, m: Measurements, steps: list[int], weights: list[float], topic: str = ""
+    compared: Methods,
+    m: Measurements,
+    steps: list[int],
+    weights: list[float],
+    topic: str = "",
+    metric: Metric = FID,
 ) -> Table:
-    """FID of each method over N and w; of a study with several topics, those of one."""
+    """A figure of each method over N and w; of a study with several topics, those of one."""
     rows = [
-        [formats.steps(n), name, *(_cell(at(found, n, w)) for w in weights)]
+        [formats.steps(n), name, *(_cell(at(found, n, w), metric) for w in weights)]
         for n in steps
         for name, found in compared.items()
     ]
@@ -87,22 +96,22 @@ def table(
         "would move it too.",
         "Where a method was trained with several seeds, it is that of their mean, by their spread."
         * repeated,
-        "Tuned: the best γ by this FID, cell by cell, which favours it." * tuned,
-        floor_note(m),
+        "Tuned: the best γ by FID, cell by cell, which favours it." * tuned,
+        floor_note(m, metric),
     ]
     return Table(
-        title=f"{m.named('FID')} of each method{topic and f', {topic}'}",
+        title=f"{metric.heading(m)} of each method{topic and f', {topic}'}",
         columns=["steps", "method", *map(formats.weight, weights)],
         rows=[row for row in rows if any(cell != formats.DASH for cell in row[2:])],
         note=" ".join(filter(None, notes)),
     )
 
 
-def _cell(row: pd.Series[Any] | None) -> str:
+def _cell(row: pd.Series[Any] | None, metric: Metric) -> str:
     if row is None:
         return formats.DASH
     more = f" ({int(row['nfe'])})" if row["nfe"] > row["steps"] else ""
-    return with_margin(row["fid"], fid_margin(row)) + more
+    return metric.shown(row) + more
 
 
 def conclusion(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> str:
