@@ -61,3 +61,13 @@ def pipeline(name: str) -> dict[str, object]:
     text = (ROOT / "stages" / name / "dvc.yaml").read_text(encoding="utf-8")
     stages: dict[str, object] = yaml.safe_load(re.sub(rf"\b{name}\b", "STUDY", text))["stages"]
     return stages
+
+
+def test_the_study_of_the_developers_guide_can_be_run(params: Params, tmp_path: Path) -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    _, name, block = re.split(r"<!-- example: stages/(\w+)/params.yaml -->\n```yaml\n", guide)
+    path = tmp_path / name / "params.yaml"
+    path.parent.mkdir()
+    path.write_text(block.partition("```")[0], encoding="utf-8")
+    assert read_study(path, params).students.keys() == {"patient-4"}
+    assert f"sed 's/\\bnaive\\b/{name}/g' stages/naive/dvc.yaml" in guide
