@@ -86,7 +86,8 @@ def kid(
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
     """k of each row of a with each of b, in float64."""
-    return (a.double() @ b.double().T / a.shape[1] + 1) ** 3
+    one = torch.ones(1, dtype=torch.float64, device=a.device)
+    return torch.addmm(one, a.double(), b.double().T, alpha=1 / a.shape[1]).pow_(3)
 
 
 def _diagonal(rows: Tensor) -> Tensor:

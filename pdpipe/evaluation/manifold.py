@@ -73,10 +73,12 @@ def recall(fake: Tensor, real: Tensor, groups: Tensor | None) -> tuple[float, fl
     """
     _check(len(fake))
     member = torch.zeros(len(fake), dtype=torch.int64) if groups is None else groups
+    order = member.argsort(stable=True)  # so that a group's distances lie side by side
+    fake, member = fake[order], member[order]
     parts = torch.split(fake, _BLOCK)
     reach = torch.cat([_reach(part, parts, member) for part in parts])  # (n, 1 + G)
     if groups is not None:  # a sample left out has no ball
-        reach[torch.arange(len(fake)), 1 + groups] = -1.0
+        reach[torch.arange(len(fake)), 1 + member] = -1.0
     figure, *without = _covered(real, fake, torch.split(reach, _BLOCK)).mean(dim=0).tolist()
     return figure, None if groups is None else jackknife(without)
 
@@ -94,19 +96,29 @@ def _covered(points: Tensor, centres: Tensor, reach: Sequence[Tensor]) -> Tensor
         inside = torch.zeros(len(part), reach[0].shape[1], dtype=torch.bool)
         for block, radius in zip(torch.split(centres, _BLOCK), reach, strict=True):
             distance = torch.cdist(part, block)
-            inside |= torch.stack([(distance <= r).any(dim=1) for r in radius.T], dim=1)
+            # Few pairs are within any of the radii: only these are compared with each.
+            point, centre = (distance <= radius.amax(dim=1)).nonzero(as_tuple=True)
+            covers = distance[point, centre, None] <= radius[centre]
+            inside.index_put_((point,), covers, accumulate=True)
         found.append(inside)
     return torch.cat(found).double()
 
 
 def _reach(part: Tensor, parts: Sequence[Tensor], member: Tensor) -> Tensor:
-    """Radii of some rows' balls among all rows, then among all but each group: (p, 1 + G)."""
+    """Radii of some rows' balls among all rows, then among all but each group: (p, 1 + G).
+
+    Args:
+        part: the rows whose balls these are, (p, D).
+        parts: all rows, in blocks.
+        member: the group of each of all rows, ascending.
+    """
     # The nearest rows of each group are enough to find the nearest of any union of groups.
     nearest = [part.new_empty(len(part), 0) for _ in range(int(member.max()) + 1)]
     for block, its in zip(parts, torch.split(member, _BLOCK), strict=True):
-        distance = torch.cdist(part, block)
-        for g in sorted(set(its.tolist())):
-            nearest[g] = _nearest(nearest[g], distance[:, its == g])
+        of_groups = torch.cdist(part, block).split(its.bincount().tolist(), dim=1)
+        for g, distance in enumerate(of_groups):
+            if distance.shape[1]:
+                nearest[g] = _nearest(nearest[g], distance)
 
     def radius(lists: list[Tensor]) -> Tensor:
         return _nearest(*lists).amax(dim=1)
