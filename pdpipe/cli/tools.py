@@ -23,10 +23,10 @@ def check() -> None:
 def preset(name: str, out: Path, force: bool) -> None:
     """Write a preset to `out`, and its studies' params beside it.
 
-    A file with edits of its own is kept unless forced; then nothing is written at all.
+    Unless forced, one file with edits of its own keeps all of them as they are.
 
     Raises:
-        ParamsError: no such preset, or a file has contents that no preset has.
+        ParamsError: no such preset, or a file would be lost: no preset has its contents.
     """
     files = preset_files(name, out)
     _check_replaceable(list(files), out, force)
