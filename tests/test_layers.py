@@ -22,6 +22,7 @@ LAYERS = {
     "params": 0.1,  # on errors, files
     "seeds": 0.1,  # on files
     "revisions": 0.1,  # on errors, layout
+    "presets": 0.2,  # on params, layout
     "runtime": 0.2,  # on params
     "diffusion": 1,
     "networks": 2,

@@ -167,10 +167,12 @@ def check() -> None:
 @app.command(rich_help_panel=TOOLS)
 def preset(
     name: Annotated[str, typer.Argument(help="digits, cifar10, imagenet64 or lsun-church128.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("params.yaml"),
-    force: Annotated[bool, typer.Option(help="Overwrite a file with edits of its own.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="The params file to write; the studies' go to stages/ beside it.")
+    ] = Path("params.yaml"),
+    force: Annotated[bool, typer.Option(help="Overwrite files with edits of their own.")] = False,
 ) -> None:
-    """Write a complete params file."""
+    """Write a complete params file, and one for every study."""
     from pdpipe.cli import tools
 
     tools.preset(name, out, force)

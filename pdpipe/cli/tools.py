@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pdpipe import layout
-from pdpipe.errors import ModelError, ParamsError, did_you_mean
+from pdpipe.errors import ModelError, ParamsError
 from pdpipe.files import write_text
 from pdpipe.params import read_params
+from pdpipe.presets import left_out, preset_files, preset_names
 
 
 def check() -> None:
@@ -20,38 +20,52 @@ def check() -> None:
     print(f"{layout.PARAMS} is valid: {params.data.source}, ladder {rungs}")
 
 
-def preset_names() -> list[str]:
-    """The presets that come with the package."""
-    folder = resources.files("pdpipe") / "presets"
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if "yaml" in entry.name)
-
-
-def preset_text(name: str) -> str:
-    """A preset's params file; raises ParamsError for a name that is none."""
-    if name not in preset_names():
-        raise ParamsError(f"there is no preset {name!r}: {did_you_mean(name, preset_names())}")
-    return (resources.files("pdpipe") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-
-
 def preset(name: str, out: Path, force: bool) -> None:
-    """Write a preset to `out`; a file with edits of its own is kept unless forced.
+    """Write a preset to `out`, and its studies' params beside it.
+
+    Unless forced, one file with edits of its own keeps all of them as they are.
 
     Raises:
-        ParamsError: no such preset, or `out` has contents that no preset has.
+        ParamsError: no such preset, or a file would be lost: no preset has its contents.
     """
-    text = preset_text(name)
-    if out.exists() and not force:
-        present = out.read_text(encoding="utf-8")
-        if present not in [preset_text(known) for known in preset_names()]:
-            raise ParamsError(f"{out} has edits that this would lose: add --force, or give --out")
-    write_text(out, text)
+    files = preset_files(name, out)
+    _check_replaceable(list(files), out, force)
+    for path, text in reversed(files.items()):  # the chain's last: where it is, all are
+        write_text(path, text)
     params = read_params(out)
+    _, *studies = (path.parent.name for path in files)
     print(f"wrote {out}: the {name} preset")
+    print(f"wrote {out.parent / layout.study_params('<study>')}: {', '.join(studies)}")
+    if left_out(name):
+        print(
+            f"note: these data have no labels, so {name} leaves out the studies "
+            f"{', '.join(left_out(name))}; their params, if there are any, stay as they are",
+            file=sys.stderr,
+        )
     if params.data.source not in ("digits", "folder"):
         print(
             f"note: source {params.data.source} arrives in a later release; until then put its "
             f"images in {params.data.path}/<class>/ and set data.source to folder",
             file=sys.stderr,
+        )
+
+
+def _check_replaceable(paths: list[Path], out: Path, force: bool) -> None:
+    """Refuse to write where a folder is or, unless forced, in place of what no preset wrote."""
+    folders = [path for path in paths if path.is_dir()]
+    if folders:
+        raise ParamsError(f"{folders[0]} is a folder, where a file is to be written: move it away")
+    written = [preset_files(name, out) for name in preset_names()]
+    edited = [
+        str(path)
+        for path in paths
+        if path.exists()
+        and path.read_bytes() not in [files[path].encode() for files in written if path in files]
+    ]
+    if edited and not force:
+        raise ParamsError(
+            f"{' and '.join(edited)} {'has' if len(edited) == 1 else 'have'} edits that this would "
+            "lose: add --force, or give --out in another folder"
         )
 
 

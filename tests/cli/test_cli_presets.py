@@ -1,4 +1,4 @@
-"""`pdpipe preset`: whole params files, and no edits lost."""
+"""`pdpipe preset`: whole params files, also of the studies, and no edits lost."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pdpipe.presets import preset_files, preset_names
+
 if TYPE_CHECKING:
     from conftest import Typed
 
 ROOT = Path(__file__).parents[2]
-PRESETS = ROOT / "pdpipe/presets"
+STUDIES = sorted(path.parent.name for path in (ROOT / "stages").glob("*/params.yaml"))
+UNGUIDED = [study for study in STUDIES if study not in ("encoder", "naive", "single-w")]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS.glob("*.yaml")))
+@pytest.mark.parametrize("name", preset_names())
 def test_a_preset_is_written_and_valid(typed: Typed, name: str) -> None:
     (typed.root / "params.yaml").unlink()
     printed = typed.run("preset", name)
-    assert printed.out == f"wrote params.yaml: the {name} preset\n"
-    assert (typed.root / "params.yaml").read_bytes() == (PRESETS / f"{name}.yaml").read_bytes()
+    studies = UNGUIDED if name.startswith("lsun") else STUDIES
+    assert printed.out == (
+        f"wrote params.yaml: the {name} preset\n"
+        f"wrote stages/<study>/params.yaml: {', '.join(studies)}\n"
+    )
+    for path, text in preset_files(name).items():
+        assert (typed.root / path).read_bytes() == text.encode()
+    there = sorted(path.parent.name for path in typed.root.glob("stages/*/params.yaml"))
+    assert there == studies
+    assert ("no labels" in printed.err) == (studies != STUDIES)
     assert typed.run("check").code == 0
     prepared = typed.run("prepare")
     if name == "digits":
@@ -31,8 +42,20 @@ def test_a_preset_is_written_and_valid(typed: Typed, name: str) -> None:
         assert "arrives in a later release" in prepared.err
 
 
-def test_the_project_starts_with_the_digits_preset() -> None:
-    assert (ROOT / "params.yaml").read_bytes() == (PRESETS / "digits.yaml").read_bytes()
+def test_the_studies_that_are_left_out_are_named(typed: Typed) -> None:
+    assert typed.run("preset", "digits", "--force").code == 0
+    printed = typed.run("preset", "lsun-church128")
+    assert "leaves out the studies encoder, naive, single-w; their params" in printed.err
+    left = (typed.root / "stages/encoder/params.yaml").read_bytes()
+    assert left == (ROOT / "stages/encoder/params.yaml").read_bytes()
+
+
+def test_the_studies_go_beside_the_params_file(typed: Typed) -> None:
+    printed = typed.run("preset", "cifar10", "--out", "far/away/other.yaml")
+    assert "wrote far/away/stages/<study>/params.yaml: baselines, " in printed.out
+    assert (typed.root / "far/away/other.yaml").is_file()
+    assert (typed.root / "far/away/stages/naive/params.yaml").is_file()
+    assert not (typed.root / "stages").exists()
 
 
 def test_a_preset_does_not_overwrite_edits(typed: Typed) -> None:
@@ -41,6 +64,41 @@ def test_a_preset_does_not_overwrite_edits(typed: Typed) -> None:
     assert typed.run("preset", "cifar10").code == 0  # no edits to lose
     assert typed.run("preset", "digits", "--out", "other.yaml").code == 0
     assert (typed.root / "other.yaml").is_file()
+
+
+def test_nor_those_of_a_study(typed: Typed) -> None:
+    """One edited file keeps all of them, also those that are written before it."""
+    assert typed.run("preset", "digits", "--force").code == 0
+    edited = typed.root / "stages/naive/params.yaml"
+    text = edited.read_text(encoding="utf-8")
+    edited.write_text(text + "# mine\n", encoding="utf-8")
+    complaint = typed.refused("preset", "cifar10")
+    assert complaint == (
+        "stages/naive/params.yaml has edits that this would lose: add --force, or give --out in "
+        "another folder"
+    )
+    (typed.root / "stages/encoder/params.yaml").write_bytes(b"\xff")  # not even text
+    complaint = typed.refused("preset", "cifar10")
+    assert complaint.startswith("stages/encoder/params.yaml and stages/naive/params.yaml have ")
+    assert typed.run("preset", "lsun-church128", "--force").code == 0
+    assert edited.read_text(encoding="utf-8").endswith("# mine\n")  # of no concern to it
+    assert typed.run("preset", "digits", "--force").code == 0
+    assert edited.read_text(encoding="utf-8") == text
+
+
+def test_a_study_of_another_name_is_of_no_concern(typed: Typed) -> None:
+    mine = typed.root / "stages/mine/params.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("title: mine\n", encoding="utf-8")
+    assert typed.run("preset", "digits", "--force").code == 0
+    assert mine.read_text(encoding="utf-8") == "title: mine\n"
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_folder_where_a_file_belongs(typed: Typed, force: list[str]) -> None:
+    (typed.root / "stages/naive/params.yaml").mkdir(parents=True)
+    complaint = typed.refused("preset", "digits", "--out", "new.yaml", *force)
+    assert complaint.startswith("stages/naive/params.yaml is a folder")
 
 
 def test_an_unknown_preset(typed: Typed) -> None:
