@@ -245,4 +245,6 @@ def test_costs_add_up_and_name_their_machines(make_chain):
     machines = provenance.machines_table(results)
     assert [row[:2] for row in machines.rows] == [["A", "Test CPU"], ["B", "Test GPU"]]
     evaluation = provenance.evaluation_table(results)
-    assert evaluation.rows[-1][:3] == ["all", "10", "37.5"]
+    # 1,500 images a cell; w of 0 and 0.3, at which the teacher takes two evaluations a step
+    assert evaluation.rows[0][:4] == ["evaluate-teacher", "6", "9,000", "58,500"]
+    assert evaluation.rows[-1][:5] == ["all", "10", "15,000", "73,500", "37.5"]
