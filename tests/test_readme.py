@@ -43,6 +43,14 @@ def test_the_fid_table_is_the_reports() -> None:
     assert shown >= 5 * len(weights)
 
 
+def test_the_headline_is_the_reports() -> None:
+    report = (ROOT / "reports/table.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"^\*\*(\d+ steps?: .*)\*\*$", README, re.MULTILINE)
+    assert f"**{sentence}.**" in report
+    (saved,) = re.findall(r"interpolated, the teacher needs (\S+ \(\S+ to [^)]+\)) the", README)
+    assert saved in report
+
+
 def test_files_that_it_names_exist() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

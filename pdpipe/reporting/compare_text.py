@@ -74,10 +74,10 @@ def summary(c: Comparison) -> str:
     if not shared:
         return "The two chains have no cell in common"
     if len(alike) == len(shared):
-        return f"{_cells(alike)} in common: {_done(alike)}"
+        return f"{_cells(alike)} in common: {_done(c, alike)}"
     fields = ", ".join(dict.fromkeys(f"protocol.{edit.key}" for edit in c.protocol))
     unlike = ", ".join(dict.fromkeys(change.model for change in shared if not change.comparable))
-    rest = f"; the other {_cells(alike)}: {_done(alike)}" if alike else ""
+    rest = f"; the other {_cells(alike)}: {_done(c, alike)}" if alike else ""
     who = unlike if alike else "the two chains"
     return f"The figures of {who} are not comparable, since they differ in {fields}{rest}"
 
@@ -163,13 +163,13 @@ def _cells(changes: list[Change]) -> str:
     return f"{count} cell" if count == 1 else f"{count} cells"
 
 
-def _done(changes: list[Change]) -> str:
+def _done(c: Comparison, changes: list[Change]) -> str:
     """What happened to figures that compare."""
     if all(change.difference == 0 for change in changes):
         return "every figure is the same"
     of = {metric: [change for change in changes if change.metric == metric] for metric in NAMES}
-    counted = (f"{NAMES[metric]} {_counts(found)}" for metric, found in of.items())
-    return "; ".join(counted) + _biggest(of["fid"])
+    counted = (f"{_named(c, NAMES[metric])} {_counts(found)}" for metric, found in of.items())
+    return "; ".join(counted) + _biggest(of["fid"], _named(c, NAMES["fid"]))
 
 
 def _counts(changes: list[Change]) -> str:
@@ -182,8 +182,8 @@ def _counts(changes: list[Change]) -> str:
     return ", ".join(parts)
 
 
-def _biggest(changes: list[Change]) -> str:
-    """The biggest change of FID that is separated, by its ratio."""
+def _biggest(changes: list[Change], name: str) -> str:
+    """The biggest change of FID that is separated, by its ratio; FID by its name in full."""
     separated = [change for change in changes if change.verdict in (BETTER, WORSE)]
     if not separated:
         return ""
@@ -193,7 +193,7 @@ def _biggest(changes: list[Change]) -> str:
     percent = f" ({100 * (change.b / change.a - 1):+.0f} %)" if change.a else ""
     return (
         f"; the biggest change{open_} is that of {change.model} at {formats.steps(change.steps)}, "
-        f"{formats.weight(change.w)}: FID {formats.figure(change.a)} → "
+        f"{formats.weight(change.w)}: {name} {formats.figure(change.a)} → "
         f"{formats.figure(change.b)}{percent}"
     )
 

@@ -18,8 +18,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.grids import Grid
-from pdpipe.reporting.intervals import fid_margin
+from pdpipe.reporting.intervals import margin
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.metrics import FID, Metric
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and legible on white and on black.
 STUDENT, TEACHER = "#0072b2", "#d55e00"
@@ -62,40 +63,41 @@ def style() -> Iterator[None]:
         yield
 
 
-def fid_against_steps(m: Measurements) -> Figure:
-    """FID against steps, both logarithmic: a panel for each w, student, teacher and floor."""
+def against_steps(m: Measurements, metric: Metric) -> Figure:
+    """FID or IS against steps: a panel for each w, student, teacher and real images."""
     guidance = m.guidance
     across = min(3, len(guidance))
     down = math.ceil(len(guidance) / across)
     figure = Figure(figsize=(max(6.0, 3.3 * across + 0.6), 2.7 * down + 1.0))
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for axes, w in zip(panels.flat, guidance, strict=False):
-        _steps_panel(axes, m, w)
+        _steps_panel(axes, m, metric, w)
     for axes in panels.flat[len(guidance) :]:
         axes.remove()
     for axes in panels.flat[max(0, len(guidance) - across) : len(guidance)]:
         axes.tick_params(labelbottom=True)
-    log_axis(panels[0, 0], "y", m.frame["fid"])
+    if metric is FID:
+        log_axis(panels[0, 0], "y", m.frame["fid"])
+    better = "lower" if metric is FID else "higher"
     figure.supxlabel("sampling steps", fontsize=10, color=INK)
-    figure.supylabel(f"{m.named('FID')}, lower is better", fontsize=10, color=INK)
+    figure.supylabel(f"{metric.heading(m)}, {better} is better", fontsize=10, color=INK)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure
 
 
-def _steps_panel(axes: Axes, m: Measurements, w: float) -> None:
+def _steps_panel(axes: Axes, m: Measurements, metric: Metric, w: float) -> None:
+    assert metric.se is not None
     student, teacher = m.select("student", w=w), m.select("teacher", w=w)
-    floor = m.heldout
-    axes.axhline(
-        floor["fid"], color=FAINT, linestyle=":", label=f"floor, {m.named('FID', floor)}", zorder=1
-    )
+    real = f"{'floor' if metric is FID else 'held-out'}, {m.named(metric.name, m.heldout)}"
+    axes.axhline(m.heldout[metric.column], color=FAINT, linestyle=":", label=real, zorder=1)
     for rows, colour, line, marker, label in (
         (teacher, TEACHER, "--", "s", m.teacher_by),
         (student, STUDENT, "-", "o", "student"),
     ):
         if not rows.empty:
-            x, y = _points(rows, "steps", "fid")
-            half = [fid_margin(row) for _, row in rows.iterrows()]
+            x, y = _points(rows, "steps", metric.column)
+            half = [margin(row[metric.se], row["se_dof"]) for _, row in rows.iterrows()]
             axes.errorbar(x, y, yerr=half, color=colour, linestyle=line, marker=marker, label=label)
     axes.set_title(formats.weight(w))
     steps_axis(axes, [*teacher["steps"], *student["steps"]])

@@ -45,11 +45,13 @@ class Match:
 class Headline:
     """What a chain's overview shows of a report.
 
+    `saved` is what the student of the sentence saves at equal FID, empty without students.
     `metrics` are flat and numeric, as trackers want them; `table` maps each column to its values,
     a row for each w.
     """
 
     sentence: str
+    saved: str = ""
     figure: str
     w: float
     metrics: dict[str, float]

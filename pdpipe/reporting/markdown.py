@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.reporting import tables
+from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.rungs import coupling_table, rungs_table
 from pdpipe.reporting.speedup import savings_table
@@ -19,20 +20,21 @@ def to_markdown(table: Table, level: int = 2) -> str:
     return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
 
 
-def report_markdown(m: Measurements, rungs: RungsRecord, sentence: str, machines: str) -> str:
+def report_markdown(m: Measurements, rungs: RungsRecord, found: Headline, machines: str) -> str:
     """reports/table.md: the finding, then FID against steps for each w, then the matrices.
 
     Args:
         m: the measurements.
         rungs: the distances of the students to their teachers.
-        sentence: the finding.
+        found: the finding.
         machines: where the times per image were taken, a sentence.
     """
     near = [tables.near_table(m), savings_table(m)] if m.student_steps else []
     return "\n".join(
         [
             "# Quality against sampling steps\n",
-            f"**{sentence}.**\n",
+            f"**{found.sentence}.**\n",
+            *([f"{found.saved}.\n"] if found.saved else []),
             f"{machines}\n",
             *map(to_markdown, near),
             *(to_markdown(tables.steps_table(m, w)) for w in m.guidance),

@@ -11,8 +11,8 @@ from pdpipe.evaluation.records import JACKKNIFE_DOF, CellCost, MetricsRecord
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import Results
 
-# The columns of reports/table.csv. Rows of kind `real` are real images measured as if generated:
-# their `num_fake` counts those, `num_real` the training images they are compared with.
+# The columns of every table of measurements. Rows of kind `real` are real images measured as if
+# generated: their `num_fake` counts those, `num_real` the training images they are compared with.
 COLUMNS: dict[str, str] = {
     "model": "string",
     "kind": "string",  # teacher, student or real
@@ -49,11 +49,22 @@ COLUMNS: dict[str, str] = {
     "device": "string",
     "precision_of_networks": "string",  # float32 or bfloat16
 }
+# What reports/table.csv has besides: the rest of what a figure depends on, but for the model.
+PROTOCOL_COLUMNS: dict[str, str] = {
+    "extractor_sha256": "string",
+    "real_split": "string",
+    "balance": "string",  # of the labels
+    "quantization": "string",
+    "is_splits": "Int64",
+    "standard_errors": "string",  # of cells at one seed
+    "libraries": "string",
+}
+TABLE_COLUMNS = COLUMNS | PROTOCOL_COLUMNS
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """The tidy table, one row a measurement, columns `COLUMNS`: the source of all else."""
+    """The tidy table, one row a measurement, columns `TABLE_COLUMNS`: the source of all else."""
 
     frame: pd.DataFrame
 
@@ -121,14 +132,20 @@ def measurements(results: Results) -> Measurements:
     rows = _real_rows(results)
     for model, cost in zip(results.models, results.evaluation, strict=True):
         rows += model_rows(model, cost.cells)
-    return Measurements(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))
+    return Measurements(pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS))
 
 
 def _real_rows(results: Results) -> list[dict[str, Any]]:
     protocol, floor = results.floor.protocol, results.floor.floor
+    shared = {
+        "kind": "real",
+        "extractor": protocol.extractor.name,
+        "extractor_sha256": protocol.extractor.sha256,
+        "balance": protocol.balance,
+        "libraries": _libraries(protocol.libraries),
+    }
     heldout = {
         "model": "heldout",
-        "kind": "real",
         "se_dof": JACKKNIFE_DOF,
         "fid": floor.fid,
         "fid_se": floor.fid_se,
@@ -143,18 +160,17 @@ def _real_rows(results: Results) -> list[dict[str, Any]]:
         "accuracy": floor.accuracy_heldout,
         "nearest_median": floor.nearest_median,
         "nearest_close": floor.nearest_close,
-        "extractor": protocol.extractor.name,
         "num_fake": protocol.num_heldout,
         "num_real": protocol.num_train,
+        "real_split": "train",
+        "standard_errors": protocol.standard_errors,
     }
-    train = {
-        "model": "train",
-        "kind": "real",
-        "is": floor.is_train,
-        "extractor": protocol.extractor.name,
-        "num_fake": protocol.num_train,
-    }
-    return [heldout, train]
+    train = {"model": "train", "is": floor.is_train, "num_fake": protocol.num_train}
+    return [shared | heldout, shared | train]
+
+
+def _libraries(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def model_rows(metrics: MetricsRecord, costs: list[CellCost]) -> list[dict[str, Any]]:
@@ -176,6 +192,13 @@ def model_rows(metrics: MetricsRecord, costs: list[CellCost]) -> list[dict[str, 
         "weights": metrics.model.weights,
         "device": protocol.device,
         "precision_of_networks": protocol.precision,
+        "extractor_sha256": protocol.extractor.sha256,
+        "real_split": protocol.real_split,
+        "balance": protocol.balance,
+        "quantization": protocol.quantization,
+        "is_splits": protocol.is_splits,
+        "standard_errors": protocol.standard_errors,
+        "libraries": _libraries(protocol.libraries),
     }
     cells = sorted(metrics.cells, key=lambda cell: (-cell.steps, cell.w))
     return [

@@ -75,7 +75,8 @@ def page(
         results: for the protocol and the costs.
         m: the measurements behind every table.
         headline: its sentence is the page's title.
-        curves: the SVG of `fid_by_steps`, `fid_is`, each picture of the method and each study.
+        curves: the SVG of `fid_by_steps`, `is_by_steps`, `fid_is`, each picture of the method and
+            each study.
         explorer: what its sliders choose from; None leaves it out.
         by_steps: the sample grid over steps and w.
         by_class: the sample grid over steps and classes.
@@ -108,6 +109,7 @@ def page(
         matrices=tables.matrices(m),
         nearest=tables.memorization_table(m),
         fid_by_steps=_fid_picture(m, curves["fid_by_steps"]),
+        is_by_steps=_is_picture(m, curves["is_by_steps"]),
         fid_is=_tradeoff_picture(m, curves["fid_is"]),
         method=[_method_picture(name, curves[name]) for name in _METHOD_CAPTIONS],
         published=published,
@@ -191,6 +193,15 @@ def _fid_picture(m: Measurements, svg: bytes) -> Picture:
         "floor (dotted)."
     )
     return Picture(svg=inline_svg(svg, "fid", caption), caption=caption)
+
+
+def _is_picture(m: Measurements, svg: bytes) -> Picture:
+    caption = (
+        f"{m.named('IS')} against sampling steps (logarithmic), for each guidance weight: the "
+        f"students (solid), the {m.teacher_by} at the same steps (dashed), and held-out real "
+        "images (dotted), which are fewer: IS grows with the number of images."
+    )
+    return Picture(svg=inline_svg(svg, "is", caption), caption=caption)
 
 
 def _tradeoff_picture(m: Measurements, svg: bytes) -> Picture:

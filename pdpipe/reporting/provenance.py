@@ -139,18 +139,21 @@ def _distillation_note(results: Results) -> str:
 
 
 def evaluation_table(results: Results) -> Table:
-    """What measuring each model took."""
+    """What measuring each model took; the images and evaluations are those of its cells."""
     machines = _machines(results)
-    rows = [
-        [cost.stage, str(len(cost.cells)), f"{cost.seconds:.1f}", machines[cost.machine]]
-        for cost in results.evaluation
-    ]
+    rows: list[list[str]] = []
+    totals = [0, 0, 0]
+    for model, cost in zip(results.models, results.evaluation, strict=True):
+        made = [(cell.seeds * model.protocol.num_fake, cell.nfe) for cell in model.cells]
+        counts = [len(made), sum(n for n, _ in made), sum(n * nfe for n, nfe in made)]
+        totals = [total + own for total, own in zip(totals, counts, strict=True)]
+        shown = map(formats.count, counts)
+        rows.append([cost.stage, *shown, f"{cost.seconds:.1f}", machines[cost.machine]])
     seconds = sum(cost.seconds for cost in results.evaluation)
-    cells = sum(len(cost.cells) for cost in results.evaluation)
     return Table(
         title="Evaluation",
-        columns=["stage", "cells", "seconds", "machine"],
-        rows=[*rows, ["all", str(cells), f"{seconds:.1f}", ""]],
+        columns=["stage", "cells", "images made", "network evaluations", "seconds", "machine"],
+        rows=[*rows, ["all", *map(formats.count, totals), f"{seconds:.1f}", ""]],
         references=1,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -16,10 +17,12 @@ from pdpipe.reporting.headline import Headline, headline, metrics_summary
 from pdpipe.reporting.latex import paper_latex
 from pdpipe.reporting.markdown import report_markdown
 from pdpipe.reporting.measurements import measurements
+from pdpipe.reporting.metrics import FID, INCEPTION_SCORE
 from pdpipe.reporting.page import page
 from pdpipe.reporting.provenance import machines_sentence, protocol_sentence
 from pdpipe.reporting.results import read_results
 from pdpipe.reporting.sheets import read_sheets
+from pdpipe.reporting.speedup import saved_sentence
 from pdpipe.reporting.studies import read_sections, studies_markdown
 
 
@@ -28,8 +31,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
 
     The same results give the same bytes. Files: table.csv and table.parquet (every measurement),
     table.md, table.tex, metrics.json and fid_by_steps.csv (for DVC), the figures fid_by_steps,
-    fid_is, those of the method, samples_by_steps and samples_by_class as SVG and PNG, and
-    index.html.
+    is_by_steps, fid_is, those of the method, samples_by_steps and samples_by_class as SVG and PNG,
+    and index.html.
 
     Args:
         params: its ladder and evaluation section say which results belong to the report; its
@@ -47,6 +50,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     sheets = read_sheets(params, results_dir)
     m = measurements(results)
     found = headline(m)
+    found = replace(found, saved=saved_sentence(m, found.w))
     by_steps = grids.steps_by_w(sheets)
     by_class = grids.classes_by_steps(sheets, found.w)
     write_text(reports_dir / "table.csv", m.frame.to_csv(index=False, lineterminator="\n"))
@@ -58,7 +62,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     schedule = build_schedule(**params.schedule.model_dump())
     with figures.style():
         curves = {
-            "fid_by_steps": figures.fid_against_steps(m),
+            "fid_by_steps": figures.against_steps(m, FID),
+            "is_by_steps": figures.against_steps(m, INCEPTION_SCORE),
             "fid_is": figures.fid_against_is(m),
             "loss_weights": method.loss_weights(schedule),
             "angles": method.angles(),
@@ -73,7 +78,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
             _write_figure(figures.grid_figure(grid), reports_dir / name, dpi=figures.GRID_DPI)
     name = params.report.published
     published = None if name == "none" else published_section(name, results, m)
-    markdown = report_markdown(m, results.rungs, found.sentence, machines_sentence(results))
+    markdown = report_markdown(m, results.rungs, found, machines_sentence(results))
     markdown += published_markdown(published) if published else ""
     write_text(reports_dir / "table.md", markdown + studies_markdown(sections))
     latex = paper_latex(m, protocol_sentence(results), published.all_tables if published else [])

@@ -26,6 +26,13 @@ Place = tuple[str, int, float]  # (model, steps, w) of a cell
 MADE_WITH = ("sampler", "gamma", "grid", "weights", "guidance")
 MEASURED_WITH = (*COMPARABLE, "standard_errors")
 MADE_AGAIN = "`dvc repro report` makes it again"
+# {field of the protocol: the table's column}. The table has a figure that is called `precision`.
+COLUMNS = {
+    **{name: name for name in (*MEASURED_WITH, *MADE_WITH) if name != "extractor"},
+    "extractor.name": "extractor",
+    "extractor.sha256": "extractor_sha256",
+    "precision": "precision_of_networks",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +48,7 @@ class Side:
     cells: dict[Place, dict[str, float]]
     protocols: dict[str, dict[str, Any]]
     settings: dict[str, Any] | None  # {dotted key: value}; None: the report came without
-    whole: bool  # whether every protocol is, from its metrics file, or what the table has of it
+    whole: bool  # whether every protocol says which file the extractor was
 
 
 def read_side(name: str, read: Callable[[Path], str | None]) -> Side:
@@ -71,7 +78,7 @@ def read_side(name: str, read: Callable[[Path], str | None]) -> Side:
     for model in protocols:
         path = layout.metrics(model)
         record = read(path)
-        whole = whole and record is not None
+        whole = whole and (record is not None or "extractor.sha256" in protocols[model])
         if record is not None:
             protocols[model] |= _protocol_of(record, model, cells, f"{path} of {name}")
     params = read(layout.PARAMS)
@@ -136,12 +143,7 @@ def _dof(text: str | int) -> float:
 
 def _protocol_in_table(row: dict[str, str]) -> dict[str, Any]:
     """What a row of the table knows of its protocol, by the names and types of metrics files."""
-    found: dict[str, Any] = {}
-    for field in (*COMPARABLE, *MADE_WITH):
-        if row.get(field):
-            name = "extractor.name" if field == "extractor" else field
-            found[name] = _plain(row[field])
-    return found
+    return {name: _plain(row[column]) for name, column in COLUMNS.items() if row.get(column)}
 
 
 def _plain(text: str) -> Any:

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pdpipe.reporting import formats
+from pdpipe.reporting.headline import match
 from pdpipe.reporting.intervals import LEVEL
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.tables import Table
@@ -73,6 +74,20 @@ def saving(m: Measurements, steps: int, w: float) -> Saving:
         at_least=math.isinf(reached),
         high_at_least=math.isinf(high),
     )
+
+
+def saved_sentence(m: Measurements, w: float) -> str:
+    """What the headline's student saves at w for equal FID, or that of the fewest steps."""
+    if not m.student_steps:
+        return ""
+    found = saving(m, match(m, w).steps or min(m.student_steps), w)
+    teacher = m.teacher_by if w == 0 else f"guided {m.teacher_by}"
+    timed = not math.isnan(found.seconds.factor)
+    return (
+        f"For equal {m.named('FID')} at {formats.weight(w)}, interpolated, the {teacher} needs "
+        f"{found.text(found.evaluations)} the network evaluations of the student of "
+        f"{formats.steps(found.steps)}"
+    ) + f", and {found.text(found.seconds)} its time" * timed
 
 
 def savings_table(m: Measurements) -> Table:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from pdpipe.models import DiffusionModel
 
 if TYPE_CHECKING:
     from conftest import Typed
@@ -68,6 +75,54 @@ def test_inception_without_its_weights_says_how_to_get_them(typed: Typed, comman
     params["runtime"]["weights"] = "models/extractor.safetensors"
     typed.write(params)
     assert "does not begin with evaluation.weights_sha256" in typed.refused(command)
+
+
+def with_tensors(path: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Change the floating-point tensors of a safetensors file, and nothing else of it."""
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    save_file(
+        {k: change(v) if v.is_floating_point() else v for k, v in tensors.items()}, path, metadata
+    )
+
+
+def test_images_that_are_not_finite_are_refused(typed: Typed) -> None:
+    with_tensors(typed.root / "models/student-2.safetensors", lambda t: t * torch.nan)
+    printed = typed.refused("evaluate", "--steps", "2")
+    assert "student-2" in printed
+    assert "not finite" in printed
+
+
+def test_a_reference_of_another_extractor_is_refused(typed: Typed) -> None:
+    with_tensors(typed.root / "models/extractor.safetensors", lambda t: t * 1.5)
+    for command in (["evaluate-teacher"], ["evaluate", "--steps", "2"]):
+        printed = typed.refused(*command)
+        assert printed.startswith("results/reference.safetensors was made with another extractor")
+        assert printed.endswith("run `dvc repro reference`")
+
+
+def test_an_interrupted_evaluation_goes_on(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the 4 cells of a new seed, the 2 finished ones are not made again."""
+    params = typed.params()
+    params["evaluation"]["seed"] = 5
+    typed.write(params)
+    sample, calls = DiffusionModel.sample, []
+
+    def interrupted(self: DiffusionModel, labels: Any, **rest: Any) -> torch.Tensor:
+        calls.append(len(labels))
+        if len(calls) == 1 + 3:  # the first call warms up
+            raise KeyboardInterrupt
+        return sample(self, labels, **rest)
+
+    before = typed.contents()
+    monkeypatch.setattr(DiffusionModel, "sample", interrupted)
+    assert typed.run("evaluate-teacher").code == 130
+    assert typed.contents() == before
+    calls[:] = [0] * 4
+    assert typed.run("evaluate-teacher").code == 0
+    assert len(calls) == 4 + 1 + 2
+    assert read(typed, "results/metrics/teacher.json")["protocol"]["seed"] == 5
 
 
 def test_too_few_samples_are_refused_before_any_work(typed: Typed) -> None:

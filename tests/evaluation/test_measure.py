@@ -80,6 +80,19 @@ def test_the_order_and_the_batches_of_the_images_do_not_matter(
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
 
 
+def test_batches_of_one_of_64_and_all_give_the_same_figures(
+    heldout: ImageSet, classifier: Classifier, reference: Reference
+) -> None:
+    whole, *others = (
+        measure_cell(heldout.images, heldout.labels, classifier, reference, batch_size=size)
+        for size in (len(heldout), 64, 1)
+    )
+    for other in others:
+        assert other["fid"] == pytest.approx(whole["fid"], rel=1e-6)
+        assert other["is"] == pytest.approx(whole["is"], rel=1e-6)
+        assert other["kid"] == pytest.approx(whole["kid"], rel=1e-6)
+
+
 def without_errors(found: Measured) -> dict[str, object]:
     """The figures but for their standard errors, whose groups depend on labels and order."""
     return {key: value for key, value in found.items() if not key.endswith("_se")}

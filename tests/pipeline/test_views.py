@@ -33,7 +33,13 @@ def test_plots_show_has_the_curves_and_the_pictures(chain: Chain, tmp_path: Path
     assert "FID against sampling steps" in html
     assert "FID against w, student-1" in html
     assert '"kind": "student"' in html
-    for picture in ("fid_by_steps", "fid_is", "samples_by_steps", "samples_by_class"):
+    for picture in (
+        "fid_by_steps",
+        "is_by_steps",
+        "fid_is",
+        "samples_by_steps",
+        "samples_by_class",
+    ):
         assert f"reports_{picture}.png" in html
     assert "<DVC_METRIC" not in html
 

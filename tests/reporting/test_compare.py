@@ -230,6 +230,24 @@ def test_a_bare_table_is_said_to_be_one() -> None:
     assert "Of B, the protocol" not in text
 
 
+def test_the_figure_precision_is_no_field_of_the_protocol() -> None:
+    columns = [*COLUMNS, "precision", "precision_of_networks"]
+    a, b = (side(table([[*ROW, figure, "float32"]], columns)) for figure in (0.6, 0.7))
+    assert not compare(a, b).protocol
+    other = side(table([[*ROW, 0.6, "bfloat16"]], columns))
+    assert [edit.key for edit in compare(a, other).protocol] == ["precision"]
+
+
+def test_a_reports_table_alone_says_how_it_was_measured(full_report: Path) -> None:
+    text = (full_report / "table.csv").read_text()
+    c = compare(side(text), side(text.replace("ab" * 32, "ba" * 32)))
+    assert {edit.key for edit in c.protocol} == {"extractor.sha256"}
+    assert "was not compared" not in " ".join(plain_text(c).split())
+    for old, new in (("train,equal counts", "all,equal counts"), ("equal counts", "random counts")):
+        (edit,) = compare(side(text), side(text.replace(old, new))).protocol
+        assert edit.key in ("real_split", "balance")
+
+
 # Settings.
 
 

@@ -93,15 +93,18 @@ def test_it_is_well_formed_with_unique_ids_and_links_that_lead_somewhere(page):
 def test_every_picture_is_described(page):
     images, drawings = page.all("img"), page.all("svg")
     assert len(images) == (1 + 2 * 4) * 3 + (1 + 4) * 10
-    assert len(drawings) == 2 + 3
+    assert len(drawings) == 3 + 3
     alts = [image["alt"] for image in images]
     assert all(alts)
     assert len(set(alts)) == len(alts)
     assert "Steps and guidance, student, 4 steps, w = 0.3: 10 samples from the same noise" in alts
     assert all(drawing["role"] == "img" for drawing in drawings)
     labels = [drawing["aria-label"] for drawing in drawings]
-    assert [("FID-1500[digits-cnn]" in label) for label in labels] == [True] * 2 + [False] * 3
-    for label, word in zip(labels[2:], ("rotation", "Two rounds", "loss weights"), strict=True):
+    assert [("FID-1500[digits-cnn]" in label) for label in labels] == [True, False, True] + [
+        False
+    ] * 3
+    assert "IS-1500[digits-cnn] against sampling steps" in labels[1]
+    for label, word in zip(labels[3:], ("rotation", "Two rounds", "loss weights"), strict=True):
         assert word in label
 
 

@@ -30,6 +30,7 @@ NAMES = {
         "index.html",
     ),
     *("fid_by_steps.svg", "fid_by_steps.png", "fid_is.svg", "fid_is.png"),
+    *("is_by_steps.svg", "is_by_steps.png"),
     *("samples_by_steps.svg", "samples_by_steps.png"),
     *("samples_by_class.svg", "samples_by_class.png"),
     *(f"{name}.{kind}" for name in METHOD for kind in ("svg", "png")),

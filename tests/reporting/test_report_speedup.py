@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pdpipe.reporting.measurements import COLUMNS, Measurements
-from pdpipe.reporting.speedup import saving, savings_table
+from pdpipe.reporting.measurements import COLUMNS, Measurements, measurements
+from pdpipe.reporting.results import read_results
+from pdpipe.reporting.speedup import saved_sentence, saving, savings_table
+
+if TYPE_CHECKING:
+    from conftest import Chain, MakeChain
 
 
 def chain(
@@ -76,6 +82,33 @@ def test_the_interval_is_that_of_repeated_measurements() -> None:
     assert found.high == pytest.approx(16 / (4 - 0.1 * t), rel=0.03)
     wide = saving(chain(4.0, student_se=0.1, teacher_se=1.6), 2, 1.0).evaluations
     assert wide.low < found.low < found.high < wide.high
+
+
+def test_the_sentence_beside_the_headline_has_both_factors_and_their_intervals(
+    full_chain: Chain, full_report: Path
+) -> None:
+    m = measurements(read_results(full_chain.params, full_chain.results_dir))
+    sentence = saved_sentence(m, 0.3)
+    assert sentence == (
+        "For equal FID-1500[digits-cnn] at w = 0.3, interpolated, the guided teacher by DDIM needs "
+        "≥ 32× (32× to ≥ 32×) the network evaluations of the student of 1 step, and "
+        "≥ 32× (32× to ≥ 32×) its time"
+    )
+    for name in ("table.md", "index.html"):
+        assert f"{sentence}." in (full_report / name).read_text()
+
+
+def test_it_is_of_the_headlines_student_and_there_is_none_without_students(
+    make_chain: MakeChain,
+) -> None:
+    one = make_chain(start=8, ladder=(4, 1), w=(0.0,))
+    m = measurements(read_results(one.params, one.results_dir))
+    m.frame.loc[m.frame["kind"] == "student", "fid"] = [2.13, 9.0]  # of 4 steps, and of 1
+    sentence = saved_sentence(m, 0.0)
+    assert "at w = 0, interpolated, the teacher by DDIM needs 1.99× (1.91× to " in sentence
+    assert "of the student of 4 steps" in sentence
+    none = make_chain(ladder=(), w=(0.5,))
+    assert saved_sentence(measurements(read_results(none.params, none.results_dir)), 0.5) == ""
 
 
 def test_the_time_has_the_interval_of_the_evaluations() -> None:

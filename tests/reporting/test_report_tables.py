@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from pdpipe.reporting import provenance, tables
-from pdpipe.reporting.measurements import COLUMNS, measurements
+from pdpipe.reporting.measurements import TABLE_COLUMNS, measurements
 from pdpipe.reporting.results import read_results
 
 METRICS = [
@@ -51,7 +51,7 @@ def table_of(chain, *names):
 
 def test_csv_holds_every_measurement_once_and_exactly(full_chain, full_report):
     frame = pd.read_csv(full_report / "table.csv")
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == list(TABLE_COLUMNS)
     e = full_chain.params.evaluation
     places = [("teacher", n, w) for n in sorted(e.teacher_steps)[::-1] for w in sorted(e.w)]
     places += [("student", n, w) for n in full_chain.params.rungs() for w in sorted(e.w)]
@@ -72,6 +72,23 @@ def test_csv_has_the_floor(full_report):
     heldout, train = frame.loc["heldout"], frame.loc["train"]
     assert (heldout["fid"], heldout["num_fake"], heldout["num_real"]) == (1.4321, 270, 1527)
     assert (heldout["is"], train["is"]) == (7.5234, 8.0123)
+
+
+def test_the_table_says_of_each_row_how_it_was_measured(full_chain, full_report):
+    frame = pd.read_parquet(full_report / "table.parquet")
+    assert list(frame.columns) == list(TABLE_COLUMNS)
+    generated = frame[frame.kind != "real"]
+    protocol = json.loads((full_chain.results_dir / "metrics/student-1.json").read_text())
+    protocol = protocol["protocol"]
+    same = ["sampler", "grid", "clip", "seed", "num_fake", "num_real", "real_split", "balance"]
+    same += ["quantization", "is_splits", "standard_errors", "device"]
+    assert {name: generated[name].unique().tolist() for name in same} == {
+        name: [protocol[name]] for name in same
+    }
+    assert set(frame["extractor_sha256"]) == {protocol["extractor"]["sha256"]}
+    assert set(frame["libraries"]) == {"torch 2.13.0, torch-fidelity 0.4.0"}
+    assert set(generated["weights"]) == {"ema"}
+    assert set(frame[frame.kind == "real"]["balance"]) == {"stratified split"}
 
 
 def with_interval(chain, metric, kind, n, w):
@@ -228,4 +245,6 @@ def test_costs_add_up_and_name_their_machines(make_chain):
     machines = provenance.machines_table(results)
     assert [row[:2] for row in machines.rows] == [["A", "Test CPU"], ["B", "Test GPU"]]
     evaluation = provenance.evaluation_table(results)
-    assert evaluation.rows[-1][:3] == ["all", "10", "37.5"]
+    # 1,500 images a cell; w of 0 and 0.3, at which the teacher takes two evaluations a step
+    assert evaluation.rows[0][:4] == ["evaluate-teacher", "6", "9,000", "58,500"]
+    assert evaluation.rows[-1][:5] == ["all", "10", "15,000", "73,500", "37.5"]
