@@ -50,7 +50,7 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
         [layout.REPORTS],
         curves=_curves(records),
         models=[_model(record, makers[layout.model(record.model.name)]) for record in records],
-        table=_headline_markdown(found, records),
+        table=headline_markdown(found, records),
     )
 
 
@@ -106,16 +106,23 @@ def _model(record: MetricsRecord, stage: str) -> TrackedModel:
     )
 
 
-def _headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
-    """The headline, FID of each model at each w (a row for a model), the report, the samples."""
+def headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
+    """The headline, FID of each model at each w with its interval, the report, the samples."""
+    from pdpipe.reporting.intervals import margin, with_margin
+
     weights = sorted({cell.w for record in records for cell in record.cells})
     lines = [[found.figure, *(f"w = {w:g}" for w in weights)], ["---"] * (len(weights) + 1)]
     for record in records:
         steps = max(cell.steps for cell in record.cells)
-        fids = {cell.w: cell.fid for cell in record.cells if cell.steps == steps}
+        fids = {
+            cell.w: with_margin(cell.fid, margin(cell.fid_se, cell.se_dof))
+            for cell in record.cells
+            if cell.steps == steps
+        }
         name = f"{record.model.kind}, {steps} step{'s' * (steps > 1)}"
-        lines.append([name, *(f"{fids[w]:.4g}" if w in fids else "-" for w in weights)])
+        lines.append([name, *(fids.get(w, "-") for w in weights)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     page = f"[The report](artifact:{(layout.REPORTS / 'index.html').as_posix()})"
     grid = f"![Samples](artifact:{(layout.REPORTS / 'samples_by_steps.png').as_posix()})"
-    return f"**{found.sentence}**\n\n{page}\n\n{table}\n\n{grid}"
+    said = "\n\n".join(filter(None, [f"**{found.sentence}**", found.saved]))
+    return f"{said}\n\n{page}\n\n{table}\n\n{grid}"

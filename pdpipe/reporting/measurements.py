@@ -102,10 +102,11 @@ class Measurements:
         self, kind: str, *, steps: int | None = None, w: float | None = None
     ) -> pd.DataFrame:
         """The rows of a kind (of one step count, at one guidance weight), in the table's order."""
-        rows = self.frame[self.frame["kind"] == kind]
+        chosen = self.frame["kind"] == kind
         for column, value in (("steps", steps), ("w", w)):
-            rows = rows if value is None else rows[rows[column] == value]
-        return rows
+            if value is not None:
+                chosen &= self.frame[column] == value
+        return self.frame[chosen]  # once, since each column is copied by itself
 
     def cell(self, kind: str, steps: int, w: float) -> pd.Series[Any]:
         """The row of one model at one step count and guidance weight."""

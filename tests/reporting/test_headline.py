@@ -1,12 +1,15 @@
 """The headline is computed, and honest when there is nothing to boast of."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from pdpipe.cli import overview
 from pdpipe.reporting.headline import headline, headline_w, match
 from pdpipe.reporting.measurements import Measurements, measurements
 from pdpipe.reporting.results import read_results
+from pdpipe.reporting.speedup import saved_sentence
 
 
 def with_fids(
@@ -120,6 +123,18 @@ def test_an_empty_ladder_is_said(make_chain):
 def test_headline_w_follows_from_the_params(make_chain, w, expected):
     chain = make_chain(w=w)
     assert headline_w(measurements(read_results(chain.params, chain.results_dir))) == expected
+
+
+def test_the_overview_of_a_tracker_has_the_finding_and_every_interval(full_chain):
+    results = read_results(full_chain.params, full_chain.results_dir)
+    m = measurements(results)
+    found = replace(headline(m), saved=saved_sentence(m, 0.3))
+    text = overview.headline_markdown(found, results.models)
+    assert text.startswith(f"**{found.sentence}**\n\n{found.saved}\n\n")
+    assert "| FID-1500[digits-cnn] | w = 0 | w = 0.3 | w = 2 |\n" in text
+    # 2.26 standard errors of 0.02, and of 0.01 + 0.05 / 16
+    assert "| student, 4 steps | 1.11 ± 0.05 | 1.15 ± 0.05 | 1.33 ± 0.05 |\n" in text
+    assert "| teacher, 16 steps | 1.56 ± 0.03 | 1.60 ± 0.03 | 1.82 ± 0.03 |\n" in text
 
 
 def test_what_a_tracker_gets_is_numbers_and_a_rectangular_table(chain):
