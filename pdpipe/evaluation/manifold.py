@@ -115,7 +115,7 @@ def _reach(part: Tensor, parts: Sequence[Tensor], member: Tensor) -> Tensor:
     # The nearest rows of each group are enough to find the nearest of any union of groups.
     nearest = [part.new_empty(len(part), 0) for _ in range(int(member.max()) + 1)]
     for block, its in zip(parts, torch.split(member, _BLOCK), strict=True):
-        of_groups = torch.cdist(part, block).split(its.bincount().tolist(), dim=1)
+        of_groups = torch.split(torch.cdist(part, block), its.bincount().tolist(), dim=1)
         for g, distance in enumerate(of_groups):
             if distance.shape[1]:
                 nearest[g] = _nearest(nearest[g], distance)
