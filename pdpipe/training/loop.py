@@ -20,6 +20,7 @@ from pdpipe.data import ImageSet, batch_indices, to_unit
 from pdpipe.errors import TrainingError
 from pdpipe.progress import Progress
 from pdpipe.seeds import derive_seed
+from pdpipe.training.adamw import AdamW
 from pdpipe.training.job import Batch, Job, Objective, Optimization
 
 LOG_EVERY = 10  # updates; also how often the loss is checked to be finite
@@ -40,12 +41,10 @@ class TrainState(Generic[Network]):
         self.network = network.to(device).train()
         average = get_ema_multi_avg_fn(optimization.ema_decay)  # type: ignore[no-untyped-call]
         self.ema = AveragedModel(self.network, multi_avg_fn=average)
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = AdamW(
             self.network.parameters(),
-            lr=optimization.learning_rate,
             betas=optimization.betas,
             weight_decay=optimization.weight_decay,
-            fused=True,
         )
         if compile_network:
             self.network.compile()
@@ -168,12 +167,10 @@ def update(
     """One optimiser step; returns the loss, detached."""
     with job.autocast():
         loss = objective(state.network, batch)
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.network.parameters(), optimization.grad_clip)
-    for group in state.optimizer.param_groups:
-        group["lr"] = optimization.rate(state.step)
-    state.optimizer.step()
+    state.optimizer.step(optimization.rate(state.step))
     state.ema.update_parameters(state.network)
     state.step += 1
     return loss.detach()
