@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.reporting import tables
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.rungs import coupling_table, rungs_table
+from pdpipe.reporting.speedup import savings_table
+from pdpipe.reporting.studies.section import Section
 from pdpipe.reporting.tables import Table
 
 # What LaTeX would take for a command, and signs that its default fonts lack. A bracket that begins
@@ -26,25 +30,39 @@ _ESCAPES = str.maketrans(
         "±": r"$\pm$",
         "×": r"$\times$",
         "·": r"$\cdot$",
+        "÷": r"$\div$",
+        "≥": r"$\geq$",
+        "→": r"$\rightarrow$",
         "γ": r"$\gamma$",
     }
 )
 
 
-def paper_latex(m: Measurements, protocol: str, published: list[Table]) -> str:
+def paper_latex(
+    m: Measurements,
+    rungs: RungsRecord,
+    protocol: str,
+    published: list[Table],
+    studies: list[Section],
+) -> str:
     r"""The file's text, to be taken into a paper by `\input`.
 
     Args:
         m: the measurements.
+        rungs: the distances of the students to their teachers.
         protocol: in every caption, so that each table can be taken alone.
         published: the tables of published figures, if there are any.
+        studies: the sections of the studies that were run.
     """
-    shown = [tables.near_table(m)] if m.student_steps else []
+    near = [tables.near_table(m), savings_table(m, paper=True)]
+    shown = near if m.student_steps else []
     shown += tables.matrices(m)
     for w in m.guidance:
         table = tables.steps_table(m, w, paper=True)
         shown.append(replace(table, title=f"Student and teacher at {table.title}"))
-    shown += [tables.memorization_table(m), *published]
+    shown += [rungs_table(rungs), coupling_table(m), tables.memorization_table(m), *published]
+    for section in studies:
+        shown += [replace(t, title=f"{section.title}: {t.title}") for t in section.tables]
     preamble = (
         "% Written by pdpipe. Needs \\usepackage{booktabs}; take it in with \\input{table}.\n"
         "% Set for a text width of 5.5 inches.\n"

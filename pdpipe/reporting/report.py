@@ -81,7 +81,13 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     markdown = report_markdown(m, results.rungs, found, machines_sentence(results))
     markdown += published_markdown(published) if published else ""
     write_text(reports_dir / "table.md", markdown + studies_markdown(sections))
-    latex = paper_latex(m, protocol_sentence(results), published.all_tables if published else [])
+    latex = paper_latex(
+        m,
+        results.rungs,
+        protocol_sentence(results),
+        published.all_tables if published else [],
+        sections,
+    )
     write_text(reports_dir / "table.tex", latex)
     html = page(
         results,

@@ -90,22 +90,31 @@ def saved_sentence(m: Measurements, w: float) -> str:
     ) + f", and {found.text(found.seconds)} its time" * timed
 
 
-def savings_table(m: Measurements) -> Table:
-    """For each student and w: the teacher's evaluations and time for each of the student's."""
+def savings_table(m: Measurements, *, paper: bool = False) -> Table:
+    """For each student and w: the teacher's evaluations and time for each of the student's.
+
+    Args:
+        m: the measurements.
+        paper: leave out the times, which depend on the machine.
+    """
+    headings = ["evaluations", "time"][: 1 if paper else 2]
     rows = []
     for n in m.student_steps:
         found = [saving(m, n, w) for w in m.guidance]
-        texts = [s.text(span) for s in found for span in (s.evaluations, s.seconds)]
+        texts = [
+            s.text(span) for s in found for span in (s.evaluations, s.seconds)[: len(headings)]
+        ]
         rows.append([str(n), *texts])
+    timed = "" if paper else ", and its time,"
     return Table(
         title="Saved at equal quality",
-        columns=["steps", *["evaluations", "time"] * len(m.guidance)],
-        groups=tuple((formats.weight(w), 2) for w in m.guidance),
+        columns=["steps", *headings * len(m.guidance)],
+        groups=tuple((formats.weight(w), len(headings)) for w in m.guidance),
         rows=rows,
-        note=f"How many times the student's network evaluations, and its time, the {m.teacher_by} "
-        f"needs for the student's {m.named('FID')}: interpolated between the step counts at which "
-        f"it was measured, with the {LEVEL:.0%} interval (of these figures; what the times "
-        "vary by is not in it). ≥: the teacher does not get there at its full count of "
+        note=f"How many times the student's network evaluations{timed} the {m.teacher_by} needs "
+        f"for the student's {m.named('FID')}: interpolated between the step counts at which it was "
+        f"measured, with the {LEVEL:.0%} interval (of these figures; what the times vary by is not "
+        "in it). ≥: the teacher does not get there at its full count of "
         f"{formats.steps(m.full_steps)}. Below 1×, the teacher needs fewer; an interval that holds "
         "1× separates nothing.",
     )

@@ -6,7 +6,10 @@ import subprocess
 
 import pytest
 
-from pdpipe.reporting.latex import escape, to_latex
+from pdpipe.reporting.latex import escape, paper_latex, to_latex
+from pdpipe.reporting.measurements import measurements
+from pdpipe.reporting.results import read_results
+from pdpipe.reporting.studies.section import Section
 from pdpipe.reporting.tables import Table
 
 ENGINES = ("pdflatex", "xelatex", "lualatex", "tectonic")
@@ -39,7 +42,8 @@ def floats(text):
 
 def test_every_table_has_the_protocol_in_its_caption(latex):
     captions = [caption for caption, _ in floats(latex).values()]
-    assert len(captions) == 1 + 6 * 2 + 3 + 1  # fewest steps, six metrics, one a w, nearest
+    # fewest steps, savings, six metrics, one a w, rungs, coupling, nearest
+    assert len(captions) == 2 + 6 * 2 + 3 + 3
     for caption in captions:
         for words in (
             *("Features of digits-cnn (sha256 abababababab)", "1,500 generated images a cell"),
@@ -87,6 +91,28 @@ def test_what_depends_on_the_machine_is_not_in_a_paper(make_chain, tmp_path, lat
     (tex, md), (other_tex, other_md) = texts
     assert tex == other_tex
     assert md != other_md
+
+
+def test_times_are_left_out_of_the_savings(latex):
+    _, rows = floats(latex)["tab:saved-at-equal-quality"]
+    assert rows[1] == ["steps", *["evaluations"] * 3]
+
+
+def test_every_table_of_a_study_is_there(make_chain):
+    table = Table(title="FID of each method", columns=["", "÷ 2"], rows=[["1 → 7", "≥ 3×"]])
+    sections = [Section(conclusion="?", tables=[table], title=title) for title in ("One", "Two")]
+    chain = make_chain()
+    results = read_results(chain.params, chain.results_dir)
+    m = measurements(results)
+    found = floats(paper_latex(m, results.rungs, "Protocol.", [], sections))
+    caption, rows = found["tab:two-fid-of-each-method"]
+    assert caption.startswith("Two: FID of each method.")
+    assert rows == [["", r"$\div$ 2"], [r"1 $\rightarrow$ 7", r"$\geq$ 3$\times$"]]
+    assert "tab:one-fid-of-each-method" in found
+
+
+def test_its_signs_are_those_of_the_default_fonts(latex):
+    assert latex.isascii()
 
 
 NASTY = "50 % of $x_1$ & {a} #2 ~ ^ \\cmd <b> | [z]"
