@@ -58,6 +58,7 @@ def test_the_figure_has_a_row_of_panels_for_each_topic(measured, study):
     assert len(figure.subfigs) == 2
     shown = [text.get_text() for text in figure.subfigs[1].legends[0].get_texts()]
     assert shown == ["floor", CHAIN, "× 0.5", "× 2"]
+    assert figure.subfigs[1].legends[0].get_title().get_text() == "learning rate"
 
 
 def test_without_a_sweep_nothing_is_picked(measured, study_of, cell):

@@ -81,6 +81,7 @@ def _figure(
 ) -> Figure:
     drawing = Figure(figsize=(max(5.0, 3.6 * len(weights)), 4.2 * len(by_topic)))
     parts = drawing.subfigures(len(by_topic), 1, squeeze=False)[:, 0]
-    for part, found in zip(parts, by_topic.values(), strict=True):
+    for part, (topic, found) in zip(parts, by_topic.items(), strict=True):
         methods.draw(part, found, m, steps, weights, len(weights))
+        part.legends[0].set_title(topic)
     return drawing
