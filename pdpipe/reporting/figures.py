@@ -233,4 +233,5 @@ def png_bytes(figure: Figure, dpi: float = 150) -> bytes:
 def _saved(figure: Figure, kind: str, metadata: dict[str, None], **options: Any) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format=kind, metadata=metadata, facecolor="white", **options)
+    figure.set_layout_engine("none")  # it is laid out: saved again, it stays as it is
     return buffer.getvalue()

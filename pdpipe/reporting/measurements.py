@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -71,29 +72,29 @@ class Measurements:
     @property
     def student_steps(self) -> list[int]:
         """The students' step counts, most first."""
-        return self._values("student", "steps")
+        return self._steps("student")
 
     @property
     def full_steps(self) -> int:
         """The teacher's full step count: what the students stand for."""
-        return int(max(self._values("teacher", "steps")))
+        return max(self._steps("teacher"))
 
     @property
     def teacher_by(self) -> str:
         """`teacher by DDIM`, with the sampler that it was measured with."""
-        return f"teacher by {formats.sampler(self.select('teacher').iloc[0]['sampler'])}"
+        return f"teacher by {formats.sampler(self._a_teachers['sampler'])}"
 
     @property
     def guidance(self) -> list[float]:
         """The guidance weights, smallest first."""
-        return self._values("teacher", "w")[::-1]
+        return sorted({w for kind, _, w in self._cells if kind == "teacher"})
 
-    @property
+    @cached_property
     def heldout(self) -> pd.Series[Any]:
         """The held-out images' row: its `fid` is the floor."""
         return self.frame[self.frame["model"] == "heldout"].iloc[0]
 
-    @property
+    @cached_property
     def train(self) -> pd.Series[Any]:
         """The training images' row (no FID: they are what FID compares with)."""
         return self.frame[self.frame["model"] == "train"].iloc[0]
@@ -110,7 +111,7 @@ class Measurements:
 
     def cell(self, kind: str, steps: int, w: float) -> pd.Series[Any]:
         """The row of one model at one step count and guidance weight."""
-        return self.select(kind, steps=steps, w=w).iloc[0]
+        return self._cells[kind, steps, w]
 
     def full(self, w: float) -> pd.Series[Any]:
         """The teacher's row at its full step count."""
@@ -121,11 +122,23 @@ class Measurements:
 
         A figure without these is not comparable with anything, so nothing is called plain FID.
         """
-        measured = self.select("teacher").iloc[0] if row is None else row
+        measured = self._a_teachers if row is None else row
         return f"{metric}-{int(measured['num_fake'])}[{measured['extractor']}]"
 
-    def _values(self, kind: str, column: str) -> list[Any]:
-        return sorted(set(self.select(kind)[column].tolist()), reverse=True)
+    @cached_property
+    def _cells(self) -> dict[tuple[str, int, float], pd.Series[Any]]:
+        """{(kind, steps, w): its row}, of generated images: looked up by the thousand."""
+        generated = self.frame[self.frame["kind"] != "real"]
+        rows = (row for _, row in generated.iterrows())
+        return {(row["kind"], int(row["steps"]), float(row["w"])): row for row in rows}
+
+    @cached_property
+    def _a_teachers(self) -> pd.Series[Any]:
+        """Any row of the teacher: what the rows of generated images share is in it."""
+        return self.select("teacher").iloc[0]
+
+    def _steps(self, kind: str) -> list[int]:
+        return sorted({n for of, n, _ in self._cells if of == kind}, reverse=True)
 
 
 def measurements(results: Results) -> Measurements:

@@ -5,9 +5,6 @@ A method called `topic: setting` belongs to that topic; the chain's students sta
 
 from __future__ import annotations
 
-from typing import Any
-
-import pandas as pd
 from matplotlib.figure import Figure
 
 from pdpipe.reporting import formats
@@ -67,8 +64,7 @@ def picked(compared: Methods, steps: list[int], weights: list[float]) -> Table:
 
 
 def _lowest(compared: Methods, n: int, w: float) -> str:
-    cells = {name: methods.at(rows, n, w) for name, rows in compared.items()}
-    found: dict[str, pd.Series[Any]] = {name: row for name, row in cells.items() if row is not None}
+    found = {name: cells[n, w] for name, cells in compared.items() if (n, w) in cells}
     if not found:
         return formats.DASH
     best = min(found, key=lambda name: float(found[name]["fid"]))

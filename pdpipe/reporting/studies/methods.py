@@ -16,9 +16,16 @@ from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Metric
 from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table, floor_note
 
-Methods = dict[str, pd.DataFrame]
-"""{name: its rows}; the baseline comes first. Several rows at equal steps and w are repetitions,
-trained with other seeds. Of several gammas of a sampler the best by FID stands in each cell."""
+Cells = dict[tuple[int, float], "pd.Series[Any]"]
+"""{(steps, w): the row there}.
+
+Of repetitions, trained with other seeds, its figures are means, with the standard errors of these
+by their spread; `repeats` counts them."""
+
+Methods = dict[str, Cells]
+"""{name: its cells}; the baseline comes first.
+
+Of several gammas of a sampler the best by FID stands in each cell."""
 
 SHOWN = (FID, INCEPTION_SCORE)  # a table each
 VERDICTS = ("below", "not separated from", "above")
@@ -43,10 +50,10 @@ def methods(study: Study, m: Measurements) -> Methods:
     Where a baseline of the study's own is set, the chain's students are not compared.
     """
     frame = best_gammas(study.frame)
-    own = {str(name): rows for name, rows in frame.groupby("method", sort=False)}
+    own = {str(name): cells(rows) for name, rows in frame.groupby("method", sort=False)}
     if study.baseline:
         return {study.baseline: own.pop(study.baseline), **own}
-    return {"student of the main chain": m.select("student"), **own}
+    return {"student of the main chain": cells(m.select("student")), **own}
 
 
 def best_gammas(frame: pd.DataFrame) -> pd.DataFrame:
@@ -56,18 +63,20 @@ def best_gammas(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[~tuned | frame.index.isin(lowest)]
 
 
-def at(rows: pd.DataFrame, steps: int, w: float) -> pd.Series[Any] | None:
-    """The cell at so many steps and this w, if it was measured.
+def cells(rows: pd.DataFrame) -> Cells:
+    """The cells of one method."""
+    places: dict[tuple[int, float], list[pd.Series[Any]]] = {}
+    for _, row in rows.iterrows():
+        places.setdefault((int(row["steps"]), float(row["w"])), []).append(row)
+    return {place: _mean(found) for place, found in places.items()}
 
-    Of repetitions its figures are means, with the standard errors of these by their spread.
-    """
-    found = rows[(rows["steps"] == steps) & (rows["w"] == w)]
-    if found.empty:
-        return None
-    cell = found.iloc[0].copy()
+
+def _mean(found: list[pd.Series[Any]]) -> pd.Series[Any]:
+    cell = found[0].copy()
+    cell["repeats"] = len(found)
     if len(found) > 1:
         for metric in SHOWN:
-            values = found[metric.column]
+            values = pd.Series([row[metric.column] for row in found], dtype="float64")
             cell[metric.column], cell[f"{metric.column}_se"] = values.mean(), values.sem()
         cell["se_dof"] = len(found) - 1
     return cell
@@ -83,13 +92,14 @@ def table(
 ) -> Table:
     """A figure of each method over N and w; of a study with several topics, those of one."""
     rows = [
-        [formats.steps(n), name, *(_cell(at(found, n, w), metric) for w in weights)]
+        [formats.steps(n), name, *(_cell(found.get((n, w)), metric) for w in weights)]
         for n in steps
         for name, found in compared.items()
     ]
-    two = any((rows["nfe"] > rows["steps"]).any() for rows in compared.values())
-    repeated = any(rows.duplicated(["steps", "w"]).any() for rows in compared.values())
-    tuned = any(rows["gamma"].notna().any() for rows in compared.values())
+    every = [cell for found in compared.values() for cell in found.values()]
+    two = any(cell["nfe"] > cell["steps"] for cell in every)
+    repeated = any(cell["repeats"] > 1 for cell in every)
+    tuned = any(pd.notna(cell["gamma"]) for cell in every)
     notes = [
         "In brackets: the network evaluations an image where they are more than the steps." * two,
         "± is the 95 % interval of a single figure, over other generated images; another training "
@@ -136,7 +146,7 @@ def standings(compared: Methods, steps: list[int], weights: list[float]) -> list
         said: dict[str, list[tuple[int, float]]] = {verdict: [] for verdict in VERDICTS}
         for n in steps:
             for w in weights:
-                mine, theirs = at(compared[name], n, w), at(compared[baseline], n, w)
+                mine, theirs = (compared[key].get((n, w)) for key in (name, baseline))
                 if mine is not None and theirs is not None:
                     said[verdict(mine, theirs)].append((n, w))
         parts = [f"{key} it {_places(places)}" for key, places in said.items() if places]
@@ -207,12 +217,12 @@ def draw(
     for axes, w in zip(panels, weights, strict=False):
         axes.axhline(m.heldout["fid"], color=figures.FAINT, linestyle=":", label="floor")
         for (name, found), (colour, marker) in zip(compared.items(), cycle(_LOOKS)):
-            cells = [cell for n in sorted(steps) if (cell := at(found, n, w)) is not None]
-            drawn += [cell["fid"] for cell in cells]
+            shown = [found[n, w] for n in sorted(steps) if (n, w) in found]
+            drawn += [cell["fid"] for cell in shown]
             axes.errorbar(
-                [int(cell["steps"]) for cell in cells],
-                [float(cell["fid"]) for cell in cells],
-                yerr=[fid_margin(cell) for cell in cells],
+                [int(cell["steps"]) for cell in shown],
+                [float(cell["fid"]) for cell in shown],
+                yerr=[fid_margin(cell) for cell in shown],
                 color=colour,
                 marker=marker,
                 label=name,
