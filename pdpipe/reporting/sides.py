@@ -92,7 +92,10 @@ def read_rows(text: str, where: str) -> list[dict[str, str]]:
     Raises:
         EvaluationError: it is no report's table, or damaged.
     """
-    columns, *lines = list(csv.reader(io.StringIO(text))) or [[]]
+    try:
+        columns, *lines = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
+    except csv.Error as error:
+        raise EvaluationError(f"{where} is damaged ({error}): {MADE_AGAIN}") from None
     absent = [name for name in ("model", "kind", "steps", "w", *FIGURES) if name not in columns]
     if absent:
         raise EvaluationError(f"{where} has no column {absent[0]!r}, so it is no report's table")
