@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def left_out(name: str) -> list[str]:
     return [study for study in STUDIES if study not in _study_texts(name)]
 
 
+@cache
 def _study_texts(name: str) -> dict[str, str]:
     if name not in PAPERS:
         own = FOLDER / name

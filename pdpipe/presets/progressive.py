@@ -105,7 +105,8 @@ def parameterization(params: Params, paper: Paper) -> str:
             teachers[own] = _taught(params, paper, **settings, allow_unstable=unstable)
             method = f"teacher: {name}, {called}"
             arms[own] = arm(method, own_model(study, own), [full], [0.0])
-        first = own_model(study, f"{key}-snr-truncated")
+        weighted = "snr" if prediction == "eps" else "snr-truncated"
+        first = own_model(study, f"{key}-{weighted}")
         made = ladder(params, study, key, first, halvings(full), teacher_steps=full)
         students |= made
         arms |= arms_of(study, made, f"students: {name}", STEPS, [0.0])
