@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pdpipe.data import ImageSet, to_unit
 from pdpipe.evaluation.measure import paired_mse
@@ -39,6 +39,21 @@ class Rung:
     teacher: str
     steps: int
     teacher_steps: int  # those that it reproduces
+
+
+class EvaluationCounter:
+    """Counts images through the networks of the models that it watches."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def watch(self, model: DiffusionModel) -> DiffusionModel:
+        """The model, whose network's evaluations are counted from now on."""
+        model.network.register_forward_hook(self._add)
+        return model
+
+    def _add(self, _network: nn.Module, _args: object, out: Tensor) -> None:
+        self.count += len(out)
 
 
 def rungs_of(params: Params) -> list[Rung]:

@@ -54,6 +54,9 @@ def reference() -> None:
         save_reference(layout.REFERENCE, measured)
         record = floor_record(measured)
         write_metrics(layout.metrics("floor"), record)
+        judged = 0 if extractor.judge is extractor.network else len(heldout)
+        images = len(train) + len(heldout)
+        run.write_stage_cost(images, network_evaluations=images + judged)
         run.outputs |= {"metrics": layout.metrics("floor"), "reference": layout.REFERENCE}
         run.final["floor_fid"] = record.floor.fid
 
@@ -62,7 +65,7 @@ def rungs(steps: int | None) -> None:
     """Stage `rungs`; of one rung, its line alone is printed and no file is written."""
     params = read_stage_params()
     from pdpipe.evaluation.records import write_metrics
-    from pdpipe.rungs import measure_rungs, rungs_of
+    from pdpipe.rungs import EvaluationCounter, measure_rungs, rungs_of
 
     chosen = rungs_of(params)
     if steps is not None:
@@ -78,13 +81,17 @@ def rungs(steps: int | None) -> None:
     }
     code = [*dict.fromkeys([*TRAINING_CODE, *EVALUATION_CODE]), "rungs.py"]
     with stage_run("rungs", "rungs", params, used, inputs, code) as run:
-        found = measure_rungs(chosen, lambda name: run.load(layout.model(name)), heldout, params)
+        counter = EvaluationCounter()
+        found = measure_rungs(
+            chosen, lambda name: counter.watch(run.load(layout.model(name))), heldout, params
+        )
         for rung in found.rungs:
             drifts = ", ".join(f"{d.mse:.2g} at w = {d.w:g}" for d in rung.drifts)
             print(f"{rung.student} from {rung.teacher}: loss {rung.loss:.3g}; drift {drifts}")
             run.final[f"loss/{rung.student}"] = rung.loss
         if steps is None:
             write_metrics(layout.metrics("rungs"), found)
+            run.write_stage_cost(found.images, counter.count)
             run.outputs["metrics"] = layout.metrics("rungs")
 
 

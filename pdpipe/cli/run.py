@@ -94,18 +94,24 @@ class StageRun:
         }
 
     def write_training_cost(self, cost: TrainingCost, path: Path | None = None) -> None:
-        """Write the stage's cost file, that of a stage of the chain by default."""
-        record = {
-            "stage": self.name,
+        """Write the cost file of a training, that of a stage of the chain by default."""
+        counts = {
             "updates": cost.updates,
             "batch_size": cost.batch_size,
             "images_seen": cost.images_seen,
             "network_evaluations": cost.network_evaluations,
-            "seconds": round(cost.seconds, 3),
-            "machine": machine(self.device),
         }
-        write_json(path or layout.cost(self.name), record)
+        self._write_cost(path or layout.cost(self.name), counts, cost.seconds)
         self.final["training_seconds"] = cost.seconds
+
+    def write_stage_cost(self, images: int, network_evaluations: int = 0) -> None:
+        """Write the cost file of a stage that neither trains nor measures a model's cells."""
+        counts = {"images": images, "network_evaluations": network_evaluations}
+        self._write_cost(layout.cost(self.name), counts, time.monotonic() - self.started)
+
+    def _write_cost(self, path: Path, counts: dict[str, int], seconds: float) -> None:
+        about = {"seconds": round(seconds, 3), "machine": machine(self.device)}
+        write_json(path, {"stage": self.name, **counts, **about})
 
 
 @contextmanager

@@ -202,6 +202,16 @@ class TrainingCostRecord(Record):
     machine: Machine
 
 
+class StageCostRecord(Record):
+    """results/cost/{prepare,reference,rungs}.json: neither a training nor a model's cells."""
+
+    stage: str
+    images: Count  # written, measured or made
+    network_evaluations: Annotated[int, Field(ge=0)]
+    seconds: NotNegative
+    machine: Machine
+
+
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 

@@ -44,3 +44,14 @@ class RungsRecord(Record):
 
     protocol: RungsProtocol
     rungs: Annotated[list[RungDistance], Field(min_length=1)]
+
+    @property
+    def images(self) -> int:
+        """Images made for the drifts: a model's, once for each step count and w."""
+        made = {
+            (name, steps, drift.w)
+            for rung in self.rungs
+            for name, steps in ((rung.student, rung.steps), (rung.teacher, rung.teacher_steps))
+            for drift in rung.drifts
+        }
+        return len(made) * self.protocol.samples

@@ -121,6 +121,7 @@ def page(
         costs=[
             provenance.training_table(results),
             provenance.evaluation_table(results),
+            provenance.other_costs_table(results),
             provenance.machines_table(results),
         ],
         protocol=[provenance.protocol_table(results, m), provenance.models_table(results)],

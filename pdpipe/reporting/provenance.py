@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pdpipe.evaluation.records import CostRecord, Machine, Protocol, TrainingCostRecord
+from pdpipe.evaluation.records import (
+    CostRecord,
+    Machine,
+    Protocol,
+    StageCostRecord,
+    TrainingCostRecord,
+)
 from pdpipe.params import FEW_STEPS
 from pdpipe.reporting import formats
 from pdpipe.reporting.measurements import Measurements
@@ -158,6 +164,32 @@ def evaluation_table(results: Results) -> Table:
     )
 
 
+def other_costs_table(results: Results) -> Table:
+    """What the stages took that neither train nor measure a model, and the chain as a whole."""
+    machines = _machines(results)
+    rows = [
+        [
+            cost.stage,
+            formats.count(cost.images),
+            formats.count(cost.network_evaluations),
+            f"{cost.seconds:.1f}",
+            machines[cost.machine],
+        ]
+        for cost in results.other
+    ]
+    seconds = sum(cost.seconds for cost in _costs(results))
+    return Table(
+        title="Other stages",
+        columns=["stage", "images", "network evaluations", "seconds", "machine"],
+        rows=rows,
+        note=(
+            f"With training and evaluation: {seconds:.1f} s. The start of each process is not "
+            "within, nor is stage report, which reads these times: its own is in its run in MLflow."
+        ),
+        references=1,
+    )
+
+
 def machines_sentence(results: Results) -> str:
     """Where the times per image were taken."""
     machines = dict.fromkeys(cost.machine for cost in results.evaluation)
@@ -186,10 +218,14 @@ def machines_table(results: Results) -> Table:
 
 
 def _machines(results: Results) -> dict[Machine, str]:
-    """Each distinct machine's letter, in the order in which the stages used them."""
-    costs: list[TrainingCostRecord | CostRecord] = [*results.training, *results.evaluation]
-    distinct = dict.fromkeys(cost.machine for cost in costs)
+    """Each distinct machine's letter, in the order of the cost tables."""
+    distinct = dict.fromkeys(cost.machine for cost in _costs(results))
     return {machine: _letter(index) for index, machine in enumerate(distinct)}
+
+
+def _costs(results: Results) -> list[TrainingCostRecord | CostRecord | StageCostRecord]:
+    """Every cost file, in the order of the tables."""
+    return [*results.training, *results.evaluation, *results.other]
 
 
 def _letter(index: int) -> str:

@@ -14,6 +14,7 @@ from pdpipe.evaluation.records import (
     FloorRecord,
     MetricsRecord,
     Protocol,
+    StageCostRecord,
     TrainingCostRecord,
     read_record,
 )
@@ -21,6 +22,7 @@ from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.params import Params
 from pdpipe.reporting import formats
 
+OTHER_STAGES = ("prepare", "reference", "rungs")  # neither a training nor a model's cells
 # What has to be equal for two figures to compare; the sampler may differ, and is a column.
 COMPARABLE = (
     "extractor",
@@ -40,7 +42,8 @@ COMPARABLE = (
 class Results:
     """The records of one chain: exactly the cells that params.yaml asks for.
 
-    `students` goes by step count, most first; `training` and `evaluation` are in chain order.
+    `students` goes by step count, most first; `training`, `evaluation` and `other`, the costs, are
+    in chain order.
     """
 
     floor: FloorRecord
@@ -49,6 +52,7 @@ class Results:
     rungs: RungsRecord
     training: list[TrainingCostRecord]
     evaluation: list[CostRecord]
+    other: list[StageCostRecord]
 
     @property
     def models(self) -> list[MetricsRecord]:
@@ -99,6 +103,7 @@ def read_results(params: Params, results_dir: Path) -> Results:
         evaluation=[
             read_record(cost_dir / f"evaluate-{name}.json", CostRecord) for name in evaluated
         ],
+        other=[read_record(cost_dir / f"{name}.json", StageCostRecord) for name in OTHER_STAGES],
     )
 
 

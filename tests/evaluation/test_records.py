@@ -17,6 +17,7 @@ from pdpipe.evaluation.records import (
     MetricsRecord,
     ModelInfo,
     Protocol,
+    StageCostRecord,
     TrainingCostRecord,
     read_record,
     write_cost,
@@ -86,6 +87,13 @@ TRAINING: dict[str, Any] = {
     "seconds": 15.2,
     "machine": MACHINE,
 }
+OTHER: dict[str, Any] = {
+    "stage": "prepare",
+    "images": 1797,
+    "network_evaluations": 0,
+    "seconds": 0.8,
+    "machine": MACHINE,
+}
 MEASURED = {
     "fid": 0.5, "fid_se": None, "is": 8.0, "is_se": None, "kid": 0.0, "kid_se": None,
     "precision": 1.0, "precision_se": None, "recall": 1.0, "recall_se": None, "accuracy": 1.0,
@@ -138,6 +146,8 @@ def test_costs_are_read_and_written_likewise(tmp_path: Path) -> None:
     assert path.read_text() == json.dumps(COST, indent=2) + "\n"
     path.write_text(json.dumps(TRAINING))
     assert read_record(path, TrainingCostRecord).plain() == TRAINING
+    path.write_text(json.dumps(OTHER))
+    assert read_record(path, StageCostRecord).plain() == OTHER
     more = {**COST, "machine": {**MACHINE, "precision": "float32"}}
     assert CostRecord.model_validate(more).plain() == more  # what else is known of a machine stays
 

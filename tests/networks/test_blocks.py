@@ -55,14 +55,14 @@ def test_attention_is_softmax_attention_over_positions() -> None:
     nn.init.normal_(layer.project.weight)
     h = torch.randn(2, 12, 3, 2)
     normed = layer.norm(h).flatten(2)  # (B, C, positions)
-    weight = layer.qkv.weight[:, :, 0, 0]
+    weight = layer.qkv.weight
     q, k, v = (weight @ normed + layer.qkv.bias[:, None]).chunk(3, dim=1)
     heads = []
     for head in range(3):
         part = slice(4 * head, 4 * head + 4)
         scores = q[:, part].transpose(1, 2) @ k[:, part] / math.sqrt(4)
         heads.append(v[:, part] @ scores.softmax(-1).transpose(1, 2))
-    projected = layer.project.weight[:, :, 0, 0] @ torch.cat(heads, dim=1)
+    projected = layer.project.weight @ torch.cat(heads, dim=1)
     assert_close(layer(h), h + projected.view_as(h), rtol=0, atol=1e-5)
 
 

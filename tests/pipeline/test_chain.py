@@ -108,6 +108,15 @@ def test_cost_files_say_what_was_spent(chain: Chain) -> None:
     evaluation = json.loads((folder / "evaluate-teacher.json").read_text())
     cells = {(c["steps"], c["w"]): c["nfe"] for c in evaluation["cells"]}
     assert cells == {(n, w): n * (1 + (w > 0)) for n in (1, 2, 4) for w in (0.0, 1.0)}
+    images = {"prepare": 1797, "reference": 1797, "rungs": 50 * 2 * 4}  # w; 4 guided, 4, 2, 1 steps
+    # of the rungs: the losses, each of 8 draws, by 3 evaluations in all rungs; and the images
+    sampled = 50 * (4 + 8 + 2 * (4 + 2 + 1))
+    evaluations = {"prepare": 0, "reference": 1797, "rungs": 3 * 3 * 8 * 216 + sampled}
+    for stage in images:
+        cost = json.loads((folder / f"{stage}.json").read_text())
+        found = (cost["images"], cost["network_evaluations"])
+        assert found == (images[stage], evaluations[stage]), stage
+        assert cost["seconds"] > 0
 
 
 @pytest.mark.slow

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 TRACKED = {"PDPIPE_TRACKING": "on", "PDPIPE_SNAPSHOT_SECONDS": "0.01"}
 PATIENCE = 120.0  # seconds
-# Stage `rungs` is not among them: all that it makes is in git, and its inputs come out the same.
 STAGES = {
-    "prepare", "extractor", "reference", "teacher", "guide", "halve@2", "halve@1",
+    "prepare", "extractor", "reference", "teacher", "guide", "halve@2", "halve@1", "rungs",
     "evaluate-teacher", "evaluate@2", "evaluate@1", "report",
 }  # fmt: skip
 

@@ -187,6 +187,9 @@ def _write_results(chain: Chain) -> None:
         cost = {"stage": stage, "updates": 100 + k, "batch_size": 10, "images_seen": 1000 + k}
         cost |= {"network_evaluations": 4000 + k, "seconds": 1.5 + k, "machine": MACHINE}
         _write(chain, f"cost/{stage}.json", cost)
+    for k, stage in enumerate(("prepare", "reference", "rungs")):
+        cost = {"stage": stage, "images": 10 + k, "network_evaluations": 20 * k}
+        _write(chain, f"cost/{stage}.json", cost | {"seconds": 2.5 + k, "machine": MACHINE})
 
 
 def _write_model(chain: Chain, name: str, kind: str, steps: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ FILES = [
     "cost/student-8.json",
     "cost/evaluate-teacher.json",
     "cost/evaluate-student-1.json",
+    "cost/prepare.json",
     "samples/teacher.safetensors",
     "samples/student-1.safetensors",
 ]

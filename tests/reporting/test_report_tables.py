@@ -248,3 +248,8 @@ def test_costs_add_up_and_name_their_machines(make_chain):
     # 1,500 images a cell; w of 0 and 0.3, at which the teacher takes two evaluations a step
     assert evaluation.rows[0][:4] == ["evaluate-teacher", "6", "9,000", "58,500"]
     assert evaluation.rows[-1][:5] == ["all", "10", "15,000", "73,500", "37.5"]
+    other = provenance.other_costs_table(results)
+    assert other.rows[0] == ["prepare", "10", "0", "2.5", "A"]
+    assert [row[0] for row in other.rows] == ["prepare", "reference", "rungs"]
+    whole = seconds[-1] + 37.5 + (2.5 + 3.5 + 4.5)
+    assert f"With training and evaluation: {whole:.1f} s" in other.note
