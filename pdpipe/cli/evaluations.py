@@ -222,7 +222,7 @@ def report() -> None:
         found = write_report(params, layout.RESULTS, layout.REPORTS, layout.STUDIES)
         print(found.sentence)
         run.outputs["metrics"] = layout.REPORTS / "metrics.json"
-        run.final["fewer_evaluations"] = found.metrics["fewer_evaluations"]
+        run.final |= overview.fewer_evaluations(found)
     overview.publish(params, found, outputs)
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pdpipe.reporting import formats
-from pdpipe.reporting.headline import Headline, match
+from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import METRICS
+from pdpipe.reporting.near import match
 from pdpipe.reporting.sheets import Images, Sheet, Sheets, spread
 
 # Pixels of all its images before compression, in bytes: a page of more is slow to send and to open.

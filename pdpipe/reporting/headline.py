@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from pdpipe.reporting import formats
-from pdpipe.reporting.intervals import apart, difference_margin, fid_margin
+from pdpipe.reporting.intervals import apart
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.near import NEAR, Match, headline_w, match
+from pdpipe.reporting.speedup import Saving, saved_sentence, saving_of
 
-# A student does the teacher's work when its FID exceeds the full-count teacher's by at most this
-# share of the floor (real held-out against real training images), the 95 % interval included.
-NEAR = 0.25
 # How many of the shortest students `dvc metrics show` lists: at a glance means few.
 LISTED = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """At one w, the student of the fewest steps that is near the full-count teacher, if any.
-
-    The margins are half the widths of the FIDs' 95 % intervals, NaN where there are none.
-    """
-
-    w: float
-    teacher_fid: float
-    teacher_margin: float
-    teacher_nfe: int
-    steps: int | None = None
-    fid: float | None = None
-    margin: float = math.nan
-    nfe: int | None = None
-
-    @property
-    def fewer_evaluations(self) -> float:
-        """How many times fewer network evaluations it needs; 1 when no student is near."""
-        return self.teacher_nfe / self.nfe if self.nfe else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,76 +28,58 @@ class Headline:
     """
 
     sentence: str
-    saved: str = ""
+    saved: str
     figure: str
     w: float
     metrics: dict[str, float]
     table: dict[str, list[Any]]
 
 
-def headline_w(m: Measurements) -> float:
-    """The w of the headline: the smallest positive one, else 0.
-
-    It follows from the params alone, so two revisions of a chain are compared at the same w; and
-    mild guidance is both the usual optimum of FID and where distillation saves most, since the
-    guided teacher evaluates its network twice a step.
-    """
-    return next((w for w in m.guidance if w > 0), m.guidance[0])
-
-
-def match(m: Measurements, w: float) -> Match:
-    """The student of the fewest steps within `NEAR` x the floor of the full-count teacher at w.
-
-    Within: with the whole 95 % interval of the difference, so that no student is near by chance,
-    and none where there are no standard errors.
-    """
-    full = m.full(w)
-    found = Match(
-        w=w,
-        teacher_fid=float(full["fid"]),
-        teacher_margin=fid_margin(full),
-        teacher_nfe=int(full["nfe"]),
-    )
-    students = m.select("student", w=w).sort_values("steps")
-    for _, student in students[students["nfe"] < full["nfe"]].iterrows():
-        highest = student["fid"] + difference_margin(fid_margin(student), fid_margin(full))
-        if highest <= full["fid"] + NEAR * m.heldout["fid"]:
-            return replace(
-                found,
-                steps=int(student["steps"]),
-                fid=float(student["fid"]),
-                margin=fid_margin(student),
-                nfe=int(student["nfe"]),
-            )
-    return found
-
-
 def headline(m: Measurements) -> Headline:
     """The headline of the measurements, at `headline_w`."""
     w = headline_w(m)
     summary = metrics_summary(m)
-    fids = {f"fid_{name}": value for name, value in summary["fid"].items()}
+    flat = {
+        f"{group}_{name}": value
+        for group in ("fid", "fewer_evaluations")
+        for name, value in summary[group].items()
+    }
     return Headline(
         sentence=sentence(m, match(m, w)),
+        saved=saved_sentence(m, w),
         figure=m.named("FID"),
         w=w,
-        metrics={**fids, "w": w, "fewer_evaluations": summary["fewer_evaluations"]},
+        metrics={**flat, "w": w},
         table=_table(m),
     )
 
 
 def metrics_summary(m: Measurements) -> dict[str, Any]:
-    """The few numbers of reports/metrics.json: FIDs at `headline_w`, and what they are called."""
+    """The few numbers of reports/metrics.json: FIDs at `headline_w`, and what they are called.
+
+    The fewer evaluations are those of the headline's two sentences: of the student near the
+    teacher, and, interpolated and with its interval, at equal FID.
+    """
     w = headline_w(m)
     listed = sorted(m.student_steps)[:LISTED]
     students = {f"student_{n}": float(m.cell("student", n, w)["fid"]) for n in listed}
     teacher = {"teacher": float(m.full(w)["fid"]), "floor": float(m.heldout["fid"])}
+    near = {"near_teacher": match(m, w).fewer_evaluations}
     return {
         "fid": students | teacher,
-        "fewer_evaluations": match(m, w).fewer_evaluations,
+        "fewer_evaluations": _at_equal_fid(saving_of(m, w)) | near,
         "w": w,
         "figure": m.named("FID"),
     }
+
+
+def _at_equal_fid(found: Saving | None) -> dict[str, float]:
+    """How many times fewer evaluations, and the ends of the interval; 1 without a student."""
+    if found is None:
+        return {"equal_fid": 1.0}
+    factor, low, high = found.evaluations
+    ends = {} if math.isnan(low) else {"equal_fid_low": low, "equal_fid_high": high}
+    return {"equal_fid": factor} | ends
 
 
 def sentence(m: Measurements, found: Match) -> str:
@@ -164,6 +123,8 @@ def _table(m: Measurements) -> dict[str, list[Any]]:
         table[f"student_{n}"] = [float(m.cell("student", n, w)["fid"]) for w in m.guidance]
     table["teacher"] = [found.teacher_fid for found in matches]
     table["floor"] = [float(m.heldout["fid"])] * len(matches)
-    table["fewest_steps"] = [found.steps for found in matches]
-    table["fewer_evaluations"] = [found.fewer_evaluations for found in matches]
+    table["fewest_steps_near_teacher"] = [found.steps for found in matches]
+    table["fewer_evaluations_near_teacher"] = [found.fewer_evaluations for found in matches]
+    savings = [saving_of(m, w) for w in m.guidance]
+    table["fewer_evaluations_equal_fid"] = [_at_equal_fid(s)["equal_fid"] for s in savings]
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -22,7 +21,6 @@ from pdpipe.reporting.page import page
 from pdpipe.reporting.provenance import machines_sentence, protocol_sentence
 from pdpipe.reporting.results import read_results
 from pdpipe.reporting.sheets import read_sheets
-from pdpipe.reporting.speedup import saved_sentence
 from pdpipe.reporting.studies import read_sections, studies_markdown
 
 
@@ -50,7 +48,6 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     sheets = read_sheets(params, results_dir)
     m = measurements(results)
     found = headline(m)
-    found = replace(found, saved=saved_sentence(m, found.w))
     by_steps = grids.steps_by_w(sheets)
     by_class = grids.classes_by_steps(sheets, found.w)
     write_text(reports_dir / "table.csv", m.frame.to_csv(index=False, lineterminator="\n"))

@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pdpipe.reporting import formats
-from pdpipe.reporting.headline import match
 from pdpipe.reporting.intervals import LEVEL
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.near import match
 from pdpipe.reporting.tables import Table
 
 DRAWS = 2000
@@ -76,11 +76,18 @@ def saving(m: Measurements, steps: int, w: float) -> Saving:
     )
 
 
-def saved_sentence(m: Measurements, w: float) -> str:
-    """What the headline's student saves at w for equal FID, or that of the fewest steps."""
+def saving_of(m: Measurements, w: float) -> Saving | None:
+    """What the student near the teacher at w saves, else that of the fewest steps, if any."""
     if not m.student_steps:
+        return None
+    return saving(m, match(m, w).steps or min(m.student_steps), w)
+
+
+def saved_sentence(m: Measurements, w: float) -> str:
+    """What the headline's student saves at w for equal FID."""
+    found = saving_of(m, w)
+    if found is None:
         return ""
-    found = saving(m, match(m, w).steps or min(m.student_steps), w)
     teacher = m.teacher_by if w == 0 else f"guided {m.teacher_by}"
     timed = not math.isnan(found.seconds.factor)
     return (

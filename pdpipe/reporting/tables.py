@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from pdpipe.reporting import formats
-from pdpipe.reporting.headline import NEAR, match
 from pdpipe.reporting.intervals import margin, ratio_margin, with_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID, METRICS, Metric
+from pdpipe.reporting.near import NEAR, match
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,15 @@
 """The headline is computed, and honest when there is nothing to boast of."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from pdpipe.cli import overview
-from pdpipe.reporting.headline import headline, headline_w, match
+from pdpipe.reporting.headline import headline
 from pdpipe.reporting.measurements import Measurements, measurements
+from pdpipe.reporting.near import headline_w, match
 from pdpipe.reporting.results import read_results
-from pdpipe.reporting.speedup import saved_sentence
+from pdpipe.reporting.speedup import saved_sentence, saving
 
 
 def with_fids(
@@ -69,7 +69,7 @@ def test_sentence_with_guidance(chain):
         "4 steps: FID-1500[digits-cnn] 1.25 at w = 0.3 against 1.00 of the guided teacher at "
         "8 × 2 evaluations: 4× fewer network evaluations"
     )
-    assert found.metrics["fewer_evaluations"] == 4.0
+    assert found.metrics["fewer_evaluations_near_teacher"] == 4.0
 
 
 def test_sentence_without_guidance_claims_no_double_saving(make_chain):
@@ -88,7 +88,7 @@ def test_no_student_near_the_teacher_is_said(chain):
         "No student of fewer evaluations is shown to come within 0.50 of FID-1500[digits-cnn] 1.00 "
         "of the guided teacher at 8 × 2 evaluations at w = 0.3; the lowest is 1.75 at 4 steps"
     )
-    assert found.metrics["fewer_evaluations"] == 1.0
+    assert found.metrics["fewer_evaluations_near_teacher"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,8 @@ def test_an_empty_ladder_is_said(make_chain):
     chain = make_chain(ladder=(), w=(0.5, 1.0))
     found = headline(with_fids(chain, {("teacher", 8): 1.0}))
     assert found.sentence.startswith("No student yet (the ladder is empty): FID-1500[digits-cnn]")
+    assert found.saved == ""
+    assert found.metrics["fewer_evaluations_equal_fid"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,8 @@ def test_headline_w_follows_from_the_params(make_chain, w, expected):
 def test_the_overview_of_a_tracker_has_the_finding_and_every_interval(full_chain):
     results = read_results(full_chain.params, full_chain.results_dir)
     m = measurements(results)
-    found = replace(headline(m), saved=saved_sentence(m, 0.3))
+    found = headline(m)
+    assert found.saved == saved_sentence(m, 0.3)
     text = overview.headline_markdown(found, results.models)
     assert text.startswith(f"**{found.sentence}**\n\n{found.saved}\n\n")
     assert "| FID-1500[digits-cnn] | w = 0 | w = 0.3 | w = 2 |\n" in text
@@ -138,11 +141,16 @@ def test_the_overview_of_a_tracker_has_the_finding_and_every_interval(full_chain
 
 
 def test_what_a_tracker_gets_is_numbers_and_a_rectangular_table(chain):
-    found = headline(with_fids(chain, {("teacher", 8): 1.0, ("student", 2): 1.25}))
+    m = with_fids(chain, {("teacher", 8): 1.0, ("student", 2): 1.25})
+    found = headline(m)
     assert all(isinstance(value, float) for value in found.metrics.values())
     assert found.metrics["fid_student_2"] == 1.25
     assert found.table["w"] == [0.0, 0.3, 2.0]
-    assert found.table["fewest_steps"] == [2, 2, 2]
-    assert found.table["fewer_evaluations"] == [4.0, 8.0, 8.0]
+    assert found.table["fewest_steps_near_teacher"] == [2, 2, 2]
+    assert found.table["fewer_evaluations_near_teacher"] == [4.0, 8.0, 8.0]
+    equal = [saving(m, 2, w).evaluations for w in (0.0, 0.3, 2.0)]
+    assert found.table["fewer_evaluations_equal_fid"] == [span.factor for span in equal]
+    span = (found.metrics[f"fewer_evaluations_equal_fid{end}"] for end in ("", "_low", "_high"))
+    assert tuple(span) == equal[1]
     assert {len(column) for column in found.table.values()} == {3}
     json.dumps(found.table)

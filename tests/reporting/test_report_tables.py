@@ -225,7 +225,11 @@ def test_metrics_json_is_few_and_flat_enough_for_dvc(full_chain, full_report):
     expected["teacher"] = full_chain.value("fid", "teacher", 16, 0.3)
     assert summary["fid"] == expected | {"floor": 1.4321}
     assert (summary["w"], summary["figure"]) == (0.3, "FID-1500[digits-cnn]")
-    keys = [*summary, *summary["fid"]]
+    saved = summary["fewer_evaluations"]
+    assert saved == {
+        "equal_fid": 32.0, "equal_fid_low": 32.0, "equal_fid_high": 32.0, "near_teacher": 32.0
+    }  # fmt: skip
+    keys = [*summary, *summary["fid"], *saved]
     assert not [key for key in keys if "." in key]
 
 

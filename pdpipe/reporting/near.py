@@ -1,0 +1,72 @@
+"""Which student does the teacher's work, at one w, and at which w that is asked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from pdpipe.reporting.intervals import difference_margin, fid_margin
+from pdpipe.reporting.measurements import Measurements
+
+# A student does the teacher's work when its FID exceeds the full-count teacher's by at most this
+# share of the floor (real held-out against real training images), the 95 % interval included.
+NEAR = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """At one w, the student of the fewest steps that is near the full-count teacher, if any.
+
+    The margins are half the widths of the FIDs' 95 % intervals, NaN where there are none.
+    """
+
+    w: float
+    teacher_fid: float
+    teacher_margin: float
+    teacher_nfe: int
+    steps: int | None = None
+    fid: float | None = None
+    margin: float = math.nan
+    nfe: int | None = None
+
+    @property
+    def fewer_evaluations(self) -> float:
+        """How many times fewer network evaluations it needs; 1 when no student is near."""
+        return self.teacher_nfe / self.nfe if self.nfe else 1.0
+
+
+def headline_w(m: Measurements) -> float:
+    """The w of the headline: the smallest positive one, else 0.
+
+    It follows from the params alone, so two revisions of a chain are compared at the same w; and
+    mild guidance is both the usual optimum of FID and where distillation saves most, since the
+    guided teacher evaluates its network twice a step.
+    """
+    return next((w for w in m.guidance if w > 0), m.guidance[0])
+
+
+def match(m: Measurements, w: float) -> Match:
+    """The student of the fewest steps within `NEAR` x the floor of the full-count teacher at w.
+
+    Within: with the whole 95 % interval of the difference, so that no student is near by chance,
+    and none where there are no standard errors.
+    """
+    full = m.full(w)
+    found = Match(
+        w=w,
+        teacher_fid=float(full["fid"]),
+        teacher_margin=fid_margin(full),
+        teacher_nfe=int(full["nfe"]),
+    )
+    students = m.select("student", w=w).sort_values("steps")
+    for _, student in students[students["nfe"] < full["nfe"]].iterrows():
+        highest = student["fid"] + difference_margin(fid_margin(student), fid_margin(full))
+        if highest <= full["fid"] + NEAR * m.heldout["fid"]:
+            return replace(
+                found,
+                steps=int(student["steps"]),
+                fid=float(student["fid"]),
+                margin=fid_margin(student),
+                nfe=int(student["nfe"]),
+            )
+    return found
