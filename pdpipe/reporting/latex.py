@@ -13,6 +13,8 @@ from pdpipe.reporting.speedup import savings_table
 from pdpipe.reporting.studies.section import Section
 from pdpipe.reporting.tables import Table
 
+# As wide as the table is, but no wider than the text.
+_FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
 # What LaTeX would take for a command, and signs that its default fonts lack. A bracket that begins
 # a row would be taken for an option of the line break before it.
 _ESCAPES = str.maketrans(
@@ -64,8 +66,8 @@ def paper_latex(
     for section in studies:
         shown += [replace(t, title=f"{section.title}: {t.title}") for t in section.tables]
     preamble = (
-        "% Written by pdpipe. Needs \\usepackage{booktabs}; take it in with \\input{table}.\n"
-        "% Set for a text width of 5.5 inches.\n"
+        "% Written by pdpipe. \\input{table} takes it in, with \\usepackage{booktabs,graphicx}.\n"
+        "% A table that is wider than the text is scaled down to it.\n"
     )
     return "\n".join([preamble, *(to_latex(table, protocol) for table in shown)])
 
@@ -82,7 +84,7 @@ def to_latex(table: Table, protocol: str) -> str:
         rf"\label{{tab:{label}}}",
         r"\footnotesize",
         r"\setlength{\tabcolsep}{3pt}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        _FITTED + rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
         r"\toprule",
         *_groups(table),
         _row([_heading(column) for column in table.columns]),
@@ -91,7 +93,7 @@ def to_latex(table: Table, protocol: str) -> str:
         *([r"\midrule"] if 0 < split < len(table.rows) else []),
         *(_row([escape(cell) for cell in row]) for row in table.rows[split:]),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
