@@ -56,7 +56,7 @@ def reference() -> None:
         write_metrics(layout.metrics("floor"), record)
         judged = 0 if extractor.judge is extractor.network else len(heldout)
         images = len(train) + len(heldout)
-        run.write_stage_cost(images, network_evaluations=images + judged)
+        run.write_stage_cost("reference", images, images + judged)
         run.outputs |= {"metrics": layout.metrics("floor"), "reference": layout.REFERENCE}
         run.final["floor_fid"] = record.floor.fid
 
@@ -91,7 +91,7 @@ def rungs(steps: int | None) -> None:
             run.final[f"loss/{rung.student}"] = rung.loss
         if steps is None:
             write_metrics(layout.metrics("rungs"), found)
-            run.write_stage_cost(found.images, counter.count)
+            run.write_stage_cost("rungs", found.images, counter.count)
             run.outputs["metrics"] = layout.metrics("rungs")
 
 

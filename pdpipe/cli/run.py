@@ -101,17 +101,17 @@ class StageRun:
             "images_seen": cost.images_seen,
             "network_evaluations": cost.network_evaluations,
         }
-        self._write_cost(path or layout.cost(self.name), counts, cost.seconds)
+        self._write_cost(path or layout.cost(self.name), self.name, counts, cost.seconds)
         self.final["training_seconds"] = cost.seconds
 
-    def write_stage_cost(self, images: int, network_evaluations: int = 0) -> None:
+    def write_stage_cost(self, stage: str, images: int, network_evaluations: int) -> None:
         """Write the cost file of a stage that neither trains nor measures a model's cells."""
         counts = {"images": images, "network_evaluations": network_evaluations}
-        self._write_cost(layout.cost(self.name), counts, time.monotonic() - self.started)
+        self._write_cost(layout.cost(stage), stage, counts, time.monotonic() - self.started)
 
-    def _write_cost(self, path: Path, counts: dict[str, int], seconds: float) -> None:
+    def _write_cost(self, path: Path, stage: str, counts: dict[str, int], seconds: float) -> None:
         about = {"seconds": round(seconds, 3), "machine": machine(self.device)}
-        write_json(path, {"stage": self.name, **counts, **about})
+        write_json(path, {"stage": stage, **counts, **about})
 
 
 @contextmanager

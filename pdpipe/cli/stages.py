@@ -26,7 +26,7 @@ def prepare() -> None:
             manifest = write_shards(
                 source, params.data, params.seed, layout.SHARDS, lambda _: progress.advance()
             )
-        run.write_stage_cost(len(source))
+        run.write_stage_cost("prepare", len(source), 0)
         run.outputs["shards"] = layout.SHARDS
         run.final |= {f"{name}_images": float(s.count) for name, s in manifest.splits.items()}
 
