@@ -112,7 +112,8 @@ def _model(record: MetricsRecord, stage: str) -> TrackedModel:
 
 
 def headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
-    """The headline, FID of each model at each w with its interval, the report, the samples."""
+    """The headline, FID of each model at each w with its interval, the floor, report, samples."""
+    from pdpipe.reporting import formats
     from pdpipe.reporting.intervals import margin, with_margin
 
     weights = sorted({cell.w for record in records for cell in record.cells})
@@ -127,7 +128,8 @@ def headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
         name = f"{record.model.kind}, {steps} step{'s' * (steps > 1)}"
         lines.append([name, *(fids.get(w, "-") for w in weights)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    floor = f"Real held-out images, the floor: {formats.figure(found.metrics['fid_floor'])}"
     page = f"[The report](artifact:{(layout.REPORTS / 'index.html').as_posix()})"
     grid = f"![Samples](artifact:{(layout.REPORTS / 'samples_by_steps.png').as_posix()})"
     said = "\n\n".join(filter(None, [f"**{found.sentence}**", found.saved]))
-    return f"{said}\n\n{page}\n\n{table}\n\n{grid}"
+    return f"{said}\n\n{page}\n\n{table}\n\n{floor}\n\n{grid}"

@@ -138,6 +138,7 @@ def test_the_overview_of_a_tracker_has_the_finding_and_every_interval(full_chain
     # 2.26 standard errors of 0.02, and of 0.01 + 0.05 / 16
     assert "| student, 4 steps | 1.11 ± 0.05 | 1.15 ± 0.05 | 1.33 ± 0.05 |\n" in text
     assert "| teacher, 16 steps | 1.56 ± 0.03 | 1.60 ± 0.03 | 1.82 ± 0.03 |\n" in text
+    assert "\n\nReal held-out images, the floor: 1.43\n\n" in text
 
 
 def test_what_a_tracker_gets_is_numbers_and_a_rectangular_table(chain):
