@@ -44,6 +44,15 @@ def test_the_best_rate_of_a_cell_says_what_is_not_separated_from_it(measured, st
     ]
 
 
+def test_at_another_budget_the_chains_own_student_is_not_picked(measured, study_of, cell):
+    swept = [
+        cell(f"learning rate at budget ÷ 5: {k}", 4, 0.0, v) for k, v in (("a", 0.9), ("b", 2))
+    ]
+    best = ladders.section(study_of(swept), measured).tables[-1]
+    assert best.title == "The best learning rate at budget ÷ 5 for each N and w"
+    assert best.rows == [["4 steps", "a: 0.90 ± 0.02 (0)"]]
+
+
 def test_the_conclusion_goes_topic_by_topic(measured, study):
     assert ladders.section(study, measured).conclusion == (
         f"FID-1500[digits-cnn] against that of the baseline ({CHAIN}) at equal steps. "

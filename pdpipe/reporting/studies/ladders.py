@@ -15,7 +15,9 @@ from pdpipe.reporting.studies.methods import Methods
 from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table
 
-SWEEP = "learning rate"  # the topic of which the best setting is picked for each N (PD, Fig. 13)
+# Of this topic the best setting is picked for each N (PD, Fig. 13), and of `learning rate at …`, of
+# other budgets than the chain's, where its students are not among the candidates.
+SWEEP = "learning rate"
 
 
 def section(study: Study, m: Measurements) -> Section:
@@ -28,8 +30,10 @@ def section(study: Study, m: Measurements) -> Section:
     for topic, found in by_topic.items():
         said += [f"{topic}: {line}" for line in methods.standings(found, steps, weights)]
     tables = [methods.table(found, m, steps, weights, key) for key, found in by_topic.items()]
-    if SWEEP in by_topic:
-        tables.append(picked(by_topic[SWEEP], steps, weights))
+    for topic, found in by_topic.items():
+        if topic.startswith(SWEEP):
+            candidates = {k: v for k, v in found.items() if topic == SWEEP or k != baseline}
+            tables.append(picked(topic, candidates, steps, weights))
     return Section(
         conclusion=" ".join(said),
         tables=tables,
@@ -48,14 +52,14 @@ def topics(compared: Methods) -> dict[str, Methods]:
     return found
 
 
-def picked(compared: Methods, steps: list[int], weights: list[float]) -> Table:
-    """Which setting has the lowest FID in each cell, the baseline among them."""
+def picked(topic: str, compared: Methods, steps: list[int], weights: list[float]) -> Table:
+    """Which setting of a topic has the lowest FID in each cell."""
     rows = []
     for n in steps:
         cells = [_lowest(compared, n, w) for w in weights]
         rows.append([formats.steps(n), *cells])
     return Table(
-        title=f"The best {SWEEP} for each N and w",
+        title=f"The best {topic} for each N and w",
         columns=["steps", *map(formats.weight, weights)],
         rows=rows,
         note="The lowest FID, which being picked is a little too low, and in brackets how many of "
