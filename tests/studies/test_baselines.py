@@ -165,12 +165,3 @@ def test_damaged_entries_and_tables_are_refused(measured, study, tmp_path: Path)
 def test_a_table_of_another_version_is_refused(measured, study, tmp_path: Path):
     studies = write(tmp_path, study().drop(columns="grid"))
     assert "has other columns than this version writes" in refused(studies, measured)
-
-
-def test_a_table_of_an_earlier_version_is_read(measured, study, tmp_path: Path):
-    """Its conclusion is that of the table of now."""
-    now, earlier = study(), study().drop(columns="parameters")
-    (tmp_path / "now").mkdir()
-    (a,) = read_sections(write(tmp_path / "now", now), measured, SHA)
-    (b,) = read_sections(write(tmp_path, earlier), measured, SHA)
-    assert (a.conclusion, a.tables) == (b.conclusion, b.tables)

@@ -53,7 +53,6 @@ class Kind:
     """What studies of a kind measure, and what the report makes of it."""
 
     columns: dict[str, str]  # of stages/<study>/table.csv
-    added: frozenset[str] = frozenset()  # of these, what tables of earlier versions lack
     comparable: list[str]  # of these, what has to be as it is in the chain's own table
     at_chains_w: bool  # whether the chain has to be measured at every w of the study
     section: Callable[[Study, Measurements], Section]
@@ -62,7 +61,6 @@ class Kind:
 KINDS = {
     "arms": Kind(
         columns=STUDY_COLUMNS,
-        added=frozenset({"parameters"}),
         comparable=["extractor", "num_fake", "num_real", "seed", "clip"],
         at_chains_w=True,
         section=methods.section,
@@ -184,7 +182,7 @@ def _section(
     if entry["kind"] not in KINDS:
         raise damaged(studies, f"there is no kind {entry['kind']!r} of study")
     kind = KINDS[entry["kind"]]
-    frame = read_table(studies, name, entry["table_sha256"], kind.columns, kind.added)
+    frame = read_table(studies, name, entry["table_sha256"], kind.columns)
     about = {key: entry[key] for key in ("title", "question")}
     others = _differences(frame, kind, entry["made_from"], m, digests)
     if others:

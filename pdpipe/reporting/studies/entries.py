@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,7 @@ def damaged(studies: Path, detail: str) -> EvaluationError:
     )
 
 
-def read_table(
-    studies: Path, study: str, sha256: str, columns: dict[str, str], added: Set[str] = frozenset()
-) -> pd.DataFrame:
+def read_table(studies: Path, study: str, sha256: str, columns: dict[str, str]) -> pd.DataFrame:
     """A study's table.
 
     Args:
@@ -73,7 +71,6 @@ def read_table(
         study: which one.
         sha256: of the table, by the study's entry.
         columns: {name: type} of each.
-        added: those that tables of earlier versions lack; they are missing values there.
 
     Raises:
         EvaluationError: it is not the table that its entry is of, or not one of this version.
@@ -84,9 +81,9 @@ def read_table(
     if digest_file(path) != sha256:
         raise EvaluationError(f"{path} is not the table that the study {study} wrote: {mend}")
     frame = pd.read_csv(path, dtype=columns)
-    if list(frame.columns) not in (list(columns), [name for name in columns if name not in added]):
+    if list(frame.columns) != list(columns):
         raise EvaluationError(f"{path} has other columns than this version writes: {mend}")
-    return frame.reindex(columns=list(columns)).astype(columns)
+    return frame
 
 
 def again(study: str, stage: str) -> str:
