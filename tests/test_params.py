@@ -74,7 +74,7 @@ SINGLE_KEYS = [
     ("teacher.updates", "many", "teacher.updates: input should be a valid integer, got 'many'"),
     ("teacher.updates", 2.5, "teacher.updates: input should be a valid integer, got 2.5"),
     ("teacher.updates", True, "teacher.updates: input should be a valid integer, got True"),
-    ("teacher.flip", "yes", "teacher.flip: input should be a valid boolean, got 'yes'"),
+    ("teacher.flip", "yes", "teacher.flip is 'yes': write true or false"),
     ("ladder.32.from", 64, 'ladder.32.from is 64, a number: write it in quotes, "64"'),
     ("data.path", 7, 'data.path is 7, a number: write it in quotes, "7"'),
     ("teacher", 3, "teacher: input should be a valid dictionary"),
@@ -127,8 +127,11 @@ SINGLE_KEYS = [
 ]
 COMBINATIONS = [
     ("guide.w_min", 5.0, "guide.w_min (5.0) is above guide.w_max (4.0): swap them"),
-    ("data.image_size", 9, "data.image_size 9 cannot be halved 1 times, once for each level of "),
-    ("network.channel_multipliers", [1] * 5, "cannot be halved 4 times, .* use a multiple of 16"),
+    ("data.image_size", 9, "data.image_size is 9 and data.channels 1, but the images of data.sour"),
+    ("data.source", "digit", "data.source is 'digit': did you mean 'digits'?"),
+    ("data.path", "", "data.path is empty: name the folder that holds class/name.png"),
+    ("evaluation.num_samples", 1501, "1501, which 10 classes cannot share equally: make it a mul"),
+    ("network.channel_multipliers", [1] * 5, "there are 4: use a multiple of 16 or fewer levels"),
     ("network.attention_resolutions", [4, 3], "attention_resolutions has 3, .* are 8, 4: choose "),
     (
         "network.head_channels",
@@ -159,7 +162,7 @@ COMBINATIONS = [
 ]
 LADDERS = [
     ({"2": rung("64"), "1": rung("3")}, '"1".from is "3", which is neither guide.steps (64) nor'),
-    ({"2": rung("64"), "1": rung("02")}, "\"02\", which is neither .*: did you mean '2'?"),
+    ({"2": rung("64"), "1": rung("02")}, '"02", which is neither .*: choose from 2, 64'),
     (
         {"16": rung("8"), "8": rung("16")},
         "the ladder is circular (16 <- 8 <- 16): let every `from`",
@@ -284,7 +287,7 @@ ENVIRONMENT = [
     ("THREADS", "two", "PDPIPE_THREADS: input should be a valid integer, got 'two'"),
     ("THREADS", "-1", "PDPIPE_THREADS: input should be greater than or equal to 0, got -1"),
     ("PRECISION", "float16", "PDPIPE_PRECISION is 'float16': did you mean 'bfloat16'?"),
-    ("COMPILE", "1", "PDPIPE_COMPILE: input should be a valid boolean, got 1"),
+    ("COMPILE", "1", "PDPIPE_COMPILE is 1: write true or false"),
     ("SNAPSHOT_SECONDS", "0", "PDPIPE_SNAPSHOT_SECONDS: input should be greater than 0, got 0"),
     ("SNAPSHOT_SECONDS", "1e-3", "PDPIPE_SNAPSHOT_SECONDS is the text '1e-3': write it as 0.001"),
 ]

@@ -182,9 +182,13 @@ def preset(
 def sample(
     model: Annotated[Path, typer.Option(help="A model file, models/….safetensors.")],
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
-    labels: Annotated[str, typer.Option(help="Class numbers, such as 0-9 or 3,3,8.")] = "0-9",
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Class numbers, such as 0-9 or 3,3,8 [default: each, 10 at most]."),
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Sampling steps [default: the student's own].")
+        int | None,
+        typer.Option(help="Sampling steps [default: the student's own; 64 for a teacher]."),
     ] = None,
     w: Annotated[float, typer.Option(help="Guidance weight; 0 is no guidance.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
@@ -199,7 +203,9 @@ def sample(
     ] = None,
     eta: Annotated[float | None, typer.Option(help="Of ddim, 0 to 1 [default: 0].")] = None,
     gamma: Annotated[float | None, typer.Option(help="Of ancestral, 0 to 1 [default: 0].")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or mps [default: PDPIPE_DEVICE, or auto].")
+    ] = None,
 ) -> None:
     """Make images with a student or the teacher, and write them as one picture."""
     from pdpipe.cli import tools

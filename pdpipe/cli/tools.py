@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pdpipe import layout
 from pdpipe.errors import ModelError, ParamsError
-from pdpipe.files import write_text
-from pdpipe.params import read_params
+from pdpipe.files import replacing
+from pdpipe.params import Params, check_shares, environment_runtime, read_params
 from pdpipe.presets import left_out, preset_files, preset_names
 
 
 def check() -> None:
-    """Validate params.yaml and print the chain."""
+    """Validate params.yaml, against the data and this machine too, and print the chain."""
     params = read_params(layout.PARAMS)
+    _check_here(params)
     rungs = " -> ".join(str(n) for n in params.student_steps())
     print(f"{layout.PARAMS} is valid: {params.data.source}, ladder {rungs}")
+
+
+def _check_here(params: Params) -> None:
+    """What the settings name is there, as far as that is known before any work."""
+    if params.runtime.device != "auto":
+        from pdpipe.runtime import resolve_device
+
+        resolve_device(params.runtime.device)
+    if params.data.source == "folder":
+        from pdpipe.data import open_source
+
+        classes = len(open_source(params.data).classes)
+        check_shares(params.evaluation.num_samples, classes if params.network.conditional else 1)
 
 
 def preset(name: str, out: Path, force: bool) -> None:
@@ -31,7 +47,8 @@ def preset(name: str, out: Path, force: bool) -> None:
     files = preset_files(name, out)
     _check_replaceable(list(files), out, force)
     for path, text in reversed(files.items()):  # the chain's last: where it is, all are
-        write_text(path, text)
+        with _writing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     params = read_params(out)
     _, *studies = (path.parent.name for path in files)
     print(f"wrote {out}: the {name} preset")
@@ -69,48 +86,68 @@ def _check_replaceable(paths: list[Path], out: Path, force: bool) -> None:
         )
 
 
+@contextmanager
+def _writing(out: Path) -> Iterator[Path]:
+    """A temporary path that takes the place of `out` in the end, or a ParamsError says why not."""
+    try:
+        with replacing(out) as temporary:
+            yield temporary
+    except OSError as error:
+        raise ParamsError(
+            f"{out} cannot be written ({error.strerror}): name another place"
+        ) from None
+
+
+_MOST_CLASSES = 1_000_000  # a range of labels is not written out beyond
+
+
 def parse_labels(text: str) -> list[int]:
     """The class numbers of a text such as `0-9` or `3,3,8`; raises ModelError."""
     labels: list[int] = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
+        last = last or first
+        number = first.isascii() and first.isdecimal() and last.isascii() and last.isdecimal()
+        if not number or not int(first) <= int(last) < _MOST_CLASSES:
             raise ModelError(
                 f"--labels {text!r} has {part.strip()!r}: give class numbers and ranges, such as "
                 "0-9 or 3,3,8"
             )
-        labels += range(int(first), int(last or first) + 1)
+        labels += range(int(first), int(last) + 1)
     return labels
 
 
 def sample(
     model_path: Path,
     out: Path,
-    labels: str,
+    labels: str | None,
     steps: int | None,
     w: float,
     seed: int,
     rows: int,
-    device: str,
+    device: str | None,
     *,
     sampler: str | None,
     **settings: Any,
 ) -> None:
     """Make images and write them as one PNG: a column for each label, `rows` images of each.
 
-    `settings` are those of `make_sampler`.
+    Without `labels`, of each class, ten at most. `settings` are those of `make_sampler`.
     """
-    columns = parse_labels(labels)
-    if not out.parent.is_dir():
-        raise ModelError(f"the folder {out.parent} for --out does not exist: make it first")
-    if out.is_dir():
-        raise ModelError(f"--out {out} is a folder: give the name of the PNG to write")
+    columns = None if labels is None else parse_labels(labels)
+    _check_picture(out, (".png",))
+    runtime = environment_runtime()
+    if device is not None:
+        runtime = runtime.model_copy(update={"device": device})
     from PIL import Image
 
     from pdpipe.data import to_uint8
     from pdpipe.models import load_model, make_sampler
+    from pdpipe.runtime import configure
 
-    model = load_model(model_path, device=device)
+    model = load_model(model_path, device=str(configure(runtime)))
+    if columns is None:
+        columns = list(range(min(model.network.config.num_classes or 10, 10)))
     own = model.info.sampler
     chosen = make_sampler(sampler or own, model.schedule, **settings)
     trained = model.info.steps
@@ -142,21 +179,27 @@ def sample(
     scale = max(1, 64 // model.info.image_shape[-1])
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    image.save(out, format="PNG")
+    with _writing(out) as temporary:
+        image.save(temporary, format="PNG")
     print(
         f"wrote {out}: {len(x)} images by {model.info.name}, {num_steps} steps, w = {w:g}, "
         f"{max(taken)} network evaluations each"
     )
 
 
-def toy(out: Path, seed: int) -> None:
-    """Distil the exact teacher of the toy, print its distances and write its picture."""
-    if out.suffix not in (".png", ".svg"):
-        raise ParamsError(f"--out {out} is neither .png nor .svg: give it one of these endings")
+def _check_picture(out: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a place where no picture can be, before it is made."""
     if not out.parent.is_dir():
         raise ParamsError(f"the folder {out.parent} for --out does not exist: make it first")
     if out.is_dir():
         raise ParamsError(f"--out {out} is a folder: give the name of the picture to write")
+    if out.suffix not in suffixes:
+        raise ParamsError(f"--out {out} does not end in {' or '.join(suffixes)}: let it")
+
+
+def toy(out: Path, seed: int) -> None:
+    """Distil the exact teacher of the toy, print its distances and write its picture."""
+    _check_picture(out, (".png", ".svg"))
     from pdpipe.reporting import figures
     from pdpipe.reporting.clouds import clouds
     from pdpipe.runtime import keep_freed_memory
@@ -174,7 +217,8 @@ def toy(out: Path, seed: int) -> None:
     with figures.style():
         drawn = clouds(panels(found))
         save = figures.svg_bytes if out.suffix == ".svg" else figures.png_bytes
-        out.write_bytes(save(drawn))
+        with _writing(out) as temporary:
+            temporary.write_bytes(save(drawn))
     print(f"wrote {out}")
 
 

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pdpipe.data.images import read_image
-from pdpipe.errors import DataError, ParamsError, did_you_mean
+from pdpipe.errors import DataError
 from pdpipe.params import DataParams
 
 IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )
-LATER_SOURCES = ("cifar10", "imagenet64", "lsun-church", "lsun-bedroom")
 
 
 class Source(Protocol):
@@ -88,29 +87,16 @@ def open_source(params: DataParams) -> Source:
     """The source that `data.source` names, ready to be read.
 
     Raises:
-        ParamsError: the name is unknown, or other `data` settings do not fit the source.
         DataError: the source arrives in a later release, or is not there.
     """
     if params.source == "digits":
-        if (params.image_size, params.channels) != (8, 1):
-            raise ParamsError(
-                f"data.image_size is {params.image_size} and data.channels {params.channels}, but "
-                "the images of data.source digits are 8x8 and grey: set them to 8 and 1"
-            )
         return DigitsSource()
     if params.source == "folder":
-        if not params.path:
-            raise ParamsError(
-                "data.path is empty: data.source folder needs the folder that holds class/name.png"
-            )
         return FolderSource(Path(params.path).expanduser(), params.image_size, params.channels)
-    if params.source in LATER_SOURCES:
-        raise DataError(
-            f"data.source {params.source} arrives in a later release: until then save its images "
-            "as path/class/name.png and set data.source to folder and data.path to that path"
-        )
-    known = ("digits", "folder", *LATER_SOURCES)
-    raise ParamsError(f"data.source is '{params.source}': {did_you_mean(params.source, known)}")
+    raise DataError(
+        f"data.source {params.source} arrives in a later release: until then save its images "
+        "as path/class/name.png and set data.source to folder and data.path to that path"
+    )
 
 
 def _class_folders(root: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from pdpipe.evaluation.observed import Observed
 from pdpipe.evaluation.sheets import sheet_mask
 from pdpipe.evaluation.store import CellStore, Finished, Part
 from pdpipe.models import DiffusionModel, Sampling
-from pdpipe.params import EvaluationParams
+from pdpipe.params import EvaluationParams, check_shares
 from pdpipe.progress import Progress
 from pdpipe.seeds import derive_seed
 
@@ -188,12 +188,7 @@ def balanced_labels(num_samples: int, num_classes: int) -> Tensor:
     """The labels 0, 1, … K - 1, 0, 1, …: (num_samples,) int64, every class equally often.
 
     Raises:
-        EvaluationError: num_samples is not a multiple of the number of classes.
+        ParamsError: num_samples is not a multiple of the number of classes.
     """
-    if num_samples % num_classes:
-        nearest = max(num_samples // num_classes, 1) * num_classes
-        raise EvaluationError(
-            f"evaluation.num_samples is {num_samples}, which {num_classes} classes cannot share "
-            f"equally: make it a multiple of {num_classes}, such as {nearest}"
-        )
+    check_shares(num_samples, num_classes)
     return torch.arange(num_samples) % num_classes

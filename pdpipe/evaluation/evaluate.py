@@ -67,7 +67,8 @@ def evaluate_model(
         sampling: the sampler, its setting and its grid.
 
     Raises:
-        EvaluationError: the samples cannot be shared equally by the classes, or not be measured.
+        EvaluationError: the samples cannot be measured.
+        ParamsError: the samples cannot be shared equally by the classes.
         ModelError: a w outside the model's range.
     """
     conditional = model.network.config.num_classes > 0

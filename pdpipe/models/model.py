@@ -95,7 +95,10 @@ class DiffusionModel:
 
     def check_labels(self, labels: Sequence[int] | Tensor) -> Tensor:
         """The labels as int64 (n,); raises ModelError for one that is not a class index."""
-        given = torch.as_tensor(labels)
+        try:
+            given = torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError):
+            raise ModelError("labels are class indices: give whole numbers") from None
         no_index = given.is_floating_point() or given.is_complex() or given.dtype == torch.bool
         if given.numel() and no_index:
             raise ModelError("labels are class indices: give whole numbers")

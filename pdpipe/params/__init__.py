@@ -4,6 +4,7 @@ Unknown keys, wrong types, ranges and combinations raise `ParamsError`, one sent
 key and the mend.
 """
 
+from pdpipe.params.checks import SOURCES, check_shares
 from pdpipe.params.models import (
     FEW_STEPS,
     DataParams,
@@ -23,7 +24,13 @@ from pdpipe.params.models import (
     chain_id,
     chain_params,
 )
-from pdpipe.params.reading import dotted, parse_params, read_params, settings_of
+from pdpipe.params.reading import (
+    dotted,
+    environment_runtime,
+    parse_params,
+    read_params,
+    settings_of,
+)
 from pdpipe.params.reconstruction import (
     CoderParams,
     EncodingParams,
@@ -44,6 +51,7 @@ from pdpipe.params.studies import (
 
 __all__ = [
     "FEW_STEPS",
+    "SOURCES",
     "ArmParams",
     "CoderParams",
     "DataParams",
@@ -68,7 +76,9 @@ __all__ = [
     "TransferParams",
     "chain_id",
     "chain_params",
+    "check_shares",
     "dotted",
+    "environment_runtime",
     "guide_settings",
     "halve_settings",
     "models_of",

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 from pdpipe.errors import ParamsError, did_you_mean
 
 if TYPE_CHECKING:
-    from pdpipe.params.models import NetworkParams, Params
+    from pdpipe.params.models import DataParams, NetworkParams, Params
+
+# The sources of images by their names, and how many classes they have, where that is known.
+SOURCES = {
+    "digits": 10,
+    "folder": None,
+    "cifar10": 10,
+    "imagenet64": 1000,
+    "lsun-church": 1,
+    "lsun-bedroom": 1,
+}
 
 
 def check_layout(network: NetworkParams, image_size: int) -> None:
@@ -15,9 +25,9 @@ def check_layout(network: NetworkParams, image_size: int) -> None:
     halvings = len(network.channel_multipliers) - 1
     if image_size % 2**halvings:
         raise ParamsError(
-            f"data.image_size {image_size} cannot be halved {halvings} times, once for each "
-            f"level of network.channel_multipliers but the last: use a multiple of {2**halvings} "
-            "or fewer levels"
+            f"data.image_size {image_size} cannot be halved at every level of "
+            f"network.channel_multipliers but the last, of which there are {halvings}: use a "
+            f"multiple of {2**halvings} or fewer levels"
         )
     sides = [image_size // 2**level for level in range(halvings + 1)]
     for side in network.attention_resolutions:
@@ -34,6 +44,32 @@ def check_layout(network: NetworkParams, image_size: int) -> None:
                 f"network.head_channels {network.head_channels} does not divide the level width "
                 f"{width} (base_channels x multiplier): use a divisor of it"
             )
+
+
+def check_source(data: DataParams) -> None:
+    """There is such a source, its images are of this shape, and DVC has a folder to look at."""
+    if data.source not in SOURCES:
+        raise ParamsError(f"data.source is '{data.source}': {did_you_mean(data.source, SOURCES)}")
+    if data.source == "digits" and (data.image_size, data.channels) != (8, 1):
+        raise ParamsError(
+            f"data.image_size is {data.image_size} and data.channels {data.channels}, but the "
+            "images of data.source digits are 8x8 and grey: set them to 8 and 1"
+        )
+    if not data.path:
+        raise ParamsError(
+            "data.path is empty: name the folder that holds class/name.png, or data/raw where the "
+            "source needs none"
+        )
+
+
+def check_shares(num_samples: int, num_classes: int) -> None:
+    """Every class gets equally many of the generated images."""
+    if num_samples % num_classes:
+        nearest = max(num_samples // num_classes, 1) * num_classes
+        raise ParamsError(
+            f"evaluation.num_samples is {num_samples}, which {num_classes} classes cannot share "
+            f"equally: make it a multiple of {num_classes}, such as {nearest}"
+        )
 
 
 def check_network(p: Params) -> None:
@@ -69,9 +105,11 @@ def check_ladder(p: Params) -> None:
                 f"{where} is guide.steps, the stage-one student's own count: remove this rung"
             )
         if rung.from_ not in counts:
+            larger = sorted(int(n) for n in counts if n.isdecimal() and int(n) > int(key))
+            mend = f"choose from {', '.join(map(str, larger))}" if larger else "remove this rung"
             raise ParamsError(
                 f'{where}.from is "{rung.from_}", which is neither guide.steps '
-                f"({p.guide.steps}) nor a rung: {did_you_mean(rung.from_, sorted(counts))}"
+                f"({p.guide.steps}) nor a rung: {mend}"
             )
     for key in p.ladder:
         _check_leads_to_top(p, key)
@@ -97,6 +135,9 @@ def _check_leads_to_top(p: Params, key: str) -> None:
 def check_evaluation(p: Params) -> None:
     """Each value once, w in the students' range, every rung beside the teacher at its steps."""
     e = p.evaluation
+    classes = SOURCES[p.data.source]
+    if classes is not None and p.network.conditional:
+        check_shares(e.num_samples, classes)
     for key, values in (("w", e.w), ("teacher_steps", e.teacher_steps)):
         if len(set(values)) != len(values):
             raise ParamsError(f"evaluation.{key} repeats a value: list each one once")

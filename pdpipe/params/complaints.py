@@ -35,6 +35,8 @@ def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
         number = float(given)
         shown = int(number) if kind == "int_type" and number.is_integer() else number
         return f"{where} is the text {given!r}: write it as {shown!r} without quotes"
+    if kind.startswith("bool_"):
+        return f"{where} is {given!r}: write true or false"
     if kind == "string_type" and isinstance(given, int):
         return f'{where} is {given!r}, a number: write it in quotes, "{given}"'
     return f"{where}: {_lower_first(str(problem['msg']))}, got {given!r}"

@@ -12,7 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pdpipe.errors import ParamsError
 from pdpipe.files import digest
-from pdpipe.params.checks import check_evaluation, check_ladder, check_network, check_report
+from pdpipe.params.checks import (
+    check_evaluation,
+    check_ladder,
+    check_network,
+    check_report,
+    check_source,
+)
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -37,6 +43,11 @@ class DataParams(Section):
     channels: Literal[1, 3]
     heldout_fraction: Annotated[float, Field(gt=0.0, le=0.5)]
     images_per_shard: Count
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> DataParams:
+        check_source(self)
+        return self
 
 
 class ExtractorParams(Section):

@@ -131,9 +131,15 @@ def _with_environment(raw: dict[Any, Any]) -> dict[Any, Any]:
     changed = dict(runtime)
     for name in RuntimeParams.model_fields:
         variable = f"PDPIPE_{name.upper()}"
-        if variable in os.environ:
+        if os.environ.get(variable):
             changed[name] = _environment_value(variable, name)
     return {**raw, "runtime": changed}
+
+
+def environment_runtime() -> RuntimeParams:
+    """Section `runtime` where there is no params file: its defaults, and the environment."""
+    found = _with_environment({"runtime": _RUNTIME_DEFAULTS})
+    return RuntimeParams.model_validate(found["runtime"])
 
 
 def _environment_value(variable: str, name: str) -> object:
@@ -147,7 +153,7 @@ def _environment_value(variable: str, name: str) -> object:
             f"value such as {_RUNTIME_DEFAULTS[name]}"
         ) from None
     except ValidationError as error:
-        sentence = one_sentence(error).replace(name, variable, 1)
+        sentence = one_sentence(error).replace(name, variable, 1).removesuffix(" without quotes")
         raise ParamsError(f"environment variable {sentence}") from None
     return value
 

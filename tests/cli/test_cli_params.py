@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from conftest import Typed
@@ -51,7 +53,7 @@ def rungs(**ladder: str) -> Callable[[dict[str, Any]], None]:
         (rungs(s2="1", s1="2"), "the ladder is circular"),
         (rungs(s3="4"), 'ladder."3".from is "4": the teacher must take a multiple of 3'),
         (at("ladder", {2: {"from": "4"}}), 'ladder key 2 must be quoted, "2"'),
-        (at("network.channel_multipliers", [1] * 5), "data.image_size 8 cannot be halved 4 times"),
+        (at("network.channel_multipliers", [1] * 5), "data.image_size 8 cannot be halved at every"),
         (at("runtime.device", "gpu"), "runtime.device .*'gpu'"),
     ],
 )
@@ -89,7 +91,28 @@ def test_samples_that_the_classes_cannot_share(typed: Typed) -> None:
     params = typed.params()
     params["evaluation"]["num_samples"] = 25
     typed.write(params)
-    assert "evaluation.num_samples is 25" in typed.refused("evaluate-teacher")
+    for command in ("check", "evaluate-teacher"):
+        assert "evaluation.num_samples is 25" in typed.refused(command)
+
+
+def test_check_looks_at_the_folder_and_at_the_device(typed: Typed) -> None:
+    for name in ("cat", "dog", "yak"):
+        folder = typed.root / "data/raw" / name
+        folder.mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "one.png")
+    params = typed.params()
+    params["data"]["source"] = "folder"
+    params["evaluation"] |= {"num_samples": 20, "paired_samples": 10}
+    typed.write(params)
+    sentence = "which 3 classes cannot share equally: make it a multiple of 3, such as 18"
+    assert sentence in typed.refused("check")
+    params["evaluation"]["num_samples"] = 21
+    params["runtime"]["device"] = "gpu"
+    typed.write(params)
+    assert "runtime.device (or PDPIPE_DEVICE, --device) is 'gpu'" in typed.refused("check")
+    params["runtime"]["device"] = "cpu"
+    typed.write(params)
+    assert typed.run("check").code == 0
 
 
 def test_check_says_what_the_chain_is(typed: Typed) -> None:

@@ -92,6 +92,8 @@ def test_sample_says_when_a_student_meets_another_sampler(typed: Typed) -> None:
         (["--labels", "3-1"], "--labels '3-1' has '3-1'"),
         (["--labels", "cat"], "--labels 'cat' has 'cat'"),
         (["--labels", "0,"], "--labels '0,' has ''"),
+        (["--labels", "²"], "--labels '²' has '²'"),
+        (["--labels", "0-9999999999"], "--labels '0-9999999999' has '0-9999999999'"),
         (["--labels", "0-12"], "label 10 is not a class of student-2: it has 10"),
         (["--sampler", "ddmi"], "there is no sampler 'ddmi': did you mean 'ddim'?"),
         (["--sampler", "euler_a"], "there is no sampler 'euler_a': did you mean 'euler'?"),
@@ -104,9 +106,25 @@ def test_sample_says_when_a_student_meets_another_sampler(typed: Typed) -> None:
         (["--steps", "0"], "the number of steps is 0: use 1 or more"),
         (["--out", "nowhere/grid.png"], "the folder nowhere for --out does not exist"),
         (["--out", "models"], "--out models is a folder"),
+        (["--out", "grid.jpg"], "--out grid.jpg does not end in .png"),
+        (["--out", "/proc/grid.png"], "/proc/grid.png cannot be written"),
         (["--device", "gpu"], "--device) is 'gpu', which cannot be used here"),
     ],
 )
 def test_a_sample_that_cannot_be_made(typed: Typed, options: list[str], sentence: str) -> None:
     model = () if "--model" in options else ("--model", "models/student-2.safetensors")
     assert sentence in typed.refused("sample", *model, *options)
+
+
+def test_the_environment_says_where_it_runs(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ("--model", "models/student-2.safetensors")
+    monkeypatch.setenv("PDPIPE_DEVICE", "gpu")
+    assert "PDPIPE_DEVICE, --device) is 'gpu'" in typed.refused("sample", *model)
+    assert typed.run("sample", *model, "--device", "cpu").code == 0
+    monkeypatch.setenv("PDPIPE_DEVICE", "")  # as if it were not set
+    assert typed.run("sample", *model).code == 0
+
+
+def test_without_labels_each_class_is_shown(typed: Typed) -> None:
+    printed = typed.run("sample", "--model", "models/student-2.safetensors")
+    assert printed.out.startswith("wrote grid.png: 10 images by student-2")

@@ -107,7 +107,9 @@ def test_folder_names_the_damaged_image(data_params, folder):
 
 
 def test_folder_without_path(data_params):
-    with pytest.raises(ParamsError, match=r"data\.path is empty: data\.source folder needs"):
+    with pytest.raises(
+        ParamsError, match=r"data\.path is empty: name the folder that holds class/name\.png"
+    ):
         open_source(data_params(source="folder", path=""))
 
 

@@ -244,7 +244,9 @@ def test_label_outside_the_classes(label: int, student: DiffusionModel) -> None:
         student.sample([3, label])
 
 
-@pytest.mark.parametrize("labels", [[1.5], [2.0], torch.tensor([0.1]), [True]])
+@pytest.mark.parametrize(
+    "labels", [[1.5], [2.0], torch.tensor([0.1]), [True], ["1"], [None], iter([1])]
+)
 def test_a_label_that_is_no_whole_number(labels: object, student: DiffusionModel) -> None:
     with pytest.raises(ModelError, match=r"labels are class indices: give whole numbers"):
         student.sample(labels)  # type: ignore[arg-type]
