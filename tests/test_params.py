@@ -127,7 +127,7 @@ SINGLE_KEYS = [
 ]
 COMBINATIONS = [
     ("guide.w_min", 5.0, "guide.w_min (5.0) is above guide.w_max (4.0): swap them"),
-    ("data.image_size", 9, "data.image_size is 9 and data.channels 1, but the images of data.sour"),
+    ("data.image_size", 9, "data.image_size 9 cannot be halved at every level of "),
     ("data.source", "digit", "data.source is 'digit': did you mean 'digits'?"),
     ("data.path", "", "data.path is empty: name the folder that holds class/name.png"),
     ("evaluation.num_samples", 1501, "1501, which 10 classes cannot share equally: make it a mul"),

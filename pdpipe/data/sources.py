@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pdpipe.data.images import read_image
-from pdpipe.errors import DataError
+from pdpipe.errors import DataError, ParamsError
 from pdpipe.params import DataParams
 
 IMAGE_SUFFIXES = frozenset(
@@ -87,9 +87,15 @@ def open_source(params: DataParams) -> Source:
     """The source that `data.source` names, ready to be read.
 
     Raises:
+        ParamsError: other `data` settings do not fit the source.
         DataError: the source arrives in a later release, or is not there.
     """
     if params.source == "digits":
+        if (params.image_size, params.channels) != (8, 1):
+            raise ParamsError(
+                f"data.image_size is {params.image_size} and data.channels {params.channels}, but "
+                "the images of data.source digits are 8x8 and grey: set them to 8 and 1"
+            )
         return DigitsSource()
     if params.source == "folder":
         return FolderSource(Path(params.path).expanduser(), params.image_size, params.channels)

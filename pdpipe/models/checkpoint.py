@@ -93,8 +93,8 @@ def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
     except (SafetensorError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ModelError(
-            f"{path} is damaged and cannot be read ({reason}): restore it with `dvc checkout -f`, "
-            "or give a model"
+            f"{path} is damaged and cannot be read ({reason}): run `dvc repro`, which makes it "
+            "again, or give a model"
         ) from None
 
 

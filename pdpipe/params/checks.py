@@ -47,14 +47,9 @@ def check_layout(network: NetworkParams, image_size: int) -> None:
 
 
 def check_source(data: DataParams) -> None:
-    """There is such a source, its images are of this shape, and DVC has a folder to look at."""
+    """There is such a source, and DVC has a folder to look at."""
     if data.source not in SOURCES:
         raise ParamsError(f"data.source is '{data.source}': {did_you_mean(data.source, SOURCES)}")
-    if data.source == "digits" and (data.image_size, data.channels) != (8, 1):
-        raise ParamsError(
-            f"data.image_size is {data.image_size} and data.channels {data.channels}, but the "
-            "images of data.source digits are 8x8 and grey: set them to 8 and 1"
-        )
     if not data.path:
         raise ParamsError(
             "data.path is empty: name the folder that holds class/name.png, or data/raw where the "

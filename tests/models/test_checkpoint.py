@@ -122,7 +122,7 @@ def test_missing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [0, 4, 8, 100, -1])
 def test_truncated_file(path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ModelError, match=r"is damaged and cannot be read .*`dvc checkout -f`"):
+    with pytest.raises(ModelError, match=r"is damaged and cannot be read .*run `dvc repro`"):
         load_model(path)
 
 

@@ -91,7 +91,7 @@ def test_the_command_writes_a_picture(
 
 @pytest.mark.parametrize(
     ("out", "sentence"),
-    [("toy.jpg", "neither .png nor .svg"), ("nowhere/toy.png", "the folder nowhere")],
+    [("toy.jpg", "does not end in .png or .svg"), ("nowhere/toy.png", "the folder nowhere")],
 )
 def test_a_picture_that_cannot_be_written(out: str, sentence: str) -> None:
     with pytest.raises(ParamsError, match=sentence):
