@@ -186,7 +186,6 @@ def other_costs_table(results: Results) -> Table:
             f"With training and evaluation: {seconds:.1f} s. The start of each process is not "
             "within, nor is stage report, which reads these times: its own is in its run in MLflow."
         ),
-        references=1,
     )
 
 
