@@ -157,11 +157,16 @@ def conclude(study: Study) -> None:
 
 
 @app.command(rich_help_panel=TOOLS)
-def check() -> None:
+def check(
+    done: Annotated[
+        Path | None,
+        typer.Option(help="A file to write when all is well: DVC's stages wait for it."),
+    ] = None,
+) -> None:
     """Check params.yaml, and say what the chain will do, without running anything."""
     from pdpipe.cli import tools
 
-    tools.check()
+    tools.check(done)
 
 
 @app.command(rich_help_panel=TOOLS)

@@ -10,16 +10,22 @@ from typing import Any
 
 from pdpipe import layout
 from pdpipe.errors import ModelError, ParamsError
-from pdpipe.files import replacing
+from pdpipe.files import replacing, write_text
 from pdpipe.params import Params, check_shares, environment_runtime, read_params
 from pdpipe.presets import left_out, preset_files, preset_names
 
 
-def check() -> None:
-    """Validate params.yaml, against the data and this machine too, and print the chain."""
+def check(done: Path | None) -> None:
+    """Validate params.yaml, against the data and this machine too, and print the chain.
+
+    Then write `done`, which has the same content whatever the settings: stages that wait for it do
+    not run again because it was written again.
+    """
     params = read_params(layout.PARAMS)
     _check_here(params)
     rungs = " -> ".join(str(n) for n in params.student_steps())
+    if done is not None:
+        write_text(done, f"{layout.PARAMS} was valid\n")
     print(f"{layout.PARAMS} is valid: {params.data.source}, ladder {rungs}")
 
 

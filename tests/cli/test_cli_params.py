@@ -117,3 +117,19 @@ def test_check_looks_at_the_folder_and_at_the_device(typed: Typed) -> None:
 
 def test_check_says_what_the_chain_is(typed: Typed) -> None:
     assert typed.run("check").out == "params.yaml is valid: digits, ladder 4 -> 2\n"
+
+
+def test_check_writes_the_same_file_for_all_settings_but_none_for_wrong_ones(typed: Typed) -> None:
+    done, params = typed.root / "results/checked", typed.params()
+    assert typed.run("check", "--done", "results/checked").code == 0
+    content = done.read_bytes()
+    done.unlink()
+    params["teacher"]["updates"] += 1
+    typed.write(params)
+    assert typed.run("check", "--done", "results/checked").code == 0
+    assert done.read_bytes() == content
+    done.unlink()
+    params["teacher"]["updates"] = -1
+    typed.write(params)
+    assert typed.run("check", "--done", "results/checked").code != 0
+    assert not done.exists()

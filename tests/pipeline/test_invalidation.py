@@ -108,9 +108,23 @@ def test_going_back_restores_from_the_run_cache(
     """Outputs that DVC caches and those that git keeps; only the report is written anew."""
     project = copy_of(reruns["teacher"].project, tmp_path / "project")
     project.set("teacher.learning_rate", chain.project.params()["teacher"]["learning_rate"])
-    assert project.repro() == ["check", "report"]
+    assert project.repro() == ["report"]
     assert project.files(*RESULTS) == chain.project.files(*RESULTS)
     assert not project.status()
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "2", "3"])
+def test_a_wrong_setting_of_a_finished_chain_is_said_before_dvc_looks_for_files(
+    project: Project, hash_seed: str
+) -> None:
+    """Beside many other stages DVC orders ours by hash, but for what they depend on."""
+    others = {f"other{i}": {"cmd": "true", "outs": [f"other{i}"]} for i in range(60)}
+    (project.root / "others").mkdir()
+    (project.root / "others/dvc.yaml").write_text(json.dumps({"stages": others}), encoding="utf-8")
+    project.set("ladder.1.from", "3")
+    output = project.run("dvc", "repro", fails=True, PYTHONHASHSEED=hash_seed)
+    assert 'error: params.yaml: ladder."1".from is "3", which is neither' in output
+    assert "No such file" not in output
 
 
 # A line added to a file of pdpipe/, and what becomes stale.
