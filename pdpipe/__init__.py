@@ -27,6 +27,9 @@ def load(path: str | Path, device: str = "auto") -> DiffusionModel:
     Raises:
         ModelError: the file is missing, damaged or not a pdpipe model.
     """
+    from pdpipe.waiting import share_cores
+
+    share_cores()
     from pdpipe.models import load_model  # torch is imported only when a model is
 
     return load_model(path, device=device)

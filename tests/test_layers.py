@@ -19,6 +19,7 @@ LAYERS = {
     "files": 0.0,
     "layout": 0.0,
     "progress": 0.0,
+    "waiting": 0.0,
     "params": 0.1,  # on errors, files
     "seeds": 0.1,  # on files
     "revisions": 0.1,  # on errors, layout

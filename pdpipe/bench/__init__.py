@@ -7,6 +7,7 @@ from pdpipe.bench.samplers import SamplerResult, bench_samplers
 from pdpipe.bench.timing import Rate, Seconds
 from pdpipe.bench.untrained import DataSize, Untrained, data_size, untrained_models
 from pdpipe.bench.updates import BenchResult, SnapshotResult, bench_snapshots, bench_updates
+from pdpipe.bench.waiting import WaitingResult, bench_waiting
 
 __all__ = [
     "MOST_IMAGES",
@@ -20,9 +21,11 @@ __all__ = [
     "StageForecast",
     "StartUp",
     "Untrained",
+    "WaitingResult",
     "bench_samplers",
     "bench_snapshots",
     "bench_updates",
+    "bench_waiting",
     "data_size",
     "forecast",
     "measure_rates",

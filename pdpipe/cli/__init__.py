@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pdpipe.errors import PdpipeError
+from pdpipe.waiting import share_cores
 
 app = typer.Typer(
     name="pdpipe",
@@ -237,11 +238,14 @@ def toy(
 @app.command(rich_help_panel=TOOLS)
 def bench(
     repeats: Annotated[int, typer.Option(help="Paired measurements.", min=3)] = 30,
+    waiting: Annotated[
+        bool, typer.Option(help="Of how threads wait instead, alone and on shared cores.")
+    ] = False,
 ) -> None:
     """Measure what updates and samplers cost against their network evaluations alone."""
     from pdpipe.cli import tools
 
-    tools.bench(repeats)
+    tools.bench(repeats, waiting)
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -271,6 +275,7 @@ def compare(
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2."""
+    share_cores()
     try:
         app()
     except PdpipeError as error:

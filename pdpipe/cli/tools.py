@@ -228,9 +228,18 @@ def toy(out: Path, seed: int) -> None:
     print(f"wrote {out}")
 
 
-def bench(repeats: int) -> None:
-    """Print the cost of updates and samplers as ratios to their network evaluations."""
+def bench(repeats: int, waiting: bool) -> None:
+    """Print the cost of updates and samplers as ratios to their network evaluations.
+
+    Or, of `waiting`, the time of updates by how threads wait, in a tenth as many rounds.
+    """
     params = read_params(layout.PARAMS)
+    if waiting:
+        from pdpipe.bench import bench_waiting
+
+        for found in bench_waiting(max(repeats // 10, 1)):
+            print(found, flush=True)
+        return
     from pdpipe.bench import bench_samplers, bench_snapshots, bench_updates
     from pdpipe.runtime import configure, machine
 
