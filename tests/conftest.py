@@ -178,6 +178,12 @@ def tiny_params(raw: dict[str, Any]) -> Params:
         "2": {"from": "4", "updates": 30, "learning_rate": 1e-3},
         "1": {"from": "2", "updates": 30, "learning_rate": 1e-3},
     }
-    raw["extractor"] |= {"updates": 30, "batch_size": 16, "features": 32, "min_accuracy": 0.0}
+    raw["extractor"] |= {
+        "source": "train",
+        "updates": 30,
+        "batch_size": 16,
+        "features": 32,
+        "min_accuracy": 0.0,
+    }
     raw["runtime"] |= {"device": "cpu", "threads": 1}
     return parse_params(raw)

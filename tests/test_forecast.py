@@ -172,7 +172,7 @@ def test_what_is_timed_is_what_the_stages_do(raw: dict[str, Any]) -> None:
     raw["network"] |= {"base_channels": 8, "head_channels": 8, "embedding_channels": 16}
     for section in ("teacher", "guide", "halve"):
         raw[section] |= {"batch_size": 8}
-    raw["extractor"] |= {"batch_size": 8, "features": 16}
+    raw["extractor"] |= {"source": "train", "batch_size": 8, "features": 16}
     raw["evaluation"] |= {"num_samples": 20, "batch_size": 10, "paired_samples": 10}
     raw["ladder"] = {
         "16": {"from": "64", "updates": 10, "learning_rate": 1e-3},

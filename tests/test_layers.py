@@ -16,6 +16,7 @@ PACKAGE = ROOT / "pdpipe"
 # Of equal number: no import of each other. L0 is made of single modules, in an order of their own.
 LAYERS = {
     "errors": 0.0,
+    "extractors": 0.0,
     "files": 0.0,
     "layout": 0.0,
     "progress": 0.0,

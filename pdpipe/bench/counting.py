@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pdpipe.bench.untrained import Untrained
 from pdpipe.evaluation.evaluate import cell_evaluations
+from pdpipe.extractors import shipped_extractor
 from pdpipe.models import DiffusionModel, Sampling
 from pdpipe.params import Params
 from pdpipe.rungs import SAMPLES, drift_weights, rungs_of
@@ -60,8 +61,9 @@ def cells_work(
 
 def trainings_of(params: Params) -> dict[str, tuple[str, Work]]:
     """{stage: (its kind of update, its work)} of every training stage, in the chain's order."""
+    shipped = shipped_extractor(params.data.source, params.extractor.source) is not None
     found = {
-        "extractor": ("extractor", extractor_work(params.extractor)),
+        "extractor": ("extractor", extractor_work(params.extractor, shipped=shipped)),
         "teacher": ("teacher", teacher_work(params.teacher)),
         "guide": ("guide", guide_work(params.guide, conditional=params.network.conditional)),
     }

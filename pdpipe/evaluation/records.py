@@ -194,10 +194,10 @@ class TrainingCostRecord(Record):
     """results/cost/{extractor,teacher,student-N}.json, as the training stages write it."""
 
     stage: str
-    updates: Count
+    updates: Annotated[int, Field(ge=0)]  # 0: an extractor that came with pdpipe
     batch_size: Count
-    images_seen: Count
-    network_evaluations: Count
+    images_seen: Annotated[int, Field(ge=0)]
+    network_evaluations: Annotated[int, Field(ge=0)]
     seconds: NotNegative
     machine: Machine
 

@@ -53,6 +53,7 @@ class DataParams(Section):
 class ExtractorParams(Section):
     """Stage `extractor`: the small classifier whose features the metrics use."""
 
+    source: Literal["auto", "train"] = "auto"  # files of earlier versions have none
     features: Count
     updates: Count
     batch_size: Count

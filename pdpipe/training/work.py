@@ -36,9 +36,10 @@ class Work:
         )
 
 
-def extractor_work(extractor: ExtractorParams) -> Work:
-    """The classifier's training."""
-    return Work(updates=extractor.updates, batch_size=extractor.batch_size, forwards=1)
+def extractor_work(extractor: ExtractorParams, *, shipped: bool = False) -> Work:
+    """The classifier's training; none of one that is shipped."""
+    updates = 0 if shipped else extractor.updates
+    return Work(updates=updates, batch_size=extractor.batch_size, forwards=1)
 
 
 def teacher_work(teacher: TeacherParams) -> Work:

@@ -89,7 +89,7 @@ def call(folder: Path, *arguments: str) -> int:
 def tiny_params() -> dict[str, Any]:
     """The digits preset with next to no work in it, 4 -> 2 steps."""
     params: dict[str, Any] = yaml.safe_load(PRESET.read_text(encoding="utf-8"))
-    params["extractor"] |= {"updates": 10, "features": 8, "min_accuracy": 0.0}
+    params["extractor"] |= {"source": "train", "updates": 10, "features": 8, "min_accuracy": 0.0}
     params["network"] |= {"base_channels": 4, "head_channels": 4, "embedding_channels": 8}
     for section in ("teacher", "guide", "halve"):
         params[section] |= {"batch_size": 8}

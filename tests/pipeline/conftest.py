@@ -143,7 +143,13 @@ def read_csv() -> Callable[[str], list[dict[str, str]]]:
 def tiny_params() -> dict[str, Any]:
     """The digits preset with next to no work in it: 4 -> 2 -> 1 steps."""
     params = yaml.safe_load((ROOT / "pdpipe/presets/digits.yaml").read_text(encoding="utf-8"))
-    params["extractor"] |= {"updates": 30, "features": 16, "batch_size": 32, "min_accuracy": 0.0}
+    params["extractor"] |= {
+        "source": "train",
+        "updates": 30,
+        "features": 16,
+        "batch_size": 32,
+        "min_accuracy": 0.0,
+    }
     params["network"] |= {"base_channels": 4, "head_channels": 4, "embedding_channels": 8}
     for section in ("teacher", "guide", "halve"):
         params[section] |= {"batch_size": 8}
