@@ -11,6 +11,7 @@ TEACHER = Path("models/teacher.safetensors")
 RESULTS = Path("results")
 REFERENCE = RESULTS / "reference.safetensors"
 REPORTS = Path("reports")
+PUBLISHED = Path("docs/results")  # what pdpipe's own runs gave; no stage writes there
 WORK = Path(".pdpipe")  # snapshots, evaluated cells, local copies of what is tracked
 
 

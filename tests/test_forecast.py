@@ -51,15 +51,15 @@ def default_models(default: Params) -> Untrained:
     return untrained_models(default, DIGITS, CPU)
 
 
-def test_evaluations_are_those_of_the_committed_metrics(
+def test_evaluations_are_those_of_the_published_metrics(
     default: Params, default_models: Untrained
 ) -> None:
-    """Every cell of the committed metrics, whose network evaluations the samplers counted."""
+    """Every cell of the published metrics, whose network evaluations the samplers counted."""
     counted = evaluations_of_chain(default, default_models)
     assert len(counted) == 1 + len(default.ladder)
     for stage, cells in counted.items():
         name = stage.replace("evaluate-", "").replace("evaluate@", "student-")
-        record = json.loads((ROOT / f"results/metrics/{name}.json").read_text())
+        record = json.loads((ROOT / f"docs/results/metrics/{name}.json").read_text())
         images = record["protocol"]["num_fake"]
         assert [(c.images, c.nfe) for c in cells] == [(images, c["nfe"]) for c in record["cells"]]
 

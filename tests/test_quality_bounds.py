@@ -1,4 +1,4 @@
-"""The quality test itself: it passes good figures, and notices each one that is bad or stale."""
+"""The quality test itself: it passes good figures, and notices each one that is bad."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-quality = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_quality.py"))))
+quality = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / ".ci/quality.py")))
 Metrics = dict[str, dict[str, Any]]
 
 
@@ -140,95 +140,3 @@ def test_a_figure_beyond_its_bound_is_noticed(
 def test_what_the_bounds_allow(metrics: Metrics, change: Callable[[Metrics], None]) -> None:
     change(metrics)
     assert quality.violations(metrics) == []
-
-
-# The shape of the pipeline: a model in the cache, metrics in git, a report on folders of outputs.
-DVC_YAML = """
-stages:
-  train:
-    cmd: cat code.txt params.yaml > model.bin
-    deps: [code.txt]
-    params: [rate]
-    outs: [model.bin]
-  evaluate:
-    cmd: mkdir -p samples metrics && cp model.bin samples/one && wc -c < model.bin > metrics/one
-    deps: [model.bin]
-    outs: [samples/one, metrics/one: {cache: false}]
-  report:
-    cmd: cat samples/one metrics/one > report.txt
-    deps: [samples, metrics]
-    outs: [report.txt: {cache: false}]
-"""
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small pipeline that has run and is committed."""
-    root = tmp_path_factory.mktemp("built") / "project"
-    root.mkdir()
-    (root / "dvc.yaml").write_text(DVC_YAML)
-    (root / "params.yaml").write_text("rate: 1\n")
-    (root / "code.txt").write_text("code\n")
-    for command in ("git init -q", "dvc init -q", "dvc repro -q", "git add -A"):
-        quality._output(root, *command.split())
-    commit(root)
-    return root
-
-
-def commit(root: Path) -> None:
-    author = ("-c", "user.name=A Tester", "-c", "user.email=tester@example.org")
-    quality._output(root, "git", *author, "commit", "-q", "-a", "-m", "a state")
-
-
-@pytest.fixture
-def clone(built: Path, tmp_path: Path) -> Path:
-    """A fresh clone of it, without model and samples."""
-    quality._output(built, "git", "clone", "-q", ".", str(tmp_path / "clone"))
-    assert not (tmp_path / "clone/model.bin").exists()
-    return tmp_path / "clone"
-
-
-def test_finished_and_freshly_cloned_results_are_current(built: Path, clone: Path) -> None:
-    assert quality.stale_results(built) == []
-    assert quality._status(clone)  # DVC misses the model and the samples
-    assert quality.stale_results(clone) == []
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {
-            "params.yaml": ("rate: 2\n", "train: changed deps: params.yaml"),
-            "code.txt": ("other code\n", "train: changed deps: code.txt modified"),
-            "metrics/one": ("0\n", "evaluate: changed outs: metrics/one modified"),
-            "report.txt": ("edited\n", "report: changed outs: report.txt modified"),
-            "dvc.yaml": (DVC_YAML.replace("cat code", "cat ./code"), "train: changed command"),
-        },
-        {
-            "metrics/one": (None, "evaluate: changed outs: metrics/one deleted"),
-            "dvc.yaml": (DVC_YAML.replace("report:", "summary:"), "summary: "),
-        },
-    ],
-    ids=["modified", "gone"],
-)
-def test_changes_in_a_fresh_clone_are_noticed(
-    clone: Path, changes: dict[str, tuple[str | None, str]]
-) -> None:
-    """Each by a sentence of its own, which names what changed."""
-    for file, (content, _) in changes.items():
-        (clone / file).unlink()
-        if content is not None:
-            (clone / file).write_text(content)
-    found = quality.stale_results(clone)
-    for _, stale in changes.values():
-        assert any(sentence.startswith(stale) for sentence in found), (stale, found)
-
-
-def test_a_stage_run_alone_makes_the_later_ones_stale(clone: Path, tmp_path: Path) -> None:
-    """Even where its output is absent again, as in a clone of what was then committed."""
-    (clone / "params.yaml").write_text("rate: 2\n")
-    quality._output(clone, "dvc", "repro", "-q", "train")
-    commit(clone)
-    quality._output(clone, "git", "clone", "-q", ".", str(tmp_path / "second"))
-    found = quality.stale_results(tmp_path / "second")
-    assert found == ["evaluate: used another model.bin than the one made last"]

@@ -130,6 +130,6 @@ def headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     floor = f"Real held-out images, the floor: {formats.figure(found.metrics['fid_floor'])}"
     page = f"[The report](artifact:{(layout.REPORTS / 'index.html').as_posix()})"
-    grid = f"![Samples](artifact:{(layout.REPORTS / 'samples_by_steps.png').as_posix()})"
+    grid = f"![Samples](artifact:{(layout.REPORTS / 'figures/samples_by_steps.png').as_posix()})"
     said = "\n\n".join(filter(None, [f"**{found.sentence}**", found.saved]))
     return f"{said}\n\n{page}\n\n{table}\n\n{floor}\n\n{grid}"

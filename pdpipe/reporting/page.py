@@ -22,7 +22,7 @@ from pdpipe.reporting.results import Results
 from pdpipe.reporting.rungs import coupling_table, rungs_table
 from pdpipe.reporting.sheets import Images
 from pdpipe.reporting.speedup import savings_table
-from pdpipe.reporting.studies import Section
+from pdpipe.reporting.studies import Section, others_sentence
 
 FOLDER = Path(__file__).parent
 TEMPLATE = "page.html.jinja"
@@ -68,6 +68,7 @@ def page(
     by_class: Grid,
     published: PublishedSection | None,
     sections: list[Section],
+    other_studies: list[str],
 ) -> str:
     """The page's HTML.
 
@@ -81,7 +82,9 @@ def page(
         by_steps: the sample grid over steps and w.
         by_class: the sample grid over steps and classes.
         published: the figures of the papers; None leaves them out.
-        sections: of the studies that were run; their figures are in `curves` as `study_<name>`.
+        sections: of the studies that were run on these models; their figures are in `curves` as
+            `study_<name>`.
+        other_studies: the names of the rest.
     """
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -114,6 +117,7 @@ def page(
         method=[_method_picture(name, curves[name]) for name in _METHOD_CAPTIONS],
         published=published,
         studies=[(s, _study_picture(s, curves)) for s in sections],
+        other_studies=_with_code(others_sentence(other_studies)) if other_studies else "",
         explorer=explorer,
         teacher_by=m.teacher_by,
         by_steps=by_steps,
@@ -225,3 +229,11 @@ def _study_picture(section: Section, curves: dict[str, bytes]) -> Picture | None
     if name not in curves:
         return None
     return Picture(svg=inline_svg(curves[name], name, section.caption), caption=section.caption)
+
+
+def _with_code(text: str) -> Markup:
+    """`text` as HTML, with what stands between `` ` `` as code."""
+    words, code = Markup("%s"), Markup("<code>%s</code>")
+    return Markup().join(
+        (code if i % 2 else words) % part for i, part in enumerate(text.split("`"))
+    )

@@ -23,14 +23,16 @@ from pdpipe.reporting.results import read_results
 from pdpipe.reporting.sheets import read_sheets
 from pdpipe.reporting.studies import read_sections, studies_markdown
 
+FIGURES = "figures"
+
 
 def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: Path) -> Headline:
     """The headline of the report that it writes to `reports_dir`.
 
     The same results give the same bytes. Files: table.csv and table.parquet (every measurement),
-    table.md, table.tex, metrics.json and fid_by_steps.csv (for DVC), the figures fid_by_steps,
-    is_by_steps, fid_is, those of the method, samples_by_steps and samples_by_class as SVG and PNG,
-    and index.html.
+    table.md, table.tex, metrics.json and fid_by_steps.csv (for DVC), index.html, and in figures/
+    fid_by_steps, is_by_steps, fid_is, those of the method, samples_by_steps and samples_by_class
+    as SVG and PNG.
 
     Args:
         params: its ladder and evaluation section say which results belong to the report; its
@@ -66,18 +68,19 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
             "angles": method.angles(),
             "trajectories": method.trajectories(schedule),
         }
-        sections = read_sections(studies, m, results.digests)
+        sections, others = read_sections(studies, m, results.digests)
         curves |= {f"study_{s.name}": s.figure for s in sections if s.figure is not None}
-        svg = {name: _write_figure(figure, reports_dir / name) for name, figure in curves.items()}
+        drawn = reports_dir / FIGURES
+        svg = {name: _write_figure(figure, drawn / name) for name, figure in curves.items()}
         shown = {"samples_by_steps": by_steps, "samples_by_class": by_class}
         shown |= {f"study_{s.name}_images": s.grid for s in sections if s.grid is not None}
         for name, grid in shown.items():
-            _write_figure(figures.grid_figure(grid), reports_dir / name, dpi=figures.GRID_DPI)
+            _write_figure(figures.grid_figure(grid), drawn / name, dpi=figures.GRID_DPI)
     name = params.report.published
     published = None if name == "none" else published_section(name, results, m)
     markdown = report_markdown(m, results.rungs, found, machines_sentence(results))
     markdown += published_markdown(published) if published else ""
-    write_text(reports_dir / "table.md", markdown + studies_markdown(sections))
+    write_text(reports_dir / "table.md", markdown + studies_markdown(sections, others))
     latex = paper_latex(
         m,
         results.rungs,
@@ -96,6 +99,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         by_class=by_class,
         published=published,
         sections=sections,
+        other_studies=others,
     )
     write_text(reports_dir / "index.html", html)
     return found

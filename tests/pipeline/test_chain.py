@@ -70,7 +70,7 @@ def test_one_command_runs_every_stage_and_makes_every_output(chain: Chain) -> No
     for out in outs:
         path = root / out
         assert any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0, out
-    for name in ("index.html", "table.md", "table.csv", "metrics.json", "fid_by_steps.png"):
+    for name in ("index.html", "table.md", "table.csv", "metrics.json", "figures/fid_by_steps.png"):
         assert (root / "reports" / name).stat().st_size > 0
     assert not chain.project.status()
 

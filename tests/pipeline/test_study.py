@@ -53,7 +53,7 @@ def test_a_study_runs_on_demand_and_only_the_report_takes_it_up(chain, copy_of, 
     assert project.repro("dvc.yaml", STUDY) == ["report"]  # nothing of the study runs again
     page = (project.root / "reports/index.html").read_text(encoding="utf-8")
     assert 'id="study-baselines"' in page
-    assert (project.root / "reports/study_baselines.png").is_file()
+    assert (project.root / "reports/figures/study_baselines.png").is_file()
 
     records = json.loads((project.root / "stages/baselines/results/student-2.json").read_text())
     assert [r["protocol"]["gamma"] for r in records["records"]] == [0.0, 0.5, 1.0]
@@ -164,7 +164,7 @@ def test_a_study_of_encoders_shows_errors_and_images(chain, copy_of, tmp_path):
     assert "the error of the distilled encoder is, by evaluations of encoding" in page
     assert "Style transfer, 3 → 8, w = 2: the same images, encoded by encoder-2, 2 steps" in page
     for name in ("study_encoder", "study_encoder_images"):
-        assert (project.root / f"reports/{name}.png").is_file()
+        assert (project.root / f"reports/figures/{name}.png").is_file()
     kept = project.run("git", "status", "--porcelain", "--untracked-files=all")
     assert "stages/encoder/images.safetensors" in kept
     assert "reconstruction.json" not in kept

@@ -40,7 +40,7 @@ def test_plots_show_has_the_curves_and_the_pictures(chain: Chain, tmp_path: Path
         "samples_by_steps",
         "samples_by_class",
     ):
-        assert f"reports_{picture}.png" in html
+        assert f"reports_figures_{picture}.png" in html
     assert "<DVC_METRIC" not in html
 
 

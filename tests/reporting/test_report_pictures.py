@@ -18,6 +18,7 @@ from PIL import Image
 from pdpipe.reporting import grids
 from pdpipe.reporting.sheets import spread
 
+CURVES = ("fid_by_steps", "fid_is", "is_by_steps", "samples_by_steps", "samples_by_class")
 METHOD = ("angles", "trajectories", "loss_weights")
 NAMES = {
     *(
@@ -29,12 +30,13 @@ NAMES = {
         "fid_by_steps.csv",
         "index.html",
     ),
-    *("fid_by_steps.svg", "fid_by_steps.png", "fid_is.svg", "fid_is.png"),
-    *("is_by_steps.svg", "is_by_steps.png"),
-    *("samples_by_steps.svg", "samples_by_steps.png"),
-    *("samples_by_class.svg", "samples_by_class.png"),
-    *(f"{name}.{kind}" for name in METHOD for kind in ("svg", "png")),
+    *(f"figures/{name}.{kind}" for name in (*CURVES, *METHOD) for kind in ("svg", "png")),
 }
+
+
+def files_of(folder: Path) -> set[str]:
+    """The files below a folder, by their paths from it on."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def read_png(path: Path, mode: str) -> np.ndarray:
@@ -106,7 +108,7 @@ def test_page_shows_each_sample_in_its_cell(full_chain, full_report):
 
 
 def test_png_holds_the_samples_pixel_by_pixel_in_order(full_chain, full_report):
-    picture = read_png(full_report / "samples_by_steps.png", "RGB")
+    picture = read_png(full_report / "figures/samples_by_steps.png", "RGB")
 
     def tile(kind, n, column, k):
         image = full_chain.sheet(kind, n)[column, k, 0]
@@ -127,10 +129,10 @@ def test_png_holds_the_samples_pixel_by_pixel_in_order(full_chain, full_report):
 
 
 def test_svg_holds_the_same_pixels_as_the_png(full_report):
-    tree = ET.parse(full_report / "samples_by_class.svg")
+    tree = ET.parse(full_report / "figures/samples_by_class.svg")
     images = [e for e in tree.iter() if e.tag.endswith("}image")]
     pixels = 0
-    picture = read_png(full_report / "samples_by_class.png", "RGBA")
+    picture = read_png(full_report / "figures/samples_by_class.png", "RGBA")
     for image in images:
         (address,) = [value for key, value in image.attrib.items() if key.endswith("href")]
         part = decode(address.replace("\n", ""))
@@ -187,21 +189,21 @@ def test_many_classes_are_cut_to_ten(make_chain, tmp_path):
 def test_other_chains_have_a_whole_report(make_chain, tmp_path, options):
     chain = make_chain(**options)
     chain.report(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == NAMES
-    for path in tmp_path.glob("*.png"):
+    assert files_of(tmp_path) == NAMES
+    for path in tmp_path.glob("figures/*.png"):
         assert read_png(path, "L").std() > 0
-    for path in tmp_path.glob("*.svg"):
+    for path in tmp_path.glob("figures/*.svg"):
         assert ET.parse(path).getroot().tag.endswith("svg")
     rows = {alt.rsplit(", w = ")[0] for alt in page_blocks(tmp_path) if "guidance" in alt}
     assert len(rows) == 1 + 2 * len(chain.params.rungs())
 
 
 def test_figures_carry_no_date_and_no_version(full_report):
-    for path in full_report.glob("*.svg"):
+    for path in full_report.glob("figures/*.svg"):
         text = path.read_text()
         assert "<dc:date>" not in text
         assert mpl.__version__ not in text
-    for path in full_report.glob("*.png"):
+    for path in full_report.glob("figures/*.png"):
         with Image.open(path) as image:
             assert image.info.keys() <= {"dpi"}
 
@@ -227,7 +229,7 @@ def test_a_second_run_elsewhere_gives_the_same_bytes(full_chain, full_report, tm
     )
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode().split() == ["False"]
-    assert {path.name for path in full_report.iterdir()} == NAMES
+    assert files_of(full_report) == NAMES
     for name in NAMES:
         assert (tmp_path / "reports" / name).read_bytes() == (full_report / name).read_bytes(), name
 

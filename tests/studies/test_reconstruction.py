@@ -296,7 +296,7 @@ def studies(tmp_path: Path) -> Path:
 def test_the_section_and_its_picture_are_read_from_the_files(
     studies: Path, measured: Measurements
 ) -> None:
-    (section,) = read_sections(studies, measured, MADE_FROM)
+    (section,), _ = read_sections(studies, measured, MADE_FROM)
     assert (section.name, section.title, len(section.tables)) == ("encoder", "Encoders", 2)
     assert section.grid is not None
     assert (section.grid.rows, section.grid.columns) == (["1 → 7", "3 → 8"], ["source", "w = 0"])
@@ -307,9 +307,8 @@ def test_the_section_and_its_picture_are_read_from_the_files(
 def test_another_chains_study_and_a_damaged_picture_are_refused(
     studies: Path, measured: Measurements
 ) -> None:
-    (section,) = read_sections(studies, measured, MADE_FROM | {"extractor": "f" * 64})
-    assert "another chain than this one (other: extractor)" in section.conclusion
-    assert section.grid is None
+    other = MADE_FROM | {"extractor": "f" * 64}
+    assert read_sections(studies, measured, other) == ([], ["encoder"])
     picture = studies.parent / "encoder/images.safetensors"
     again = "run `dvc repro -f -s stages/encoder/dvc.yaml:reconstruct`"
 

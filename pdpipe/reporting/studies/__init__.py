@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pdpipe import layout
 from pdpipe.errors import EvaluationError
 from pdpipe.files import digest_file
-from pdpipe.reporting import formats
 from pdpipe.reporting.markdown import to_markdown
 from pdpipe.reporting.measurements import COLUMNS, Measurements, model_rows
 from pdpipe.reporting.studies import (
@@ -24,7 +24,7 @@ from pdpipe.reporting.studies import (
 )
 from pdpipe.reporting.studies.entries import again, damaged, read_entries, read_table, write_entry
 from pdpipe.reporting.studies.pictures import read_picture
-from pdpipe.reporting.studies.section import Section, Study, out_of_date
+from pdpipe.reporting.studies.section import Section, Study
 
 if TYPE_CHECKING:
     from pdpipe.evaluation.arms import ArmCost, ArmRecord
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Section",
+    "others_sentence",
     "read_sections",
     "studies_markdown",
     "write_reconstruction",
@@ -159,34 +160,50 @@ def _arm_rows(record: ArmRecord, cost: ArmCost) -> list[dict[str, object]]:
     return rows
 
 
-def read_sections(studies: Path, m: Measurements, digests: dict[str, str]) -> list[Section]:
-    """The section of each study that was run; one that measured other models says so instead.
+def read_sections(
+    studies: Path, m: Measurements, digests: dict[str, str]
+) -> tuple[list[Section], list[str]]:
+    """The sections of the studies that were run on this chain's models, and the other studies.
 
     Args:
-        studies: the JSON file of the studies that were run; none if it does not exist.
+        studies: the JSON file of the studies that were run; none if it does not exist. Each
+            folder with params beside it is a study.
         m: the chain's own measurements.
         digests: {path: sha256} of the chain's data and models, and of its `extractor`.
+
+    Returns:
+        The sections, and the names of the studies that were not run, or on other models.
 
     Raises:
         EvaluationError: the file is damaged, or the table of a study is missing or another.
     """
-    return [
-        _section(study, entry, studies, m, digests)
-        for study, entry in read_entries(studies).items()
-    ]
+    entries = read_entries(studies)
+    found = [_section(study, entry, studies, m, digests) for study, entry in entries.items()]
+    sections = [section for section in found if section is not None]
+    known = {path.parent.name for path in studies.parent.glob(f"*/{layout.PARAMS}")} | {*entries}
+    return sections, sorted(known - {section.name for section in sections})
+
+
+def others_sentence(others: list[str]) -> str:
+    """What the report says of studies that were not run on its models; `` `…` `` is code."""
+    it, was = ("it", "was") if len(others) == 1 else ("one", "were")
+    return (
+        f"{', '.join(others)} {was} not run on these models: `pdpipe study NAME` runs {it}. What "
+        f"pdpipe's own runs found is in {layout.PUBLISHED / 'index.html'}."
+    )
 
 
 def _section(
     name: str, entry: dict[str, Any], studies: Path, m: Measurements, digests: dict[str, str]
-) -> Section:
+) -> Section | None:
+    """The section of a study; None if it measured other models, or in another way."""
     if entry["kind"] not in KINDS:
         raise damaged(studies, f"there is no kind {entry['kind']!r} of study")
     kind = KINDS[entry["kind"]]
     frame = read_table(studies, name, entry["table_sha256"], kind.columns)
     about = {key: entry[key] for key in ("title", "question")}
-    others = _differences(frame, kind, entry["made_from"], m, digests)
-    if others:
-        return replace(out_of_date(name, others), name=name, **about)
+    if _differ(frame, kind, entry["made_from"], m, digests):
+        return None
     study = Study(name=name, baseline=entry["baseline"], frame=frame, **about)
     section = SECTIONS.get(name, kind.section)(study, m)
     if "images_sha256" in entry:
@@ -196,26 +213,29 @@ def _section(
     return replace(section, name=name, **about)
 
 
-def _differences(
+def _differ(
     frame: pd.DataFrame,
     kind: Kind,
     made_from: dict[str, str],
     m: Measurements,
     digests: dict[str, str],
-) -> list[str]:
-    """What a study measured, or how it measured, that is not the chain's."""
+) -> bool:
+    """Whether a study measured what is not the chain's, or in another way than the chain."""
     chain = m.select("teacher").iloc[0]
-    protocol = [key for key in kind.comparable if (frame[key] != chain[key]).any()]
-    files = sorted(path for path, sha256 in made_from.items() if digests.get(path) != sha256)
-    used = frame["w"].unique().tolist() if kind.at_chains_w else []
-    weights = [formats.weight(w) for w in used if w not in m.guidance]
-    return list(dict.fromkeys([*files, *protocol, *weights]))
+    weights = frame["w"].unique().tolist() if kind.at_chains_w else []
+    return (
+        any((frame[key] != chain[key]).any() for key in kind.comparable)
+        or any(digests.get(path) != sha256 for path, sha256 in made_from.items())
+        or any(w not in m.guidance for w in weights)
+    )
 
 
-def studies_markdown(sections: list[Section]) -> str:
+def studies_markdown(sections: list[Section], others: list[str]) -> str:
     """The sections as Markdown, to follow the report's tables."""
     lines = []
     for section in sections:
         lines += [f"\n## {section.title}\n", f"{section.question}\n", f"{section.conclusion}\n"]
         lines += [to_markdown(table, level=3) for table in section.tables]
+    if others:
+        lines.append(f"\nStudies: {others_sentence(others)}\n")
     return "\n".join(lines)

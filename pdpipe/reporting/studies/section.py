@@ -34,11 +34,3 @@ class Section:
     name: str = ""  # the study's, as are its title and its question
     title: str = ""
     question: str = ""
-
-
-def out_of_date(study: str, differing: list[str]) -> Section:
-    """The section of a study whose models, or whose protocol, are not the chain's of now."""
-    return Section(
-        conclusion=f"This study was run on another chain than this one (other: "
-        f"{', '.join(differing)}): run `dvc repro stages/{study}/dvc.yaml`, then `dvc repro`.",
-    )
