@@ -48,7 +48,7 @@ def readme_table(measured: Cells) -> Iterator[str]:
         kind, steps = re.fullmatch(r"(teacher|student), (\d+) steps?", name).groups()  # type: ignore[union-attr]
         for w, cell in zip(weights, cells, strict=True):
             if cell != f"{measured[kind, steps, w]:.2f}":
-                yield f"README.md: {name} at w = {w} is {cell}, published {measured[kind, steps, w]}"
+                yield f"README.md: {name}, w = {w}: {cell}, published {measured[kind, steps, w]}"
 
 
 def readme_headline() -> Iterator[str]:
@@ -72,7 +72,7 @@ def metrics_files(measured: Cells) -> Iterator[str]:
         kind = path.stem.partition("-")[0]
         for cell in record.get("cells", []):
             if measured[kind, str(cell["steps"]), cell["w"]] != cell["fid"]:
-                yield f"{path.name}: FID at {cell['steps']} steps, w = {cell['w']}, is not the table's"
+                yield f"{path.name}: {cell['steps']} steps, w = {cell['w']}: not the table's FID"
     if len(extractors) != 1:
         yield f"docs/results/metrics: {len(extractors)} extractors"
 

@@ -13,6 +13,7 @@ from pdpipe.reporting.compare import (
     ABSENT,
     BETTER,
     NO_ERROR,
+    NOT_COMPARABLE,
     NOT_SEPARATED,
     WORSE,
     Change,
@@ -27,6 +28,17 @@ from pdpipe.reporting.tables import Table
 NAMES = {"fid": "FID", "is": "IS"}
 BETTER_IS = {"fid": "lower", "is": "higher"}
 WORDS = (0, 6)  # the columns of the tables that are no numbers
+MEASURE_ALIKE = "set section evaluation alike in both and run `dvc repro`"
+REMEDIES = {  # by field of the protocol
+    "extractor": "measure both with one extractor: the one that comes with pdpipe, "
+    "`extractor.source: auto`, or one model file in both",
+    "num_real": "compare chains of the same data and split",
+    "real_split": "compare chains of the same data and split",
+    "precision": "run both with the same `runtime.precision`",
+    "quantization": "run both with the same version of pdpipe",
+    "is_splits": "run both with the same version of pdpipe",
+    "standard_errors": "run both with the same version of pdpipe",
+}
 INTERVALS = (
     "± is half of a 95 % interval. Separated means that the difference exceeds its interval, made "
     "of both standard errors as if they were independent. Sample k starts from the same noise in "
@@ -75,17 +87,26 @@ def summary(c: Comparison) -> str:
         return "The two chains have no cell in common"
     if len(alike) == len(shared):
         return f"{_cells(alike)} in common: {_done(c, alike)}"
-    fields = ", ".join(dict.fromkeys(f"protocol.{edit.key}" for edit in c.protocol))
     unlike = ", ".join(dict.fromkeys(change.model for change in shared if not change.comparable))
     rest = f"; the other {_cells(alike)}: {_done(c, alike)}" if alike else ""
     who = unlike if alike else "the two chains"
-    return f"The figures of {who} are not comparable, since they differ in {fields}{rest}"
+    return f"The figures of {who} are not comparable, since they differ in {_why(c)}{rest}"
+
+
+def _why(c: Comparison) -> str:
+    """The fields of the protocol that differ, and what makes figures comparable again."""
+    fields = list(dict.fromkeys(edit.key for edit in c.protocol))
+    remedies = dict.fromkeys(REMEDIES.get(key.split(".")[0], MEASURE_ALIKE) for key in fields)
+    return f"{', '.join(f'protocol.{key}' for key in fields)} ({'; '.join(remedies)})"
 
 
 def tables(c: Comparison) -> list[Table]:
-    """FID, then IS, a row for each cell."""
+    """FID, then IS, a row for each cell but those that do not compare."""
     found = []
     for metric, name in NAMES.items():
+        shown = [change for change in c.of(metric) if change.verdict != NOT_COMPARABLE]
+        if not shown:
+            continue
         rows = [
             [
                 change.model,
@@ -96,7 +117,7 @@ def tables(c: Comparison) -> list[Table]:
                 signed(change.difference, change.margin),
                 change.verdict,
             ]
-            for change in c.of(metric)
+            for change in shown
         ]
         title = f"{_named(c, name)}, {BETTER_IS[metric]} is better"
         columns = ["model", "steps", "w", "A", "B", "B - A", ""]
@@ -106,8 +127,11 @@ def tables(c: Comparison) -> list[Table]:
 
 def notes(c: Comparison) -> list[str]:
     """What to know before reading more into the tables, a paragraph each."""
-    found = [INTERVALS]
+    left_out = sum(change.verdict == NOT_COMPARABLE for change in c.changes)
     judged = sum(change.verdict in (BETTER, WORSE, NOT_SEPARATED) for change in c.changes)
+    found = [INTERVALS] if judged else []
+    if left_out:
+        found.append(f"{left_out} figures that do not compare are not listed; --csv writes them.")
     by_chance = math.floor(judged * (1 - LEVEL))
     if by_chance:
         found.append(

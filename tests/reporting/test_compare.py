@@ -24,7 +24,15 @@ from pdpipe.reporting.compare import (
     Comparison,
     compare,
 )
-from pdpipe.reporting.compare_text import csv_text, markdown, plain_text, signed, summary
+from pdpipe.reporting.compare_text import (
+    MEASURE_ALIKE,
+    REMEDIES,
+    csv_text,
+    markdown,
+    plain_text,
+    signed,
+    summary,
+)
 from pdpipe.reporting.intervals import difference_margin, margin
 from pdpipe.reporting.sides import TABLE, Side, read_rows, read_side
 
@@ -199,10 +207,17 @@ def test_figures_measured_in_another_way_are_never_separated(
     c = compare(of_protocol(), of_protocol(fid=99.0, **change))
     assert {one.verdict for one in c.changes} == {NOT_COMPARABLE}
     assert all(math.isnan(one.difference) for one in c.changes)
+    remedy = REMEDIES["extractor"] if "extractor" in field else MEASURE_ALIKE
     assert summary(c) == (
-        f"The figures of the two chains are not comparable, since they differ in protocol.{field}"
+        f"The figures of the two chains are not comparable, since they differ in protocol.{field} "
+        f"({remedy})"
     )
-    assert f"protocol.{field}: " in plain_text(c)
+    text = plain_text(c)
+    assert f"protocol.{field}: " in text
+    assert "2 figures that do not compare are not listed; --csv writes them." in text
+    assert "student-1  " not in text  # folded
+    assert "±" not in text  # nothing was compared, so no interval is explained
+    assert csv_text(c).count("not comparable") == 2
 
 
 def test_another_sampler_or_machine_does_not_stand_in_the_way() -> None:
@@ -218,8 +233,8 @@ def test_only_the_models_measured_in_another_way_drop_out() -> None:
     a = side(table([[*ROW, 1500], [*other, 1500]], columns))
     b = side(table([[*ROW, 1500], [*other, 3000]], columns))
     assert summary(compare(a, b)) == (
-        "The figures of student-2 are not comparable, since they differ in protocol.num_fake; "
-        "the other 1 cell: every figure is the same"
+        "The figures of student-2 are not comparable, since they differ in protocol.num_fake "
+        f"({MEASURE_ALIKE}); the other 1 cell: every figure is the same"
     )
 
 
