@@ -71,6 +71,7 @@ class NetworkParams(Section):
     attention_resolutions: list[Count]
     head_channels: Count
     embedding_channels: Annotated[int, Field(ge=2, multiple_of=2)]
+    norm_groups: Count
     resample_blocks: bool
     conditional: bool
 
