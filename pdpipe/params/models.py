@@ -187,7 +187,7 @@ class RuntimeParams(Section):
     device: str
     threads: Annotated[int, Field(ge=0)]
     workers: Annotated[int, Field(ge=0)]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     compile: bool
     snapshot_seconds: Positive
     weights: str
