@@ -1,11 +1,15 @@
-"""Where and how it runs: device, threads, precision. No result may depend on this module."""
+"""Where and how it runs: device, threads, precision.
+
+No result may depend on this module by more than rounding. That of bfloat16 is coarse enough to
+matter: `precision` says where it may be used.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import platform
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pdpipe import __version__
 from pdpipe.errors import ParamsError
@@ -72,13 +76,41 @@ def keep_freed_memory() -> bool:
     return all(taken)
 
 
+Precision = Literal["float32", "bfloat16"]
+SHORT_RUNG = 16  # the most steps of a student to distil in bfloat16: docs/precision.md
+
+
+def needs_float32(parameterization: str, steps: int = 0) -> bool:
+    """Whether rounding to bfloat16 would drown what is learned or measured.
+
+    A network that predicts x or eps errs in v by its rounding over sigma or alpha. And a student
+    has to learn a change of v that falls like 1/N, while the rounding does not: up to `SHORT_RUNG`
+    steps it is at most a tenth of that change.
+
+    Args:
+        parameterization: what the network predicts.
+        steps: N of the student that is distilled; 0 where none is halved.
+    """
+    return parameterization not in ("v", "x_eps") or steps > SHORT_RUNG
+
+
+def precision(device: torch.device, runtime: RuntimeParams, exact: bool) -> Precision:
+    """The precision of the networks: as set; of `auto`, bfloat16 on CUDA, unless it must be exact.
+
+    On a CPU `auto` is float32.
+    """
+    if runtime.precision != "auto":
+        return runtime.precision
+    return "bfloat16" if device.type == "cuda" and not exact else "float32"
+
+
 def autocast(
-    device: torch.device, runtime: RuntimeParams
+    device: torch.device, precision: Precision
 ) -> contextlib.AbstractContextManager[object]:
     """The context in which networks run: bfloat16 autocast, or nothing for float32."""
     import torch
 
-    if runtime.precision == "bfloat16":
+    if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 

@@ -110,6 +110,7 @@ TINY: dict[str, Any] = {
     "head_channels": 8,
     "embedding_channels": 16,
     "resample_blocks": False,
+    "norm_groups": 2,
 }
 
 

@@ -227,6 +227,22 @@ def test_heads_must_fit_wherever_there_is_attention_the_middle_included(
     assert "does not divide the level width 32" in complaint(raw)
 
 
+@pytest.mark.parametrize(
+    ("base", "side", "fitting"), [(16, 8, "1, 2, 4, 8 or 16"), (12, 2, "1, 2, 3, 4 or 6")]
+)
+def test_groups_must_fit_every_layer(
+    base: int, side: int, fitting: str, raw: dict[str, Any]
+) -> None:
+    """Of the last, the images of one pixel would have groups of one value."""
+    raw["data"]["image_size"] = side
+    for groups in range(1, base + 2):
+        raw["network"] |= {"base_channels": base, "head_channels": 4, "norm_groups": groups}
+        if str(groups) in re.findall(r"\d+", fitting):
+            parse_params(raw)
+        else:
+            assert complaint(raw).endswith(f"into groups of several values: use {fitting}")
+
+
 def test_eps_without_a_ladder_or_on_purpose_and_unguided_chains_are_possible(
     raw: dict[str, Any],
 ) -> None:

@@ -14,7 +14,14 @@ import torch
 
 from pdpipe.errors import ParamsError
 from pdpipe.params import RuntimeParams
-from pdpipe.runtime import autocast, configure, machine, resolve_device
+from pdpipe.runtime import (
+    autocast,
+    configure,
+    machine,
+    needs_float32,
+    precision,
+    resolve_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -60,12 +67,36 @@ def test_threads() -> None:
         torch.set_num_threads(before)
 
 
-def test_precision() -> None:
+def test_autocast() -> None:
     a = torch.ones(2, 2)
-    with autocast(CPU, runtime(precision="bfloat16")):
+    with autocast(CPU, "bfloat16"):
         assert (a @ a).dtype == torch.bfloat16
-    with autocast(CPU, runtime()):
+    with autocast(CPU, "float32"):
         assert (a @ a).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("predicts", "steps", "on_cuda"),
+    [
+        ("v", 0, "bfloat16"),
+        ("x_eps", 0, "bfloat16"),
+        ("v", 1, "bfloat16"),
+        ("v", 16, "bfloat16"),
+        ("v", 17, "float32"),
+        ("x_eps", 512, "float32"),
+        ("x", 0, "float32"),
+        ("x", 1, "float32"),
+        ("eps", 0, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_its_noise_drowns_nothing(
+    predicts: str, steps: int, on_cuda: str
+) -> None:
+    exact, auto = needs_float32(predicts, steps), runtime(precision="auto")
+    assert precision(torch.device("cuda"), auto, exact) == on_cuda
+    assert precision(CPU, auto, exact) == precision(torch.device("mps"), auto, exact) == "float32"
+    for name in ("float32", "bfloat16"):  # what is asked for is done
+        assert precision(torch.device("cuda"), runtime(precision=name), exact) == name
 
 
 def test_the_machine_is_described_in_plain_values() -> None:

@@ -2,6 +2,7 @@
 
 from pdpipe.bench.evaluation_rates import MOST_IMAGES
 from pdpipe.bench.forecast import StageForecast, StartUp, forecast, total
+from pdpipe.bench.precision import RungNoise, image_noise, rung_noise
 from pdpipe.bench.rates import Rates, measure_rates
 from pdpipe.bench.samplers import SamplerResult, bench_samplers
 from pdpipe.bench.timing import Rate, Seconds
@@ -15,6 +16,7 @@ __all__ = [
     "DataSize",
     "Rate",
     "Rates",
+    "RungNoise",
     "SamplerResult",
     "Seconds",
     "SnapshotResult",
@@ -28,7 +30,9 @@ __all__ = [
     "bench_waiting",
     "data_size",
     "forecast",
+    "image_noise",
     "measure_rates",
+    "rung_noise",
     "total",
     "untrained_models",
 ]

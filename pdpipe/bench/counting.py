@@ -11,6 +11,7 @@ from pdpipe.extractors import shipped_extractor
 from pdpipe.models import DiffusionModel, Sampling
 from pdpipe.params import Params
 from pdpipe.rungs import SAMPLES, drift_weights, rungs_of
+from pdpipe.runtime import needs_float32
 from pdpipe.training.work import (
     Work,
     extractor_work,
@@ -30,9 +31,11 @@ class CellWork:
     nfe: int  # network evaluations an image
 
 
-def halving_kind(ratio: int) -> str:
-    """The kind of the rungs whose step is `ratio` of their teacher's."""
-    return f"halve by {ratio}"
+def halving_kind(params: Params, steps: int) -> str:
+    """The kind of a rung: how many of its teacher's steps one of its is, in which precision."""
+    kind = f"halve by {ratio_of(params.ladder[str(steps)], steps)}"
+    long = needs_float32(params.teacher.parameterization, steps)
+    return f"{kind} in float32" if long and params.runtime.precision == "auto" else kind
 
 
 def sampling_kind(model: DiffusionModel, w: float) -> str:
@@ -70,7 +73,7 @@ def trainings_of(params: Params) -> dict[str, tuple[str, Work]]:
     for n in params.rungs():
         rung = params.ladder[str(n)]
         work = halving_work(params.halve, rung, n)
-        found[f"halve@{n}"] = (halving_kind(ratio_of(rung, n)), work)
+        found[f"halve@{n}"] = (halving_kind(params, n), work)
     return found
 
 

@@ -18,7 +18,7 @@ from pdpipe.bench.timing import Rate, time_batches
 from pdpipe.bench.untrained import Untrained
 from pdpipe.models import guided_teacher, w_student
 from pdpipe.params import Params
-from pdpipe.runtime import autocast
+from pdpipe.runtime import autocast, needs_float32, precision
 from pdpipe.training.extractor import extractor_objective, extractor_optimization
 from pdpipe.training.guide import guide_objective
 from pdpipe.training.halve import halving_objective
@@ -40,6 +40,7 @@ class Training:
     objective: Objective
     optimization: Optimization
     flip: bool = False
+    exact: bool = False  # in float32, where the precision is `auto`
 
 
 def trainings(params: Params, models: Untrained) -> Iterator[Training]:
@@ -60,6 +61,7 @@ def trainings(params: Params, models: Untrained) -> Iterator[Training]:
         teacher_objective(schedule, predicted, params.teacher.loss_weight, dropout),
         optimization(params.teacher, params.teacher.updates, params.teacher.learning_rate),
         params.teacher.flip,
+        exact=needs_float32(predicted),
     )
     guided = guided_teacher(teacher, schedule, predicted)
     yield Training(
@@ -67,16 +69,19 @@ def trainings(params: Params, models: Untrained) -> Iterator[Training]:
         student,
         guide_objective(guided, schedule, predicted, params.guide.loss_weight, w_range),
         optimization(params.guide, params.guide.updates, params.guide.learning_rate),
+        exact=needs_float32(predicted),
     )
     above = w_student(student, schedule, predicted)
-    for ratio, n in {ratio_of(params.ladder[str(n)], n): n for n in params.rungs()}.items():
+    for kind, n in {halving_kind(params, n): n for n in params.rungs()}.items():
+        ratio = ratio_of(params.ladder[str(n)], n)
         yield Training(
-            halving_kind(ratio),
+            kind,
             student,
             halving_objective(
                 above, schedule, predicted, params.halve.loss_weight, w_range, n, ratio
             ),
             optimization(params.halve, MANY_UPDATES, params.ladder[str(n)].learning_rate),
+            exact=needs_float32(predicted, n),
         )
 
 
@@ -97,7 +102,7 @@ def update_rate(
     network = copy.deepcopy(training.network).requires_grad_(True)
     state = TrainState(network, settings, device)
     with tempfile.TemporaryDirectory() as folder:
-        context = partial(autocast, device, params.runtime)
+        context = partial(autocast, device, precision(device, params.runtime, training.exact))
         job = untracked_job(params, device, Path(folder), context)
 
         def one(size: int) -> None:

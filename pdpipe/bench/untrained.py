@@ -14,7 +14,7 @@ from pdpipe.errors import DataError
 from pdpipe.models import DiffusionModel
 from pdpipe.networks import Classifier, UNet
 from pdpipe.params import Params
-from pdpipe.runtime import autocast
+from pdpipe.runtime import autocast, needs_float32, precision
 from pdpipe.training.extractor import classifier_config
 from pdpipe.training.guide import student_info, student_of
 from pdpipe.training.teacher import teacher_info
@@ -77,6 +77,7 @@ def untrained_models(params: Params, size: DataSize, device: torch.device) -> Un
     guided = guided.to(device).eval().requires_grad_(False)
     teacher = DiffusionModel(network, info, device, sha256="")
     student = DiffusionModel(guided, student_info(info, guided, params.guide, {}), device, "")
-    teacher.autocast = student.autocast = partial(autocast, device, params.runtime)
+    chosen = precision(device, params.runtime, needs_float32(info.parameterization))
+    teacher.autocast = student.autocast = partial(autocast, device, chosen)
     layout = classifier_config(params.data.channels, size.classes, params.extractor)
     return Untrained(teacher, student, Classifier(layout).to(device))

@@ -249,6 +249,16 @@ def bench(
 
 
 @app.command(rich_help_panel=TOOLS)
+def precision(
+    model: Annotated[Path, typer.Option(help="A model file, models/….safetensors.")],
+) -> None:
+    """Measure bfloat16's noise in a model, beside what a student of N steps has to learn of it."""
+    from pdpipe.cli import tools
+
+    tools.precision(model)
+
+
+@app.command(rich_help_panel=TOOLS)
 def forecast(
     budget: Annotated[
         float, typer.Option(help="Seconds of timing, start-up aside.", min=1.0, max=3600.0)

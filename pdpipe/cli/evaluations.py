@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from pdpipe.evaluation.observe import Instruments
     from pdpipe.evaluation.store import CellStore
+    from pdpipe.models import DiffusionModel
 
 
 def reference() -> None:
@@ -83,7 +84,10 @@ def rungs(steps: int | None) -> None:
     with stage_run("rungs", "rungs", params, used, inputs, code) as run:
         counter = EvaluationCounter()
         found = measure_rungs(
-            chosen, lambda name: counter.watch(run.load(layout.model(name))), heldout, params
+            chosen,
+            lambda name: counter.watch(run.load(layout.model(name), exact=True)),
+            heldout,
+            params,
         )
         for rung in found.rungs:
             drifts = ", ".join(f"{d.mse:.2g} at w = {d.w:g}" for d in rung.drifts)
@@ -123,7 +127,7 @@ def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int
 
     settings, student = run.params.evaluation, name != "teacher"
     model = run.load(model_path)
-    store = cell_store(run, model.sha256)
+    store = cell_store(run, model)
     found = evaluate_model(
         model,
         load_instruments(run),
@@ -151,7 +155,7 @@ def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int
         run.tracker.log(cell.steps, overview.cell_figures(found.metrics.protocol, cell))
 
 
-def cell_store(run: StageRun, model_sha256: str) -> CellStore:
+def cell_store(run: StageRun, model: DiffusionModel) -> CellStore:
     """Where a run's finished cells are kept, for it to go on and for later cells to be added.
 
     The folder belongs to all that a cell depends on but its place: so not to the lists of weights
@@ -163,8 +167,8 @@ def cell_store(run: StageRun, model_sha256: str) -> CellStore:
 
     settings = run.params.evaluation.model_dump(exclude={"w", "teacher_steps", "seeds"})
     instruments = [digest_input(layout.EXTRACTOR), digest_input(layout.REFERENCE)]
-    machine_part = [versions(), run.device.type, run.params.runtime.precision]
-    key = digest([model_sha256, settings, instruments, run.code, machine_part])
+    machine_part = [versions(), run.device.type, model.precision]
+    key = digest([model.sha256, settings, instruments, run.code, machine_part])
     return CellStore(layout.WORK / "cells" / run.name / key[:32])
 
 

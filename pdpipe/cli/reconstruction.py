@@ -70,7 +70,7 @@ def _rig(run: StageRun, files: list[Path]) -> Rig:
 
     classifier, info = load_classifier(layout.EXTRACTOR, device=str(run.device))
     return Rig(
-        models={path.as_posix(): run.load(path) for path in files},
+        models={path.as_posix(): run.load(path, exact=True) for path in files},
         judge=Judge(classifier, info.name, digest_file(layout.EXTRACTOR)),
         settings=run.params.evaluation,
     )

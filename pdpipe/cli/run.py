@@ -15,7 +15,7 @@ from pdpipe import layout
 from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.files import digest, digest_file, digest_paths, write_json
 from pdpipe.params import Params, chain_id, read_params
-from pdpipe.runtime import autocast, configure, machine
+from pdpipe.runtime import autocast, configure, machine, needs_float32, precision
 
 if TYPE_CHECKING:
     import torch
@@ -49,10 +49,11 @@ class StageRun:
     artifacts: list[Path] = field(default_factory=list)
     training: Job | None = None
 
-    def job(self) -> Job:
-        """What the training loop needs of the run."""
+    def job(self, exact: bool = False) -> Job:
+        """What the training loop needs of the run; `exact` where bfloat16 would drown it."""
         from pdpipe.training import Job
 
+        chosen = precision(self.device, self.params.runtime, exact)
         self.training = Job(
             stage=self.name,
             seed=self.params.seed,
@@ -61,7 +62,8 @@ class StageRun:
             runtime=self.params.runtime,
             device=self.device,
             tracker=self.tracker,
-            autocast=partial(autocast, self.device, self.params.runtime),
+            autocast=partial(autocast, self.device, chosen),
+            precision=chosen,
         )
         return self.training
 
@@ -70,13 +72,17 @@ class StageRun:
         if self.training is not None:
             self.training.finish()
 
-    def load(self, path: Path) -> DiffusionModel:
-        """A model on the run's device, in the run's precision."""
+    def load(self, path: Path, exact: bool = False) -> DiffusionModel:
+        """A model on the run's device, in the run's precision for it.
+
+        `exact` where differences are measured that bfloat16 would drown.
+        """
         from pdpipe.models import load_model
 
         model = load_model(path, device=str(self.device))
-        model.autocast = partial(autocast, self.device, self.params.runtime)
-        model.precision = self.params.runtime.precision
+        exact = exact or needs_float32(model.info.parameterization)
+        model.precision = precision(self.device, self.params.runtime, exact)
+        model.autocast = partial(autocast, self.device, model.precision)
         if self.params.runtime.compile:
             model.network.compile()
         return model

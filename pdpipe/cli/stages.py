@@ -19,6 +19,7 @@ from pdpipe.cli.run import (
 from pdpipe.extractors import shipped_extractor, trained_name
 from pdpipe.files import replacing
 from pdpipe.progress import Progress
+from pdpipe.runtime import needs_float32
 
 
 def prepare() -> None:
@@ -95,7 +96,12 @@ def teacher() -> None:
     }
     with stage_run("teacher", "teacher", params, used, [layout.SHARDS], TRAINING_CODE) as run:
         network, info, cost = train_teacher(
-            run.job(), train, params.teacher, params.network, params.schedule, run.provenance()
+            run.job(exact=needs_float32(params.teacher.parameterization)),
+            train,
+            params.teacher,
+            params.network,
+            params.schedule,
+            run.provenance(),
         )
         save_model(layout.TEACHER, network, info)
         run.write_training_cost(cost)
@@ -114,7 +120,8 @@ def guide() -> None:
     inputs = [layout.SHARDS, layout.TEACHER]
     with stage_run("guide", name, params, used, inputs, TRAINING_CODE) as run:
         model = run.load(layout.TEACHER)
-        network, info, cost = train_guide(run.job(), train, model, params.guide, run.provenance())
+        job = run.job(exact=needs_float32(model.info.parameterization))
+        network, info, cost = train_guide(job, train, model, params.guide, run.provenance())
         save_model(out, network, info)
         run.write_training_cost(cost)
         run.outputs["model"] = out
@@ -140,8 +147,9 @@ def halve(steps: int) -> None:
         f"halve@{steps}", f"student-{steps}", params, used, inputs, TRAINING_CODE
     ) as run:
         model = run.load(above)
+        job = run.job(exact=needs_float32(model.info.parameterization, steps))
         network, info, cost = train_halving(
-            run.job(), train, model, steps, rung, params.halve, run.provenance()
+            job, train, model, steps, rung, params.halve, run.provenance()
         )
         save_model(out, network, info)
         run.write_training_cost(cost)

@@ -29,7 +29,7 @@ from pdpipe.params import (
     read_study,
     teacher_settings,
 )
-from pdpipe.runtime import machine
+from pdpipe.runtime import machine, needs_float32
 
 if TYPE_CHECKING:
     from pdpipe.training import Job
@@ -55,7 +55,8 @@ def teach(study: str, key: str) -> None:
     inputs = [layout.SHARDS]
     name = f"{study}.teach@{key}"
     with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
-        job, provenance = _seeded(run, seed)
+        exact = needs_float32(teacher.parameterization)
+        job, provenance = _seeded(run, seed, exact)
         _save(
             run,
             study,
@@ -84,7 +85,9 @@ def distil(study: str, key: str) -> None:
     inputs = [layout.SHARDS, source]
     name = f"{study}.distil@{key}"
     with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
-        model, (job, provenance) = run.load(source), _seeded(run, seed)
+        model = run.load(source)
+        exact = needs_float32(model.info.parameterization, 0 if stage_one else student.steps)
+        job, provenance = _seeded(run, seed, exact)
         _save(
             run,
             study,
@@ -93,9 +96,9 @@ def distil(study: str, key: str) -> None:
         )
 
 
-def _seeded(run: StageRun, seed: int) -> tuple[Job, dict[str, Any]]:
+def _seeded(run: StageRun, seed: int, exact: bool) -> tuple[Job, dict[str, Any]]:
     """The run's job and its model's provenance, with a seed of the model's own."""
-    return replace(run.job(), seed=seed), {**run.provenance(), "seed": seed}
+    return replace(run.job(exact), seed=seed), {**run.provenance(), "seed": seed}
 
 
 def _save(run: StageRun, study: str, key: str, network: Any, info: Any, cost: Any) -> None:
@@ -136,7 +139,7 @@ def measure(study: str, arm: str) -> None:
     name = f"{study}.measure@{arm}"
     with stage_run(name, f"{study}-{arm}", params, used, inputs, EVALUATION_CODE) as run:
         model = run.load(model_path)
-        store = cell_store(run, model.sha256)
+        store = cell_store(run, model)
         paired = load_paired(layout.samples("teacher"), chosen.w)
         records, costs = measure_arm(
             model, load_instruments(run), params.evaluation, chosen, store.folder, paired

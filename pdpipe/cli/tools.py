@@ -1,4 +1,4 @@
-"""The commands beside the stages: check, preset, sample, toy, bench."""
+"""The commands beside the stages: check, preset, sample, toy, bench, precision."""
 
 from __future__ import annotations
 
@@ -251,3 +251,30 @@ def bench(repeats: int, waiting: bool) -> None:
     print(bench_snapshots(params, device, repeats))
     for sampled in bench_samplers(params, device, repeats):
         print(sampled)
+
+
+NOISE_STEPS = (1, 4, 8, 16, 32, 64, 256, 1024, 8192)
+
+
+def precision(model_path: Path) -> None:
+    """Print the noise of bfloat16 in a model beside the signal of a halving, for every N."""
+    params = read_params(layout.PARAMS)
+    from pdpipe.bench import image_noise, rung_noise
+    from pdpipe.cli.run import load_images
+    from pdpipe.models import load_model
+    from pdpipe.runtime import configure, machine
+
+    model = load_model(model_path, device=str(configure(params.runtime)))
+    about = machine(model.device)
+    print(
+        f"{model.info.name} predicts {model.info.parameterization}; on {about['name']} "
+        f"({about['device']}), torch {about['torch']}; root mean squares"
+    )
+    for found in rung_noise(model, load_images(params, "heldout"), NOISE_STEPS):
+        print(found)
+    if model.info.kind != "encoder":
+        steps, error, largest = image_noise(model)
+        print(
+            f"images of {steps} steps: bfloat16 moves them by {error:.2f} of 255 grey levels, "
+            f"{largest:.1f} at most"
+        )

@@ -1,6 +1,11 @@
 """One step along the process: noising, DDIM in the angle, and the posterior of DDPM.
 
 Angles and coefficients are float64 and broadcast against the images; t > s.
+
+A short step keeps nearly all of z_t: its coefficient is just below 1, where float32 has seven
+digits of the coefficient, but few of how far it is from 1. Multiplied with the images at each of
+thousands of steps, that rounding adds up. So a short step is computed as z_t and its change, whose
+coefficients are small numbers with all their digits.
 """
 
 from __future__ import annotations
@@ -9,6 +14,17 @@ import torch
 from torch import Tensor
 
 from pdpipe.diffusion.parameterization import scale, x_from_v
+
+
+def mixed(keep: Tensor, z: Tensor, add: Tensor, other: Tensor) -> Tensor:
+    """`keep z + add other`: of a keep close to 1, what it differs by is multiplied, then z added.
+
+    Args:
+        keep, add: float64 coefficients that broadcast against the images; keep in [0, 1].
+        z, other: images, (B, C, H, W).
+    """
+    whole = keep.round()
+    return scale(whole, z) * z + (scale(keep - whole, z) * z + scale(add, z) * other)
 
 
 def diffuse(x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -21,7 +37,8 @@ def ddim_step(v_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tenso
 
     `z_s = cos(d) z_t - sin(d) v_hat` with `d = phi_t - phi_s`, which equals
     `alpha_s x_hat + sigma_s eps_hat` but divides by nothing, so it is well conditioned at both
-    ends and in both directions (d < 0 encodes).
+    ends and in both directions (d < 0 encodes). Computed as
+    `z_t - (2 sin²(d/2) z_t + sin(d) v_hat)`.
 
     Args:
         v_hat: the prediction at z_t, (B, C, H, W).
@@ -31,7 +48,8 @@ def ddim_step(v_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tenso
     Source: PD, appendix D (DDIM in the angle).
     """
     d = phi_t - phi_s
-    return scale(d.cos(), z_t) * z_t - scale(d.sin(), z_t) * v_hat
+    lost = 2.0 * (d / 2.0).sin() ** 2
+    return z_t - (scale(lost, z_t) * z_t + scale(d.sin(), z_t) * v_hat)
 
 
 def step_from_x(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tensor:
@@ -42,7 +60,7 @@ def step_from_x(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Ten
     """
     sigma_t = torch.sin(phi_t)
     keep, add = torch.sin(phi_s) / sigma_t, torch.sin(phi_t - phi_s) / sigma_t
-    return scale(keep, z_t) * z_t + scale(add, z_t) * x_hat
+    return mixed(keep, z_t, add, x_hat)
 
 
 def clipped_ddim_step(v_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tensor:
@@ -73,7 +91,7 @@ def posterior_mean(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> 
     """
     keep = phi_t.cos() / phi_s.cos() * (phi_s.sin() / phi_t.sin()) ** 2
     add = transition_share(phi_t, phi_s) * phi_s.cos()
-    return scale(keep, z_t) * z_t + scale(add, z_t) * x_hat
+    return mixed(keep, z_t, add, x_hat)
 
 
 def posterior_std(phi_t: Tensor, phi_s: Tensor, gamma: float) -> Tensor:
@@ -93,4 +111,4 @@ def add_noise(z_s: Tensor, eps: Tensor, phi_s: Tensor, phi_t: Tensor) -> Tensor:
     """A sample of q(z_t | z_s): `(alpha_t / alpha_s) z_s + sigma_(t|s) eps`, noisier."""
     share = transition_share(phi_t, phi_s)
     shrink = phi_t.cos() / phi_s.cos()
-    return scale(shrink, z_s) * z_s + scale(share.sqrt() * phi_t.sin(), z_s) * eps
+    return mixed(shrink, z_s, share.sqrt() * phi_t.sin(), eps)

@@ -9,9 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation: 32 groups, or as many as leave at least 4 channels in each."""
-    groups = next(g for g in range(min(32, channels // 4), 0, -1) if channels % g == 0)
+def group_norm(channels: int, groups: int | None) -> nn.GroupNorm:
+    """Group normalisation in so many groups.
+
+    None is the rule of model files from before there was a setting: 32 groups, or as many as leave
+    at least 4 channels in each, so that the number varies by layer.
+    """
+    if groups is None:
+        groups = next(g for g in range(min(32, channels // 4), 0, -1) if channels % g == 0)
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
@@ -114,15 +119,21 @@ class ResBlock(nn.Module):
     """
 
     def __init__(
-        self, channels: int, out: int, emb: int, dropout: float, direction: str = ""
+        self,
+        channels: int,
+        out: int,
+        emb: int,
+        dropout: float,
+        direction: str = "",
+        norm_groups: int | None = None,
     ) -> None:
         super().__init__()
         self.direction = direction
         self.resample = Resample(direction)
-        self.norm_in = group_norm(channels)
+        self.norm_in = group_norm(channels, norm_groups)
         self.conv_in = nn.Conv2d(channels, out, 3, padding=1)
         self.embed = nn.Linear(emb, 2 * out)
-        self.norm_out = group_norm(out)
+        self.norm_out = group_norm(out, norm_groups)
         self.dropout = nn.Dropout(dropout)
         self.conv_out = zero_initialised(nn.Conv2d(out, out, 3, padding=1))
         self.shortcut = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
@@ -140,10 +151,10 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention over the H*W positions, with a residual connection that starts at zero."""
 
-    def __init__(self, channels: int, head_channels: int) -> None:
+    def __init__(self, channels: int, head_channels: int, norm_groups: int | None = None) -> None:
         super().__init__()
         self.heads = channels // head_channels
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, norm_groups)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.project = zero_initialised(nn.Linear(channels, channels))
 

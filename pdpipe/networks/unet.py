@@ -37,6 +37,7 @@ class UNetConfig:
     w_frequencies: int = 0  # of the embedding of w; 0: the network takes no w
     w_max: float = 0.0  # scale of that embedding
     heads: int = 1  # outputs for each channel of the images: 2 where both x and eps are predicted
+    norm_groups: int | None = None  # of every normalisation; None: the rule of older files
 
 
 class UNet(nn.Module):
@@ -63,13 +64,13 @@ class UNet(nn.Module):
         self.down, skips, channels = self._build_down()
         self.middle = nn.ModuleList(
             [
-                ResBlock(channels, channels, emb, config.dropout),
-                Attention(channels, config.head_channels),
-                ResBlock(channels, channels, emb, config.dropout),
+                self._residual(channels, channels),
+                Attention(channels, config.head_channels, config.norm_groups),
+                self._residual(channels, channels),
             ]
         )
         self.up, channels = self._build_up(skips, channels)
-        self.norm_out = group_norm(channels)
+        self.norm_out = group_norm(channels, config.norm_groups)
         self.conv_out = zero_initialised(
             nn.Conv2d(channels, config.heads * config.channels, 3, padding=1)
         )
@@ -113,17 +114,20 @@ class UNet(nn.Module):
 
     def _block(self, channels: int, out: int, side: int) -> nn.ModuleList:
         c = self.config
-        layers: list[nn.Module] = [ResBlock(channels, out, c.embedding_channels, c.dropout)]
+        layers: list[nn.Module] = [self._residual(channels, out)]
         if side in c.attention_resolutions:
-            layers.append(Attention(out, c.head_channels))
+            layers.append(Attention(out, c.head_channels, c.norm_groups))
         return nn.ModuleList(layers)
 
     def _resampling(self, channels: int, direction: str) -> nn.ModuleList:
         c = self.config
         if not c.resample_blocks:
             return nn.ModuleList([Resample(direction)])
-        block = ResBlock(channels, channels, c.embedding_channels, c.dropout, direction)
-        return nn.ModuleList([block])
+        return nn.ModuleList([self._residual(channels, channels, direction)])
+
+    def _residual(self, channels: int, out: int, direction: str = "") -> ResBlock:
+        c = self.config
+        return ResBlock(channels, out, c.embedding_channels, c.dropout, direction, c.norm_groups)
 
     def embedding(self, log_snr: Tensor, labels: Tensor | None, w: Tensor | None) -> Tensor:
         """The swished sum of the embeddings of time, label and w: (B, embedding_channels)."""

@@ -21,7 +21,10 @@ SOURCES = {
 
 
 def check_layout(network: NetworkParams, image_size: int) -> None:
-    """Every level but the last halves the image; attention sits at a side that occurs."""
+    """Every level but the last halves the image; attention sits at a side that occurs.
+
+    Heads and groups divide the channels wherever there are any.
+    """
     halvings = len(network.channel_multipliers) - 1
     if image_size % 2**halvings:
         raise ParamsError(
@@ -44,6 +47,23 @@ def check_layout(network: NetworkParams, image_size: int) -> None:
                 f"network.head_channels {network.head_channels} does not divide the level width "
                 f"{width} (base_channels x multiplier): use a divisor of it"
             )
+    _check_groups(network, sides[-1])
+
+
+def _check_groups(network: NetworkParams, side: int) -> None:
+    """The groups divide every layer's channels, all multiples of the base; none has one value."""
+    base = network.base_channels
+
+    def fits(groups: int) -> bool:
+        return base % groups == 0 and base // groups * side**2 > 1
+
+    if not fits(network.norm_groups):
+        fitting = [str(groups) for groups in range(1, min(base, 64) + 1) if fits(groups)]
+        raise ParamsError(
+            f"network.norm_groups {network.norm_groups} does not divide the channels of every "
+            f"layer, multiples of network.base_channels {base}, into groups of several values: "
+            f"use {', '.join(fitting[:-1])} or {fitting[-1]}"
+        )
 
 
 def check_source(data: DataParams) -> None:

@@ -72,6 +72,7 @@ class NetworkParams(Section):
     attention_resolutions: list[Count]
     head_channels: Count
     embedding_channels: Annotated[int, Field(ge=2, multiple_of=2)]
+    norm_groups: Count
     resample_blocks: bool
     conditional: bool
 
@@ -187,7 +188,7 @@ class RuntimeParams(Section):
     device: str
     threads: Annotated[int, Field(ge=0)]
     workers: Annotated[int, Field(ge=0)]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     compile: bool
     snapshot_seconds: Positive
     weights: str

@@ -43,6 +43,7 @@ def smaller_student(params: Params, paper: Paper) -> str:
             rungs[f"{name}-4"]["network"] = {
                 "base_channels": params.network.base_channels * quarters // 4,
                 "head_channels": params.network.head_channels * quarters // 4,
+                "norm_groups": params.network.norm_groups * quarters // 4,
             }
             method = f"channels × {quarters}/4"
         students |= rungs

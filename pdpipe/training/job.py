@@ -83,6 +83,7 @@ class Job:
     device: torch.device
     tracker: Tracker
     autocast: Callable[[], Any] = field(repr=False)
+    precision: str = "float32"  # of `autocast`
 
     @property
     def snapshots(self) -> Snapshots:

@@ -203,7 +203,7 @@ def _conditions(job: Job) -> dict[str, str]:
         "torch": str(torch.__version__),
         "threads": str(torch.get_num_threads()),
         "device": str(job.device),
-        "precision": job.runtime.precision,
+        "precision": job.precision,
         "compile": str(job.runtime.compile),
     }
 

@@ -91,6 +91,7 @@ def tiny_params() -> dict[str, Any]:
     params: dict[str, Any] = yaml.safe_load(PRESET.read_text(encoding="utf-8"))
     params["extractor"] |= {"source": "train", "updates": 10, "features": 8, "min_accuracy": 0.0}
     params["network"] |= {"base_channels": 4, "head_channels": 4, "embedding_channels": 8}
+    params["network"]["norm_groups"] = 2
     for section in ("teacher", "guide", "halve"):
         params[section] |= {"batch_size": 8}
     params["teacher"] |= {"updates": 10}

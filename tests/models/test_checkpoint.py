@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
+from torch.testing import assert_close
 
 import pdpipe
 from pdpipe.errors import ModelError, ParamsError
@@ -178,6 +180,23 @@ def test_weights_of_another_network(path: Path) -> None:
     rewritten(path, lambda stored: stored["network"].update(base_channels=16))
     with pytest.raises(ModelError, match=r"do not fit the network that the file describes"):
         load_model(path)
+
+
+def test_a_file_from_before_there_were_norm_groups(tmp_path: Path) -> None:
+    """Written by an earlier version, whose groups varied by layer; the output is that version's."""
+    old = load_model(Path(__file__).with_name("without-norm-groups.safetensors"), device="cpu")
+    z_t = torch.linspace(-2, 2, 64).view(1, 1, 8, 8)
+    conditions = torch.zeros(1), torch.tensor([1]), torch.ones(1)
+    found = old.network(z_t, *conditions)
+    expected = torch.tensor([-1.05711913, 0.02837511, 0.57239723, -0.08397555])
+    assert_close(found.flatten()[::21], expected, rtol=0, atol=1e-5)
+    norms = [m for m in old.network.modules() if isinstance(m, nn.GroupNorm)]
+    assert {(norm.num_channels, norm.num_groups) for norm in norms} == {
+        (4, 1), (8, 2), (12, 3), (16, 4),
+    }  # fmt: skip
+    save_model(tmp_path / "again.safetensors", old.network, old.info)
+    again = load_model(tmp_path / "again.safetensors", device="cpu")
+    assert torch.equal(again.network(z_t, *conditions), found)
 
 
 class _Bomb:

@@ -24,8 +24,9 @@ from pdpipe.networks.layers import (
 @pytest.mark.parametrize(
     ("channels", "groups"), [(4, 1), (8, 2), (12, 3), (20, 5), (44, 11), (128, 32), (192, 32)]
 )
-def test_groups_divide_and_have_four_channels_or_more(channels: int, groups: int) -> None:
-    norm = group_norm(channels)
+def test_the_old_rule_of_groups(channels: int, groups: int) -> None:
+    """They divide, and have four channels or more."""
+    norm = group_norm(channels, None)
     assert norm.num_groups == groups
     assert norm(torch.randn(2, channels, 2, 2)).isfinite().all()
 

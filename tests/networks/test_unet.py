@@ -89,6 +89,7 @@ LAYOUTS: list[dict[str, Any]] = [
     },
     {"base_channels": 12, "head_channels": 4, "num_classes": 0, "attention_resolutions": [8]},
     {"base_channels": 4, "head_channels": 4, "channels": 3, "blocks_per_level": 3},
+    {"base_channels": 12, "head_channels": 4, "channel_multipliers": [1, 3], "norm_groups": 6},
 ]
 
 
@@ -240,7 +241,11 @@ def test_stored_weights_keep_their_meaning(
 ) -> None:
     """Given weights give given outputs: else every stored model would make other images."""
     network = make_unet(
-        channel_multipliers=[1, 2], resample_blocks=resample_blocks, w_frequencies=4, w_max=4.0
+        channel_multipliers=[1, 2],
+        resample_blocks=resample_blocks,
+        w_frequencies=4,
+        w_max=4.0,
+        norm_groups=None,
     )
     z_t = torch.linspace(-2, 2, 64).view(1, 1, 8, 8)
     out = network(z_t, torch.tensor([0.7]), torch.tensor([3]), torch.tensor([1.5]))

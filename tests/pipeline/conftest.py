@@ -151,6 +151,7 @@ def tiny_params() -> dict[str, Any]:
         "min_accuracy": 0.0,
     }
     params["network"] |= {"base_channels": 4, "head_channels": 4, "embedding_channels": 8}
+    params["network"]["norm_groups"] = 2
     for section in ("teacher", "guide", "halve"):
         params[section] |= {"batch_size": 8}
     params["teacher"] |= {"updates": 120}  # enough for a kill in the middle

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdpipe.diffusion.parameterization import clipped, eps_from_v, scale, x_from_v
+from pdpipe.diffusion.parameterization import clipped, eps_from_v, scale
 from pdpipe.diffusion.samplers.base import (
     Counted,
     Denoiser,
@@ -19,11 +19,7 @@ from pdpipe.diffusion.samplers.base import (
     draw,
 )
 from pdpipe.diffusion.schedule import Schedule
-from pdpipe.diffusion.steps import (
-    clipped_ddim_step,
-    ddim_step,
-    posterior_std,
-)
+from pdpipe.diffusion.steps import clipped_ddim_step, ddim_step, posterior_std
 from pdpipe.errors import SamplerError
 
 
@@ -59,20 +55,19 @@ class DDIM(Sampler):
         self, v_hat: Tensor, z: Tensor, t: Tensor, s: Tensor, generator: Noise | None
     ) -> Tensor:
         phi_t, phi_s = self.schedule.angle(t), self.schedule.angle(s)
+        z_s = (clipped_ddim_step if self.clip else ddim_step)(v_hat, z, phi_t, phi_s)
         if self.eta == 0.0:
-            return (clipped_ddim_step if self.clip else ddim_step)(v_hat, z, phi_t, phi_s)
+            return z_s
         alpha_t, sigma_t = phi_t.cos(), phi_t.sin()
         if self.clip:
-            x_hat, eps_hat = clipped(v_hat, z, alpha_t, sigma_t)
+            _, eps_hat = clipped(v_hat, z, alpha_t, sigma_t)
         else:
-            x_hat = x_from_v(v_hat, z, alpha_t, sigma_t)
             eps_hat = eps_from_v(v_hat, z, alpha_t, sigma_t)
         std = self.eta * posterior_std(phi_t, phi_s, gamma=0.0)
         # 1 - eta² share, share = 1 - ratio: never below 0, however long the step is.
         ratio = (phi_s.tan() / phi_t.tan()) ** 2
-        kept = phi_s.sin() * (1.0 - self.eta**2 + self.eta**2 * ratio).sqrt()
-        z_s = scale(phi_s.cos(), z) * x_hat + scale(kept, z) * eps_hat
-        return z_s + scale(std, z) * draw(z, generator)
+        less = phi_s.sin() * (1.0 - (1.0 - self.eta**2 + self.eta**2 * ratio).sqrt())
+        return z_s - scale(less, z) * eps_hat + scale(std, z) * draw(z, generator)
 
 
 @torch.no_grad()
