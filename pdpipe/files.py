@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pdpipe.errors import DamagedError
+
+_SEAL = b"pdpipe sha256 "  # how a sealed file begins; the digest of the rest and a newline follow
+_SEAL_LENGTH = len(_SEAL) + 64 + 1
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -42,6 +47,28 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with a final newline, atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_sealed(path: Path, content: bytes | memoryview) -> None:
+    """Write `content` below a line with its digest, atomically."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n")
+        file.write(content)
+
+
+def read_sealed(path: Path) -> memoryview:
+    """What `write_sealed` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamagedError: it is not as it was written.
+    """
+    whole = memoryview(path.read_bytes())
+    content = whole[_SEAL_LENGTH:]
+    seal = _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n"
+    if whole[:_SEAL_LENGTH] != seal:
+        raise DamagedError(path, "its checksum does not match")
+    return content
 
 
 def canonical_json(value: Any) -> str:

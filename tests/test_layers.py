@@ -16,11 +16,12 @@ PACKAGE = ROOT / "pdpipe"
 # Of equal number: no import of each other. L0 is made of single modules, in an order of their own.
 LAYERS = {
     "errors": 0.0,
-    "files": 0.0,
+    "files": 0.05,  # on errors
     "layout": 0.0,
     "progress": 0.0,
     "params": 0.1,  # on errors, files
     "seeds": 0.1,  # on files
+    "tensor_files": 0.1,  # on errors, files
     "revisions": 0.1,  # on errors, layout
     "presets": 0.2,  # on params, layout
     "runtime": 0.2,  # on params
@@ -40,6 +41,7 @@ LAYERS = {
 OWNERS = {
     "typer": {"cli"},
     "mlflow": {"tracking"},
+    "safetensors": {"tensor_files"},
     "webdataset": {"data"},
     "sklearn": {"data"},
     "torch_fidelity": {"evaluation"},
