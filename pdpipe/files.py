@@ -81,10 +81,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def digest_file(path: Path) -> str:
-    """sha256 (hex) of the bytes of a file."""
+def digest_file(path: Path, algorithm: str = "sha256") -> str:
+    """The digest (hex) of the bytes of a file."""
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        return hashlib.file_digest(handle, algorithm).hexdigest()
 
 
 def digest_paths(paths: Iterable[Path]) -> dict[str, str]:

@@ -12,6 +12,7 @@ RESULTS = Path("results")
 REFERENCE = RESULTS / "reference.safetensors"
 REPORTS = Path("reports")
 WORK = Path(".pdpipe")  # snapshots, evaluated cells, local copies of what is tracked
+SNAPSHOTS = WORK / "snapshots"
 
 
 def model(name: str) -> Path:

@@ -212,8 +212,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         TrainingError, match=r"the loss of teacher is not finite at update 20: lower"
     ):
         train(job, network, explode, digits, settings())
-    snapshot = job.snapshots_dir / "teacher" / job.key[:32] / "state.pt"
-    saved = torch.load(snapshot, weights_only=True)
+    saved = job.snapshots.load()
+    assert saved is not None
     assert saved["step"] == 10
     assert all(p.isfinite().all() for p in saved["network"].values())
 
@@ -239,8 +239,9 @@ def test_a_signal_ends_the_run_between_two_updates(
     with pytest.raises(KeyboardInterrupt):
         train(job, network, interrupt, digits, settings())
     assert updates == 14
-    folder = job.snapshots_dir / "teacher" / job.key[:32]
-    assert torch.load(folder / "state.pt", weights_only=True)["step"] == 14
+    saved = job.snapshots.load()
+    assert saved is not None
+    assert saved["step"] == 14
     assert job.tracker.steps == [10, 14]  # type: ignore[attr-defined]
     assert job.tracker.published == 2  # type: ignore[attr-defined]
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
