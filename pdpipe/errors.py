@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PdpipeError(Exception):
@@ -36,6 +37,20 @@ class EvaluationError(PdpipeError):
 
 class RevisionError(PdpipeError):
     """A revision, or a report that was kept, is not there or cannot be read."""
+
+
+class DamagedError(PdpipeError):
+    """A file of ours is not as it was written; `reason` says in a few words how that was seen."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is damaged ({reason}): delete it and run the command again")
+        self.reason = reason
+
+
+def brief(error: Exception, length: int = 120) -> str:
+    """What an error says, as the part of a sentence: on one line, no longer than `length`."""
+    said = error.reason if isinstance(error, DamagedError) else str(error)
+    return " ".join(said.split())[:length] or type(error).__name__
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

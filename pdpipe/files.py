@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pdpipe.errors import DamagedError
+
+_SEAL = b"pdpipe sha256 "  # how a sealed file begins; the digest of the rest and a newline follow
+_SEAL_LENGTH = len(_SEAL) + 64 + 1
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -44,6 +49,28 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def write_sealed(path: Path, content: bytes | memoryview) -> None:
+    """Write `content` below a line with its digest, atomically."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n")
+        file.write(content)
+
+
+def read_sealed(path: Path) -> memoryview:
+    """What `write_sealed` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamagedError: it is not as it was written.
+    """
+    whole = memoryview(path.read_bytes())
+    content = whole[_SEAL_LENGTH:]
+    seal = _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n"
+    if whole[:_SEAL_LENGTH] != seal:
+        raise DamagedError(path, "its checksum does not match")
+    return content
+
+
 def canonical_json(value: Any) -> str:
     """The one JSON text of `value`: keys sorted, no spaces; equal values have equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
@@ -54,10 +81,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def digest_file(path: Path) -> str:
-    """sha256 (hex) of the bytes of a file."""
+def digest_file(path: Path, algorithm: str = "sha256") -> str:
+    """The digest (hex) of the bytes of a file."""
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        return hashlib.file_digest(handle, algorithm).hexdigest()
 
 
 def digest_paths(paths: Iterable[Path]) -> dict[str, str]:

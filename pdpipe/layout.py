@@ -13,6 +13,7 @@ REFERENCE = RESULTS / "reference.safetensors"
 REPORTS = Path("reports")
 PUBLISHED = Path("docs/results")  # what pdpipe's own runs gave; no stage writes there
 WORK = Path(".pdpipe")  # snapshots, evaluated cells, local copies of what is tracked
+SNAPSHOTS = WORK / "snapshots"
 
 
 def model(name: str) -> Path:

@@ -17,12 +17,13 @@ PACKAGE = ROOT / "pdpipe"
 LAYERS = {
     "errors": 0.0,
     "extractors": 0.0,
-    "files": 0.0,
+    "files": 0.05,  # on errors
     "layout": 0.0,
     "progress": 0.0,
     "waiting": 0.0,
     "params": 0.1,  # on errors, files
     "seeds": 0.1,  # on files
+    "tensor_files": 0.1,  # on errors, files
     "revisions": 0.1,  # on errors, layout
     "presets": 0.2,  # on params, layout
     "runtime": 0.2,  # on params
@@ -42,6 +43,7 @@ LAYERS = {
 OWNERS = {
     "typer": {"cli"},
     "mlflow": {"tracking"},
+    "safetensors": {"tensor_files"},
     "webdataset": {"data"},
     "sklearn": {"data"},
     "torch_fidelity": {"evaluation"},

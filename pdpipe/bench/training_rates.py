@@ -23,8 +23,9 @@ from pdpipe.training.extractor import extractor_objective, extractor_optimizatio
 from pdpipe.training.guide import guide_objective
 from pdpipe.training.halve import halving_objective
 from pdpipe.training.job import Objective, Optimization
-from pdpipe.training.loop import TrainState, make_batch, update
+from pdpipe.training.loop import make_batch, update
 from pdpipe.training.optimization import optimization
+from pdpipe.training.state import TrainState
 from pdpipe.training.teacher import teacher_objective
 from pdpipe.training.work import ratio_of
 

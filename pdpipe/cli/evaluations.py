@@ -143,7 +143,7 @@ def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int
     write_metrics(layout.metrics(name), found.metrics)
     cost = CostRecord(
         stage=f"evaluate-{name}",
-        seconds=time.monotonic() - run.started,
+        seconds=time.monotonic() - run.started + found.earlier_seconds,
         machine=Machine.model_validate(machine(run.device)),
         cells=found.costs,
     )

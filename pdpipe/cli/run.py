@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pdpipe
 from pdpipe import layout
+from pdpipe.cli.turns import turn
 from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.files import digest, digest_file, digest_paths, write_json
 from pdpipe.params import Params, chain_id, read_params
@@ -58,7 +60,7 @@ class StageRun:
             stage=self.name,
             seed=self.params.seed,
             key=self.key,
-            snapshots_dir=layout.WORK / "snapshots",
+            snapshots_dir=layout.SNAPSHOTS,
             runtime=self.params.runtime,
             device=self.device,
             tracker=self.tracker,
@@ -67,10 +69,12 @@ class StageRun:
         )
         return self.training
 
-    def discard_unfinished(self) -> None:
-        """Remove what an interrupted run would have gone on from."""
+    def note_outputs(self) -> None:
+        """Note by its outputs what a finished training, kept beside them, is needed for."""
         if self.training is not None:
-            self.training.finish()
+            self.training.snapshots.note_outputs(
+                digest_file(path, "md5") for path in self.outputs.values()
+            )
 
     def load(self, path: Path, exact: bool = False) -> DiffusionModel:
         """A model on the run's device, in the run's precision for it.
@@ -131,6 +135,8 @@ def stage_run(
 ) -> Iterator[StageRun]:
     """The run of a stage; on success it is tracked with its outputs, else as failed or killed.
 
+    One process at a time runs a stage: another waits for it.
+
     Args:
         stage: as DVC calls it, e.g. halve@4.
         name: of what it makes, e.g. student-4.
@@ -142,24 +148,36 @@ def stage_run(
     from pdpipe.tracking import open_tracker
 
     device = configure(params.runtime)
-    found = {path.as_posix(): digest_input(path) for path in inputs}
-    code_digest = digest(sorted(digest_paths(PACKAGE / part for part in code).values()))
-    key = digest({"stage": name, "used": used, "inputs": found, "code": code_digest})
-    about = machine(device)
-    tags = {"pdpipe.device": about["device"], "pdpipe.machine": about["name"], "pdpipe.key": key}
-    # Before `prepare` has run, the shards may be another chain's.
-    prepared = stage != "prepare" and (layout.SHARDS / "manifest.json").is_file()
-    chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
-    with open_tracker(stage, used, tags, chain=chain) as tracker:
-        run = StageRun(name, params, device, key, code_digest, used, found, tracker)
-        yield run
-        tracker.finish(
-            outputs={p.as_posix(): digest_input(p) for p in run.outputs.values()},
-            metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
-            artifacts=run.artifacts,
-        )
-        # At the very end: DVC deletes the outputs of a stage that was killed before it ended.
-        run.discard_unfinished()
+    with turn(layout.WORK / "turns", stage):
+        _forget_recorded()
+        found = {path.as_posix(): digest_input(path) for path in inputs}
+        code_digest = digest(sorted(digest_paths(PACKAGE / part for part in code).values()))
+        key = digest({"stage": name, "used": used, "inputs": found, "code": code_digest})
+        about = machine(device)
+        tags = {"pdpipe.device": about["device"], "pdpipe.machine": about["name"]}
+        # Before `prepare` has run, the shards may be another chain's.
+        prepared = stage != "prepare" and (layout.SHARDS / "manifest.json").is_file()
+        chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
+        with open_tracker(stage, used, tags | {"pdpipe.key": key}, chain=chain) as tracker:
+            run = StageRun(name, params, device, key, code_digest, used, found, tracker)
+            yield run
+            run.note_outputs()  # before all that could be slow
+            tracker.finish(
+                outputs={p.as_posix(): digest_input(p) for p in run.outputs.values()},
+                metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
+                artifacts=run.artifacts,
+            )
+
+
+def _forget_recorded() -> None:
+    """Let go of the finished trainings whose results are recorded by DVC, which has them then."""
+    from pdpipe.training.snapshots import forget_recorded
+
+    if not layout.SNAPSHOTS.is_dir():
+        return
+    locks = [Path("dvc.lock"), *layout.STUDIES.parent.glob("*/dvc.lock")]
+    texts = [lock.read_text(encoding="utf-8") for lock in locks if lock.is_file()]
+    forget_recorded(layout.SNAPSHOTS, set(re.findall(r"\bmd5: ([0-9a-f]{32})\b", "".join(texts))))
 
 
 def read_stage_params() -> Params:

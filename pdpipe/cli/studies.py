@@ -141,14 +141,14 @@ def measure(study: str, arm: str) -> None:
         model = run.load(model_path)
         store = cell_store(run, model)
         paired = load_paired(layout.samples("teacher"), chosen.w)
-        records, costs = measure_arm(
+        records, costs, earlier = measure_arm(
             model, load_instruments(run), params.evaluation, chosen, store.folder, paired
         )
         record = ArmRecord(arm=arm, method=chosen.method, nfe=chosen.nfe, records=records)
         write_metrics(layout.study_metrics(study, arm), record)
         cost = ArmCost(
             arm=arm,
-            seconds=time.monotonic() - run.started,
+            seconds=time.monotonic() - run.started + earlier,
             machine=Machine.model_validate(machine(run.device)),
             costs=costs,
         )

@@ -68,8 +68,10 @@ def measure_arm(
     arm: ArmParams,
     work: Path,
     paired: dict[float, Tensor],
-) -> tuple[list[MetricsRecord], list[list[CellCost]]]:
-    """The records and costs of an arm, one for each setting of its sampler.
+) -> tuple[list[MetricsRecord], list[list[CellCost]], float]:
+    """The records and costs of an arm, one for each setting of its sampler; and earlier seconds.
+
+    These are what earlier runs took for the cells that are in the store.
 
     Args:
         model: the arm's.
@@ -83,7 +85,7 @@ def measure_arm(
         EvaluationError: the images cannot be measured.
         ModelError, SamplerError: the model cannot be sampled so.
     """
-    records, costs = [], []
+    records, costs, earlier = [], [], 0.0
     for sampling in samplings(arm):
         found = evaluate_model(
             model,
@@ -96,4 +98,5 @@ def measure_arm(
         )
         records.append(found.metrics)
         costs.append(found.costs)
-    return records, costs
+        earlier += found.earlier_seconds
+    return records, costs, earlier

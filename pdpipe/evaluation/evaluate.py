@@ -33,12 +33,13 @@ DDIM = Sampling()
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A model's metrics, the cost of each cell, and the cells."""
+    """A model's metrics, the cost of each cell, the cells, and what earlier runs took for them."""
 
     metrics: MetricsRecord
     costs: list[CellCost]
     cells: list[Finished]
     classes: list[str]
+    earlier_seconds: float
 
     def at(self, steps: int) -> list[Finished]:
         """The cells at one step count, in the order of w."""
@@ -101,7 +102,7 @@ def evaluate_model(
         )
         for cell in cells
     ]
-    return Evaluated(metrics, costs, cells, classes)
+    return Evaluated(metrics, costs, cells, classes, store.earlier_seconds)
 
 
 def cell_evaluations(model: DiffusionModel, sampler: Sampler, steps: int, w: float) -> int:

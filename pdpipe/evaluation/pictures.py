@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from pdpipe.files import replacing
+from pdpipe.tensor_files import save_tensors
 
 
 def save_pictures(
@@ -34,5 +32,4 @@ def save_pictures(
     shown = min(len(block) for row in blocks for block in row)
     images = torch.stack([torch.stack([block[:shown] for block in row]) for row in blocks])
     about = {"title": title, "shows": shows, "rows": list(rows), "columns": list(columns)}
-    with replacing(path) as temporary:
-        save_file({"images": images.contiguous()}, temporary, {"picture": json.dumps(about)})
+    save_tensors(path, {"images": images}, "picture", about)

@@ -180,7 +180,7 @@ class CostRecord(Record):
     """results/cost/evaluate-{teacher,student-N}.json."""
 
     stage: str
-    seconds: NotNegative
+    seconds: NotNegative  # with those that earlier runs took for finished cells and parts
     machine: Machine
     cells: Annotated[list[CellCost], Field(min_length=1)]
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pdpipe.data import ImageSet
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.evaluation._record import Record
 from pdpipe.evaluation.features import extract_features
 from pdpipe.evaluation.fidelity import (
@@ -27,7 +25,7 @@ from pdpipe.evaluation.manifold import radii
 from pdpipe.evaluation.neighbours import nearest_distances
 from pdpipe.evaluation.observed import Observed
 from pdpipe.evaluation.records import Extractor
-from pdpipe.files import replacing
+from pdpipe.tensor_files import digest_tensors, load_tensors, save_tensors
 
 CLOSE_QUANTILE = 0.01  # of the held-out images' nearest distances: nearer than this is "close"
 _METADATA = "reference"
@@ -129,15 +127,12 @@ def save_reference(path: Path, reference: Reference) -> None:
         "train/radii": reference.train_radii,
         **{f"heldout/{name}": tensor for name, tensor in reference.heldout.tensors().items()},
     }
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     metadata = _Metadata(
         extractor=reference.extractor,
         is_train=reference.is_train,
         kernel_mean=reference.kernel_mean,
-        tensors_sha256=_digest(tensors),
     )
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {_METADATA: metadata.model_dump_json()})
+    save_tensors(path, tensors, _METADATA, metadata.model_dump(mode="json"))
 
 
 def load_reference(path: Path, *, extractor_sha256: str | None = None) -> Reference:
@@ -151,18 +146,16 @@ def load_reference(path: Path, *, extractor_sha256: str | None = None) -> Refere
         EvaluationError: the file is missing or damaged, or is of another extractor.
     """
     try:
-        with safe_open(path, "pt") as file:
-            metadata = _Metadata.model_validate_json(file.metadata()[_METADATA])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if _digest(tensors) != metadata.tensors_sha256:
+        tensors, about = load_tensors(path, _METADATA)
+        metadata = _Metadata.model_validate_json(json.dumps(about))
+        if metadata.tensors_sha256 not in (None, digest_tensors(tensors)):
             raise ValueError("its checksum does not match")
         reference = _assembled(metadata, tensors)
     except FileNotFoundError:
         raise EvaluationError(f"{path} does not exist: {_MEND}, which makes it") from None
-    except (SafetensorError, EvaluationError, KeyError, TypeError, ValueError, OSError) as error:
-        detail = " ".join(str(error).split()) or type(error).__name__
+    except (DamagedError, EvaluationError, KeyError, ValueError) as error:
         raise EvaluationError(
-            f"{path} is not a reference or is damaged ({detail}): delete it and {_MEND}"
+            f"{path} is not a reference or is damaged ({brief(error)}): delete it and {_MEND}"
         ) from None
     if extractor_sha256 not in (None, reference.extractor.sha256):
         raise EvaluationError(
@@ -177,7 +170,7 @@ class _Metadata(Record):
     extractor: Extractor
     is_train: float
     kernel_mean: float
-    tensors_sha256: str
+    tensors_sha256: str | None = None  # of a file without a digest of the whole
 
 
 def _assembled(metadata: _Metadata, tensors: dict[str, Tensor]) -> Reference:
@@ -193,15 +186,6 @@ def _assembled(metadata: _Metadata, tensors: dict[str, Tensor]) -> Reference:
         is_train=metadata.is_train,
         heldout=Observed.of({name.removeprefix("heldout/"): t for name, t in tensors.items()}),
     )
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """sha256 of the names, types, shapes and bytes of the tensors."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.numpy().reshape(-1).view("uint8").data)  # not copied
-    return found.hexdigest()
 
 
 def _check_classes(train: tuple[str, ...], heldout: tuple[str, ...], num_logits: int) -> None:

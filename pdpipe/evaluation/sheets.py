@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.evaluation.store import Finished
-from pdpipe.files import replacing
+from pdpipe.tensor_files import load_tensors, save_tensors
 
+METADATA = "sheet"  # key of the file's metadata
 COLUMNS = 8  # most images of a class on a sample sheet
 CLASSES = 10  # most classes on it
 
@@ -69,8 +67,7 @@ def save_samples(
         "classes": list(classes[:shown]),
         "per_class": columns,
     }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {"sheet": json.dumps(about)})
+    save_tensors(path, tensors, METADATA, about)
 
 
 def load_paired(path: Path, weights: list[float]) -> dict[float, Tensor]:
@@ -80,17 +77,15 @@ def load_paired(path: Path, weights: list[float]) -> dict[float, Tensor]:
         EvaluationError: the file is missing, damaged, or lacks one of the weights w.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["sheet"])
-            images = dict(zip(about["w"], file.get_tensor("paired"), strict=True))
+        tensors, about = load_tensors(path, METADATA)
+        images = dict(zip(about["w"], tensors["paired"], strict=True))
     except FileNotFoundError:
         raise EvaluationError(
             f"{path} does not exist: run `dvc repro evaluate-teacher`, which makes it"
         ) from None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        detail = " ".join(str(error).split())[:100]
+    except (DamagedError, KeyError, TypeError, ValueError) as error:
         raise EvaluationError(
-            f"{path} is damaged ({detail}): delete it and run `dvc repro evaluate-teacher`"
+            f"{path} is damaged ({brief(error)}): delete it and run `dvc repro evaluate-teacher`"
         ) from None
     absent = [w for w in weights if w not in images]
     if absent:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from pdpipe.errors import DamagedError, brief
 from pdpipe.evaluation.measure import Measured
-from pdpipe.files import replacing
+from pdpipe.tensor_files import load_tensors, save_tensors
+
+_METADATA = "about"
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,14 @@ class Part:
 class CellStore:
     """A folder with the finished cells of one evaluation, and the parts of the one on its way.
 
-    Each generation seed of a cell is kept by itself, counted by `repeat` from 0. A damaged file
-    counts as none. What it holds belongs to one model, one way of measuring and one state of the
-    code: another has another folder.
+    Each generation seed of a cell is kept by itself, counted by `repeat` from 0. A damaged file is
+    said, and counts as none. What it holds belongs to one model, one way of measuring and one state
+    of the code: another has another folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.earlier_seconds = 0.0  # that earlier runs took to make what was found here
 
     def cell(self, steps: int, w: float, repeat: int) -> Finished | None:
         """The finished cell at one seed, or None."""
@@ -81,24 +83,22 @@ class CellStore:
         if found is None:
             return None
         about, tensors = found
-        try:
-            return Finished(
-                steps,
-                w,
-                nfe=about["nfe"],
-                seconds=about["seconds"],
-                measured=about["measured"],
-                sheet=tensors["sheet"],
-                paired=tensors["paired"],
-            )
-        except (KeyError, TypeError):
-            return None
+        self.earlier_seconds += about["seconds"]
+        return Finished(
+            steps,
+            w,
+            nfe=about["nfe"],
+            seconds=about["seconds"],
+            measured=about["measured"],
+            sheet=tensors["sheet"],
+            paired=tensors["paired"],
+        )
 
     def finish(self, cell: Finished, repeat: int) -> None:
         """Keep a finished cell at one seed; its parts are not needed any more."""
         about = {"nfe": cell.nfe, "seconds": cell.seconds, "measured": cell.measured}
         tensors = {"sheet": cell.sheet, "paired": cell.paired}
-        _write(self._cell_path(cell.steps, cell.w, repeat), about, tensors)
+        save_tensors(self._cell_path(cell.steps, cell.w, repeat), tensors, _METADATA, about)
         shutil.rmtree(self._parts(cell.steps, cell.w, repeat), ignore_errors=True)
 
     def part(self, steps: int, w: float, repeat: int, start: int) -> Part | None:
@@ -107,12 +107,14 @@ class CellStore:
         if found is None:
             return None
         about, tensors = found
+        self.earlier_seconds += about["seconds"]
         return Part(about["nfe"], about["seconds"], tensors)
 
     def put_part(self, steps: int, w: float, repeat: int, start: int, part: Part) -> None:
         """Keep a part of a cell."""
         about = {"nfe": part.nfe, "seconds": part.seconds}
-        _write(self._parts(steps, w, repeat) / f"{start}.safetensors", about, part.tensors)
+        path = self._parts(steps, w, repeat) / f"{start}.safetensors"
+        save_tensors(path, part.tensors, _METADATA, about)
 
     def forget_others(self) -> None:
         """Remove what the folders beside this one hold: of other models, settings or code."""
@@ -131,16 +133,12 @@ def _name(steps: int, w: float, repeat: int) -> str:
     return f"{steps}-{w!r}-{repeat}"
 
 
-def _write(path: Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(contiguous, temporary, {"about": json.dumps(about)})
-
-
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["about"])
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        tensors, about = load_tensors(path, _METADATA, must_have_digest=True)
+    except FileNotFoundError:
         return None
+    except (DamagedError, KeyError) as error:
+        print(f"{path} is damaged ({brief(error)}): what it held is made again", file=sys.stderr)
+        return None
+    return about, tensors

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from pdpipe.errors import ModelError
-from pdpipe.files import digest_file, replacing
+from pdpipe.errors import DamagedError, ModelError, brief
+from pdpipe.files import digest_file
 from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel
 from pdpipe.networks import Classifier, ClassifierConfig, UNet, UNetConfig
 from pdpipe.runtime import resolve_device
+from pdpipe.tensor_files import load_tensors, save_tensors
 
 Info = TypeVar("Info", bound=BaseModel)
 Config = TypeVar("Config", UNetConfig, ClassifierConfig)
@@ -65,9 +63,7 @@ def network_config(network: UNet | Classifier) -> dict[str, object]:
 
 
 def _save(path: Path, tensors: dict[str, Tensor], info: BaseModel) -> None:
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(on_cpu, temporary, metadata={_METADATA_KEY: info.model_dump_json()})
+    save_tensors(path, tensors, _METADATA_KEY, info.model_dump(mode="json"))
 
 
 def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
@@ -76,10 +72,8 @@ def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
             f"there is no model at {path}: run `dvc repro` to train it, or `dvc pull` to fetch it"
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            info = kind.model_validate(json.loads(metadata[_METADATA_KEY]))
-            return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118
+        tensors, about = load_tensors(path, _METADATA_KEY)
+        return tensors, kind.model_validate(about)
     except KeyError:
         raise ModelError(f"{path} was not written by pdpipe: it has no pdpipe metadata") from None
     except ValidationError as error:
@@ -90,11 +84,10 @@ def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
             f"{path} is not what is needed here ({where}: {problem['msg']}): give {wanted} made by "
             "this version"
         ) from None
-    except (SafetensorError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
+    except DamagedError as error:
         raise ModelError(
-            f"{path} is damaged and cannot be read ({reason}): run `dvc repro`, which makes it "
-            "again, or give a model"
+            f"{path} is damaged and cannot be used ({brief(error)}): delete it and run `dvc repro` "
+            "to have it again, or give another model"
         ) from None
 
 

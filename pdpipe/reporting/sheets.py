@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
 
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.params import Params
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import student_name
+from pdpipe.tensor_files import load_tensors
 
 Images = NDArray[np.uint8]
 
@@ -103,23 +103,20 @@ def _read(path: Path, steps: Sequence[int], params: Params) -> dict[int, Sheet]:
             f"{path} does not exist: run `dvc repro`, which makes it before the report"
         )
     try:
-        with safe_open(path, framework="numpy") as file:
-            info = _Info.model_validate_json((file.metadata() or {}).get("sheet", ""))
-            missing = [n for n in steps if f"sheet/{n}" not in file.keys()]  # noqa: SIM118
-            if missing:
-                raise EvaluationError(
-                    f"{path} has no sheet for {formats.steps(missing[0])}, which params.yaml asks "
-                    "for: run `dvc repro`, which makes it"
-                )
-            return {
-                n: _cut(path, info, file.get_tensor(f"sheet/{n}"), params.evaluation.w)
-                for n in steps
-            }
-    except (SafetensorError, OSError, ValidationError) as error:
-        detail = " ".join(str(error).split())
+        tensors, about = load_tensors(path, "sheet")
+        info = _Info.model_validate(about)
+    except (DamagedError, KeyError, ValidationError) as error:
         raise EvaluationError(
-            f"{path} is damaged ({detail}): run `dvc repro`, which makes it again"
+            f"{path} is damaged ({brief(error)}): delete it and run `dvc repro` to have it again"
         ) from None
+    missing = [n for n in steps if f"sheet/{n}" not in tensors]
+    if missing:
+        raise EvaluationError(
+            f"{path} has no sheet for {formats.steps(missing[0])}, which params.yaml asks for: run "
+            "`dvc repro`, which makes it"
+        )
+    sheets = {n: tensors[f"sheet/{n}"].numpy() for n in steps}
+    return {n: _cut(path, info, sheet, params.evaluation.w) for n, sheet in sheets.items()}
 
 
 def _cut(path: Path, info: _Info, images: Images, wanted: Sequence[float]) -> Sheet:

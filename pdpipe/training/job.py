@@ -90,10 +90,6 @@ class Job:
         """Where its snapshots are."""
         return Snapshots(self.snapshots_dir, self.stage, self.key)
 
-    def finish(self) -> None:
-        """Remove the snapshots: what they could still be needed for is written."""
-        self.snapshots.remove()
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCost:

@@ -2,76 +2,28 @@
 
 from __future__ import annotations
 
-import copy
+import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pdpipe.data import ImageSet, batch_indices, to_unit
 from pdpipe.errors import TrainingError
 from pdpipe.progress import Progress
 from pdpipe.seeds import derive_seed
-from pdpipe.training.adamw import AdamW
 from pdpipe.training.job import Batch, Job, Objective, Optimization
+from pdpipe.training.resume import resume, save_finished, save_snapshot, take_finished
+from pdpipe.training.state import Network, TrainState
 
 LOG_EVERY = 10  # updates; also how often the loss is checked to be finite
 GRACE_SECONDS = 2.0  # that a snapshot may wait for the next log
-Network = TypeVar("Network", bound=nn.Module)
-
-
-class TrainState(Generic[Network]):
-    """Everything that changes while training: network, its average, optimiser, step, seconds."""
-
-    def __init__(
-        self,
-        network: Network,
-        optimization: Optimization,
-        device: torch.device,
-        compile_network: bool = False,
-    ) -> None:
-        self.network = network.to(device).train()
-        average = get_ema_multi_avg_fn(optimization.ema_decay)  # type: ignore[no-untyped-call]
-        self.ema = AveragedModel(self.network, multi_avg_fn=average)
-        self.optimizer = AdamW(
-            self.network.parameters(),
-            betas=optimization.betas,
-            weight_decay=optimization.weight_decay,
-        )
-        if compile_network:
-            self.network.compile()
-        self.step = 0  # updates done
-        self.seconds = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values only."""
-        return {
-            "step": self.step,
-            "seconds": self.seconds,
-            "network": self.network.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same run."""
-        self.network.load_state_dict(state["network"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
-
-    def averaged(self) -> Network:
-        """A copy of the network with the averaged weights, in evaluation mode."""
-        network: Network = copy.deepcopy(self.ema.module)  # type: ignore[assignment]
-        return network.eval().requires_grad_(False)
 
 
 def train(
@@ -86,16 +38,19 @@ def train(
     """The trained network's exponential moving average, and the seconds its training took.
 
     Interrupted at any moment, the same call goes on from the last snapshot; on the CPU, with the
-    same threads and versions, it ends with the same bits as an unbroken run. The last snapshot is
-    of the finished training; it stays until `job.finish()`, when the model is written.
+    same threads and versions, it ends with the same bits as an unbroken run. A finished training is
+    kept as well, and the same call then has nothing to do.
 
     Raises:
-        TrainingError: the loss is not finite, or another process trains the same thing.
+        TrainingError: the loss or the weights are not finite.
         KeyboardInterrupt: SIGINT or SIGTERM came; the snapshot is written.
     """
+    finished = job.snapshots.load_finished()
+    if finished is not None:
+        return take_finished(job, network, *finished)
     state = TrainState(network, optimization, job.device, job.runtime.compile)
-    with job.snapshots.hold(), _interruptible() as interrupted:
-        _resume(job, state)
+    with _interruptible() as interrupted:
+        resume(job, state)
         with Progress(job.stage, optimization.updates, "updates", done=state.step) as progress:
             pace = _Pace(job, state, optimization, progress)
             while state.step < optimization.updates:
@@ -128,16 +83,38 @@ class _Pace:
         if len(self.losses) == LOG_EVERY or waited > GRACE_SECONDS or ending:
             self._log()
         if (waited >= 0 and not self.losses) or ending:
-            save_snapshot(self.job, self.state)
+            self._check_weights()
+            if self.state.step == self.optimization.updates:
+                save_finished(self.job, self.state)
+            else:
+                save_snapshot(self.job, self.state)
             self.last_snapshot = time.monotonic()
 
     def _log(self) -> None:
         step = self.state.step
-        loss = _mean_loss(self.job, self.losses, step)
+        loss = float(torch.stack(self.losses).mean())
+        if not math.isfinite(loss):
+            raise self._not_finite("the loss")
         rate = self.optimization.rate(step - 1)
         self.job.tracker.log(step, {"loss": loss, "learning_rate": rate})
         self.progress.advance(len(self.losses), f"loss {loss:.4f}")
         self.losses = []
+
+    def _check_weights(self) -> None:
+        """That no weight is lost, of the network or its average, before they are written."""
+        networks = (self.state.network, self.state.ema)
+        weights = [weight for network in networks for weight in network.state_dict().values()]
+        if not torch.stack([weight.isfinite().all() for weight in weights]).all():
+            raise self._not_finite("a weight")
+
+    def _not_finite(self, what: str) -> TrainingError:
+        settings = ["learning_rate", "weight_decay", "grad_clip"]
+        if self.optimization.weight_decay == 0:
+            settings.remove("weight_decay")
+        return TrainingError(
+            f"{what} of {self.job.stage} is not finite at update {self.state.step}: lower its "
+            f"{', its '.join(settings[:-1])} or its {settings[-1]} in params.yaml"
+        )
 
 
 def make_batch(job: Job, images: ImageSet, size: int, step: int, flip: bool) -> Batch:
@@ -185,55 +162,6 @@ def update(
     state.ema.update_parameters(state.network)
     state.step += 1
     return loss.detach()
-
-
-def _mean_loss(job: Job, losses: list[torch.Tensor], step: int) -> float:
-    loss = float(torch.stack(losses).mean())
-    if not torch.isfinite(torch.tensor(loss)):
-        raise TrainingError(
-            f"the loss of {job.stage} is not finite at update {step}: lower its learning_rate, or "
-            "its grad_clip, in params.yaml"
-        )
-    return loss
-
-
-def _conditions(job: Job) -> dict[str, str]:
-    """What must be unchanged for a resumed run to have the same bits."""
-    return {
-        "torch": str(torch.__version__),
-        "threads": str(torch.get_num_threads()),
-        "device": str(job.device),
-        "precision": job.precision,
-        "compile": str(job.runtime.compile),
-    }
-
-
-def save_snapshot(job: Job, state: TrainState[Any]) -> None:
-    """Write the snapshot, then hand over the metrics logged up to it."""
-    saved = {
-        **state.state_dict(),
-        "tracker": job.tracker.state_dict(),
-        "conditions": _conditions(job),
-    }
-    job.snapshots.save(saved)
-    job.tracker.publish()
-
-
-def _resume(job: Job, state: TrainState[Any]) -> None:
-    saved = job.snapshots.load()
-    if saved is None:
-        return
-    state.load_state_dict(saved)
-    job.tracker.load_state_dict(saved["tracker"])
-    print(f"{job.stage}: going on from update {state.step}", file=sys.stderr)
-    now = _conditions(job)
-    changed = [f"{k} {v} -> {now[k]}" for k, v in saved["conditions"].items() if v != now.get(k)]
-    if changed:
-        print(
-            f"{job.stage}: since the snapshot, {', '.join(changed)} changed: the result will be as "
-            "good, but not bit-identical to an unbroken run",
-            file=sys.stderr,
-        )
 
 
 @contextmanager

@@ -1,9 +1,11 @@
-"""Snapshots: a killed training goes on where it was, and never from somebody else's state.
+"""Snapshots: a killed training goes on where it was, and a finished one is not done twice.
 
-A snapshot lies outside every DVC output, under `<root>/<stage>/<key>/`, with `key` a digest of
-everything that determines the result: changed params, data, teacher or code have another key and
-start afresh. A lock, held for the life of the process, keeps a second trainer out (killing
-`dvc repro` leaves its stage running). The folder goes when the stage has succeeded.
+They lie outside every DVC output, under `<root>/<stage>/<key>/`, with `key` a digest of everything
+that determines the result: changed params, data, teacher or code have another key and start afresh.
+`state.pt` is of a training on its way. `finished.safetensors` takes its place at the end: the
+averaged weights alone. DVC deletes the outputs of a stage that it has not recorded, because it was
+killed first; the stage's next run then takes its result from there. It goes when dvc.lock has it.
+Each file carries a digest, and a damaged one is never loaded.
 """
 
 from __future__ import annotations
@@ -12,77 +14,88 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from torch import Tensor
 
-from pdpipe.errors import TrainingError
-from pdpipe.files import replacing
+from pdpipe.errors import DamagedError, brief
+from pdpipe.files import read_sealed, write_sealed, write_text
+from pdpipe.tensor_files import load_tensors, save_tensors
 
 KEEP_SECONDS = 30 * 24 * 3600.0
-_STATE, _LOCK = "state.pt", "lock"
+_STATE, _FINISHED, _OUTPUTS = "state.pt", "finished.safetensors", "outputs.md5"
+_METADATA = "finished"
 
 
 class Snapshots:
-    """The snapshot of one run; use inside `hold`."""
+    """The snapshots of one run."""
 
     def __init__(self, root: Path, stage: str, key: str) -> None:
         self.stage = stage
         self.folder = root / stage / key[:32]
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold the run's lock.
-
-        Raises:
-            TrainingError: another process is training the same stage with the same settings.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / _LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise TrainingError(
-                f"another process is already training {self.stage} with these settings (a killed "
-                f"`dvc repro` leaves its stage running): wait for it or stop it; "
-                f"the lock is {self.folder / _LOCK}"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
-
     def save(self, state: dict[str, Any]) -> None:
         """Replace the snapshot by `state` (tensors and plain values), atomically."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        with replacing(self.folder / _STATE) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        write_sealed(self.folder / _STATE, buffer.getbuffer())
 
     def load(self) -> dict[str, Any] | None:
         """The last snapshot, or None; one that cannot be read is said and left aside."""
         path = self.folder / _STATE
-        if not path.exists():
-            return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            content = io.BytesIO(read_sealed(path))
+            state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
         except Exception as error:  # any damage means the same: start afresh
-            reason = " ".join(str(error).split())[:80]
-            print(
-                f"{self.stage}: its snapshot cannot be read ({reason}); starting afresh",
-                file=sys.stderr,
-            )
+            self._say_damaged(path, error)
             return None
         return state
 
-    def remove(self) -> None:
-        """Remove the run's folder, since its result is written, and others' left for long."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for other in self.folder.parent.glob("*"):
-            state = other / _STATE
-            if state.exists() and time.time() - state.stat().st_mtime > KEEP_SECONDS:
-                shutil.rmtree(other, ignore_errors=True)
+    def save_finished(self, weights: Mapping[str, Tensor], about: dict[str, Any]) -> None:
+        """Keep a finished training's weights, and plain values, instead of its last snapshot."""
+        save_tensors(self.folder / _FINISHED, weights, _METADATA, about)
+        (self.folder / _STATE).unlink(missing_ok=True)
+
+    def load_finished(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What `save_finished` kept, or None; likewise."""
+        path = self.folder / _FINISHED
+        try:
+            return load_tensors(path, _METADATA, must_have_digest=True)
+        except FileNotFoundError:
+            return None
+        except (DamagedError, KeyError) as error:
+            self._say_damaged(path, error)
+            return None
+
+    def note_outputs(self, md5s: Iterable[str]) -> None:
+        """Note what became of the finished training: the md5 of each output, as in dvc.lock."""
+        write_text(self.folder / _OUTPUTS, "".join(f"{md5}\n" for md5 in md5s))
+
+    def _say_damaged(self, path: Path, error: Exception) -> None:
+        print(
+            f"{self.stage}: its snapshot {path} is damaged ({brief(error, 80)}); starting afresh",
+            file=sys.stderr,
+        )
+
+
+def forget_recorded(root: Path, md5s: Collection[str]) -> None:
+    """Remove the runs below `root` whose outputs are all recorded, and those left for long.
+
+    Args:
+        root: the folder of all stages' snapshots.
+        md5s: of the recorded files.
+    """
+    for folder in root.glob("*/*"):
+        outputs = folder / _OUTPUTS
+        recorded = outputs.is_file() and all(md5 in md5s for md5 in outputs.read_text().split())
+        if recorded or time.time() - _last_change(folder) > KEEP_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in folder.glob("*")), default=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,12 @@ def test_an_interrupted_cell_goes_on_at_its_last_part(
         resumed = evaluate("broken")
     assert calls == [49, 22]
     assert resumed.metrics == whole.metrics
+    with counted(model) as calls:
+        again = evaluate("broken")
+    assert calls == []
+    assert whole.earlier_seconds == 0
+    assert 0 < resumed.earlier_seconds < again.earlier_seconds
+    assert again.earlier_seconds == pytest.approx(sum(cost.seconds for cost in resumed.costs))
     for one, other in zip(resumed.cells, whole.cells, strict=True):
         assert torch.equal(one.sheet, other.sheet)
         assert torch.equal(one.paired, other.paired)
@@ -147,8 +154,18 @@ def test_seeds_that_were_interrupted_go_on(evaluate: Evaluate, model: DiffusionM
     assert calls == [SAMPLES]
 
 
+def flipped(path: Path, place: int) -> None:
+    """The file with one bit changed."""
+    whole = bytearray(path.read_bytes())
+    whole[place % len(whole)] ^= 1 << place % 8
+    path.write_bytes(whole)
+
+
 def test_a_damaged_cell_is_made_again(
-    evaluate: Evaluate, model: DiffusionModel, tmp_path: Path
+    evaluate: Evaluate,
+    model: DiffusionModel,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     first = evaluate("kept")
     damaged, other = sorted((tmp_path / "kept").iterdir())
@@ -157,6 +174,33 @@ def test_a_damaged_cell_is_made_again(
     with counted(model) as calls:
         assert evaluate("kept").metrics == first.metrics
     assert calls == [SAMPLES, SAMPLES]
+    assert f"{damaged} is damaged (" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("store", ["cell", "part"])
+def test_a_flipped_bit_is_never_published(
+    store: str,
+    evaluate: Evaluate,
+    model: DiffusionModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether in a figure, an image, a feature or a name: what it is in is made again."""
+    monkeypatch.setattr("pdpipe.evaluation.cells.PART", 70)
+    whole = evaluate("whole", [(1, 1.0)])
+    for place in (0, 9, 70, 150, 333, 400, 1500, 20_000, -1):
+        if store == "part":
+            with counted(model, stop_at=1), pytest.raises(KeyboardInterrupt):
+                evaluate("damaged", [(1, 1.0)])
+        else:
+            evaluate("damaged", [(1, 1.0)])
+        (path,) = (p for p in (tmp_path / "damaged").rglob("*.safetensors"))
+        flipped(path, place)
+        again = evaluate("damaged", [(1, 1.0)])
+        assert again.metrics == whole.metrics
+        assert torch.equal(again.cells[0].sheet, whole.cells[0].sheet)
+        assert torch.equal(again.cells[0].paired, whole.cells[0].paired)
+        shutil.rmtree(tmp_path / "damaged")
 
 
 def test_cells_of_other_models_or_code_are_forgotten(tmp_path: Path) -> None:
@@ -190,6 +234,12 @@ def test_the_sheet_holds_the_first_images_of_each_class(
     assert torch.equal(load_paired(path, [1.0])[1.0], tensors["paired"][1])
     with pytest.raises(EvaluationError, match=r"was made for other weights w \(\[0.0, 1.0\], not"):
         load_paired(path, [2.0])
+    for place in (0, 200, 5000, -1):
+        before = path.read_bytes()
+        flipped(path, place)
+        with pytest.raises(EvaluationError, match=r"samples.safetensors is damaged \(.*delete it"):
+            load_paired(path, [1.0])
+        path.write_bytes(before)
 
 
 @pytest.mark.parametrize(

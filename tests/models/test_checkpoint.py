@@ -124,13 +124,13 @@ def test_missing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [0, 4, 8, 100, -1])
 def test_truncated_file(path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ModelError, match=r"is damaged and cannot be read .*run `dvc repro`"):
+    with pytest.raises(ModelError, match=r"is damaged and cannot be used .*run `dvc repro`"):
         load_model(path)
 
 
 def test_garbage(path: Path) -> None:
     path.write_bytes(os.urandom(5000))
-    with pytest.raises(ModelError, match="is damaged and cannot be read"):
+    with pytest.raises(ModelError, match="is damaged and cannot be used"):
         load_model(path)
 
 
@@ -149,12 +149,33 @@ def test_wrong_kind(path: Path, extractor_path: Path) -> None:
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """The file with its metadata changed."""
+    """The file with its metadata changed, and without a digest, as once they all were."""
     with safe_open(path, framework="pt") as file:
         stored = json.loads(file.metadata()["pdpipe"])
+        del stored["sha256"]
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(stored)
     save_file(tensors, path, {"pdpipe": json.dumps(stored)})
+
+
+def test_a_file_without_a_digest_loads(path: Path, model: DiffusionModel) -> None:
+    rewritten(path, lambda stored: None)
+    assert load_model(path).info == model.info
+
+
+def test_a_flipped_bit_anywhere_is_a_sentence(path: Path, extractor_path: Path) -> None:
+    """Or changes nothing, where the header has room that it does not use."""
+    for file, load in ((path, load_model), (extractor_path, load_classifier)):
+        whole = file.read_bytes()
+        header = int.from_bytes(whole[:8], "little") + 8
+        middle, end = (header + len(whole)) // 2, len(whole) - 1
+        for place in (0, 5, 8, header // 3, header // 2, header - 100, header, middle, end):
+            flipped = bytearray(whole)
+            flipped[place] ^= 1 << place % 7
+            file.write_bytes(flipped)
+            with pytest.raises(ModelError) as raised:
+                load(file)
+            assert str(file) in str(raised.value)
 
 
 def test_another_versions_file(path: Path) -> None:
@@ -214,7 +235,7 @@ def test_loading_runs_no_code(tmp_path: Path) -> None:
     (tmp_path / "pickle.safetensors").write_bytes(pickle.dumps(bomb))
     torch.save({"weights": bomb}, tmp_path / "torch.safetensors")
     for name in ("pickle", "torch"):
-        with pytest.raises(ModelError, match="is damaged and cannot be read"):
+        with pytest.raises(ModelError, match="is damaged and cannot be used"):
             load_model(tmp_path / f"{name}.safetensors")
     assert not (tmp_path / "exploded").exists()
     pickle.loads((tmp_path / "pickle.safetensors").read_bytes())

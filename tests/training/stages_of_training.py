@@ -69,12 +69,6 @@ def make_job(
 
 def run_stage(job: Job, params: Params, shards: Path, models: Path) -> UNet:
     """The trained network of stage teacher, student-4 (guide) or student-2 (a halving)."""
-    network = _trained(job, params, shards, models)
-    job.finish()
-    return network
-
-
-def _trained(job: Job, params: Params, shards: Path, models: Path) -> UNet:
     images = load_split(shards, "train")
     if job.stage == "teacher":
         return train_teacher(job, images, params.teacher, params.network, params.schedule, {})[0]

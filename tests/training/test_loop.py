@@ -212,10 +212,49 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         TrainingError, match=r"the loss of teacher is not finite at update 20: lower"
     ):
         train(job, network, explode, digits, settings())
-    snapshot = job.snapshots_dir / "teacher" / job.key[:32] / "state.pt"
-    saved = torch.load(snapshot, weights_only=True)
+    saved = job.snapshots.load()
+    assert saved is not None
     assert saved["step"] == 10
     assert all(p.isfinite().all() for p in saved["network"].values())
+
+
+@pytest.mark.parametrize("at", [30, 20, 13])
+def test_weights_that_are_not_finite_are_never_written(
+    at: int, make_job: MakeJob, settings: Settings, network: nn.Sequential, digits: ImageSet
+) -> None:
+    """A gradient without a loss of its own: what the last update breaks shows in no loss."""
+    job, updates = make_job("teacher", snapshot_seconds=1e-9), 0
+    weight = network[1].weight
+    weight.register_hook(lambda grad: grad * (float("nan") if updates == at else 1.0))
+
+    def watched(module: nn.Module, batch: Batch) -> Tensor:
+        nonlocal updates
+        updates += 1
+        return objective(module, batch)
+
+    with pytest.raises(TrainingError, match=r"(a weight|the loss) of teacher is not finite at "):
+        train(job, network, watched, digits, settings())
+    assert job.snapshots.load_finished() is None
+    saved = job.snapshots.load()
+    assert saved is not None
+    assert saved["step"] == (at - 1) // 10 * 10
+    assert all(p.isfinite().all() for p in saved["network"].values())
+
+
+@pytest.mark.parametrize(
+    ("decay", "advice"), [(0.02, "its weight_decay or its grad_clip"), (0.0, "or its grad_clip")]
+)
+def test_the_advice_names_every_setting_that_can_break_the_weights(
+    decay: float,
+    advice: str,
+    make_job: MakeJob,
+    settings: Settings,
+    network: nn.Module,
+    digits: ImageSet,
+) -> None:
+    o = settings(weight_decay=decay, learning_rate=1e38)
+    with pytest.raises(TrainingError, match=rf"lower its learning_rate,? {advice} in params.yaml"):
+        train(make_job(), network, objective, digits, o)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -239,8 +278,9 @@ def test_a_signal_ends_the_run_between_two_updates(
     with pytest.raises(KeyboardInterrupt):
         train(job, network, interrupt, digits, settings())
     assert updates == 14
-    folder = job.snapshots_dir / "teacher" / job.key[:32]
-    assert torch.load(folder / "state.pt", weights_only=True)["step"] == 14
+    saved = job.snapshots.load()
+    assert saved is not None
+    assert saved["step"] == 14
     assert job.tracker.steps == [10, 14]  # type: ignore[attr-defined]
     assert job.tracker.published == 2  # type: ignore[attr-defined]
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers

@@ -1,9 +1,11 @@
-"""Snapshots: found by their key, refused when damaged, removed on success."""
+"""Snapshots: found by their key, refused when damaged, kept until the result is recorded."""
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from pdpipe.data import ImageSet
+from pdpipe.files import read_sealed, write_sealed
 from pdpipe.training.job import Batch, Job, Optimization
 from pdpipe.training.loop import train
-from pdpipe.training.snapshots import KEEP_SECONDS, Snapshots
+from pdpipe.training.snapshots import KEEP_SECONDS, Snapshots, forget_recorded
 
 if TYPE_CHECKING:
     from conftest import MakeJob
@@ -30,9 +33,12 @@ class Stop(Exception):
 
 @pytest.fixture
 def run(settings: Callable[..., Optimization], digits: ImageSet) -> Run:
-    """Train a small network; `stop` ends it within that update. Returns the averaged weights."""
+    """Train a small network; `stop` ends it within that update. Returns the averaged weights.
 
-    def train_it(job: Job, stop: int | None = None, finish: bool = True) -> list[Tensor]:
+    What is kept of the finished training goes, unless `keep`.
+    """
+
+    def train_it(job: Job, stop: int | None = None, keep: bool = False) -> list[Tensor]:
         torch.manual_seed(3)
         network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.3), nn.Linear(16, 10))
         updates = 0
@@ -46,8 +52,8 @@ def run(settings: Callable[..., Optimization], digits: ImageSet) -> Run:
             return nn.functional.cross_entropy(logits, batch.labels)
 
         trained, _ = train(job, network, objective, digits, settings())
-        if finish:
-            job.finish()
+        if not keep:
+            shutil.rmtree(job.snapshots.folder)
         return [*trained.parameters()]
 
     return train_it
@@ -89,20 +95,52 @@ def test_broken_twice(make_job: MakeJob, run: Run) -> None:
     assert same(run(make_job()), unbroken)
 
 
-def test_a_run_without_interruption_leaves_nothing(make_job: MakeJob, run: Run) -> None:
+def test_a_finished_run_leaves_its_averaged_weights_alone(make_job: MakeJob, run: Run) -> None:
     job = make_job(snapshot_seconds=1e-9)
-    run(job)
-    assert not folder_of(job).exists()
+    stopped(job, run, 25)
+    before = (folder_of(job) / "state.pt").stat().st_size
+    run(job, keep=True)
+    (finished,) = folder_of(job).iterdir()
+    assert finished.stat().st_size < before / 2
 
 
-def test_a_kill_before_the_model_is_written_loses_nothing(
+def test_a_finished_training_is_taken_as_it_was(
     make_job: MakeJob, run: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trained = run(make_job(snapshot_seconds=1e9), finish=False)
-    assert folder_of(make_job()).exists()
-    again = run(make_job(), stop=1)  # an update would raise
-    assert "going on from update 30\n" in capfd.readouterr().err
+    """With no update, and with the seconds and points of when it was made."""
+    trained = run(make_job(snapshot_seconds=1e9), keep=True)
+    seconds = make_job().snapshots.load_finished()[1]["seconds"]  # type: ignore[index]
+    assert seconds > 0
+    job = make_job()
+    again = run(job, stop=1, keep=True)  # an update would raise
+    assert "student-2: already trained, taken from " in capfd.readouterr().err
     assert same(again, trained)
+    assert not any(parameter.requires_grad for parameter in again)
+    assert job.tracker.steps == [10, 20, 30]  # type: ignore[attr-defined]
+    assert make_job().snapshots.load_finished()[1]["seconds"] == seconds  # type: ignore[index]
+
+
+def test_a_damaged_finished_training_is_done_again(
+    make_job: MakeJob, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trained = run(make_job(), keep=True)
+    path = folder_of(make_job()) / "finished.safetensors"
+    whole = path.read_bytes()
+    for place in (0, 20, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        assert same(run(make_job(), keep=True), trained)
+        assert f"its snapshot {path} is damaged (" in capfd.readouterr().err
+    run(make_job(), stop=1, keep=True)
+
+
+def test_what_is_recorded_is_not_kept(make_job: MakeJob, run: Run) -> None:
+    jobs = [make_job(key=letter * 64) for letter in "abc"]
+    for job in jobs:
+        run(job, keep=True)
+    jobs[0].snapshots.note_outputs(["1" * 32])
+    jobs[1].snapshots.note_outputs(["1" * 32, "2" * 32])
+    forget_recorded(jobs[0].snapshots_dir, {"1" * 32, "3" * 32})
+    assert [folder_of(job).exists() for job in jobs] == [False, True, True]
 
 
 def test_no_snapshot_before_its_time(make_job: MakeJob, run: Run) -> None:
@@ -143,14 +181,29 @@ class _Bomb:
 
 
 def booby_trap(path: Path) -> None:
-    torch.save({"step": _Bomb(path.parent.parent / "exploded")}, path)
+    """With a digest of its own, too."""
+    buffer = io.BytesIO()
+    torch.save({"step": _Bomb(path.parent.parent / "exploded")}, buffer)
+    write_sealed(path, buffer.getbuffer())
 
 
 def pickled(path: Path) -> None:
-    path.write_bytes(pickle.dumps(_Bomb(path.parent.parent / "exploded")))
+    write_sealed(path, pickle.dumps(_Bomb(path.parent.parent / "exploded")))
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, scramble, booby_trap, pickled])
+def flip(path: Path) -> None:
+    """One bit of a weight."""
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+
+
+def of_today(path: Path) -> None:
+    """As versions without a digest wrote it."""
+    path.write_bytes(read_sealed(path))
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, scramble, flip, of_today, booby_trap, pickled])
 def test_a_damaged_snapshot_starts_afresh_with_one_sentence(
     damage: Callable[[Path], None],
     make_job: MakeJob,
@@ -165,7 +218,7 @@ def test_a_damaged_snapshot_starts_afresh_with_one_sentence(
     assert same(run(job), unbroken)
     lines = [line for line in capfd.readouterr().err.splitlines() if "snapshot" in line]
     assert len(lines) == 1
-    assert lines[0].startswith("student-2: its snapshot cannot be read (")
+    assert lines[0].startswith(f"student-2: its snapshot {snapshot} is damaged (")
     assert lines[0].endswith("); starting afresh")
     assert job.tracker.steps == [10, 20, 30]  # type: ignore[attr-defined]
     assert not (snapshot.parent.parent / "exploded").exists()
@@ -194,24 +247,23 @@ def test_an_unchanged_resume_warns_of_nothing(
     assert "changed" not in capfd.readouterr().err
 
 
-def test_success_removes_what_others_left_a_month_ago(make_job: MakeJob, run: Run) -> None:
+def test_what_was_left_a_month_ago_goes(make_job: MakeJob, run: Run) -> None:
     old = stopped(make_job(key="a" * 64, snapshot_seconds=1e-9), run, 15)
     recent = stopped(make_job(key="b" * 64, snapshot_seconds=1e-9), run, 15)
     other_stage = stopped(make_job("teacher", key="a" * 64, snapshot_seconds=1e-9), run, 15)
     for path in (old, other_stage):
         os.utime(path, (time.time() - KEEP_SECONDS - 60,) * 2)
     os.utime(recent, (time.time() - KEEP_SECONDS + 3600,) * 2)
-    run(make_job())
+    forget_recorded(make_job().snapshots_dir, set())
     assert not old.parent.exists()
     assert recent.exists()
-    assert other_stage.exists()
+    assert not other_stage.parent.exists()
 
 
 def test_half_a_snapshot_is_never_seen(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path, "teacher", "k" * 64)
-    with snapshots.hold():
-        snapshots.save({"step": 10})
-        before = snapshots.load()
-        with pytest.raises(AttributeError):
-            snapshots.save({"step": 20, "broken": lambda: None})
-        assert snapshots.load() == before == {"step": 10}
+    snapshots.save({"step": 10})
+    before = snapshots.load()
+    with pytest.raises(AttributeError):
+        snapshots.save({"step": 20, "broken": lambda: None})
+    assert snapshots.load() == before == {"step": 10}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -133,13 +134,14 @@ def test_stage_learns_and_tells_what_it_made(
 def test_another_seed_is_another_teacher(
     make_job: MakeJob, tiny_params: Params, digits: ImageSet
 ) -> None:
+    runs = itertools.count()
+
     def first_weights(seed: int) -> Tensor:
-        job = make_job("teacher", seed=seed)
+        job = make_job("teacher", seed=seed, key=str(next(runs)))
         teacher = tiny_params.teacher.model_copy(update={"updates": 1})
         network, *_ = train_teacher(
             job, digits, teacher, tiny_params.network, tiny_params.schedule, {}
         )
-        job.finish()
         return network.conv_in.weight
 
     assert torch.equal(first_weights(0), first_weights(0))

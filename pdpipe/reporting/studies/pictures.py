@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
 
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.files import digest_file
 from pdpipe.reporting.grids import BLOCK, Grid, block
+from pdpipe.tensor_files import load_tensors
 
 
 class _About(BaseModel):
@@ -39,12 +39,10 @@ def read_picture(path: Path, sha256: str, mend: str) -> Grid:
     if digest_file(path) != sha256:
         raise EvaluationError(f"{path} is not the picture that its study wrote: {mend}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            about = _About.model_validate_json((file.metadata() or {}).get("picture", ""))
-            images = file.get_tensor("images")
-    except (SafetensorError, OSError, ValidationError) as error:
-        detail = " ".join(str(error).split())
-        raise EvaluationError(f"{path} is damaged ({detail}): {mend}") from None
+        tensors, found = load_tensors(path, "picture")
+        about, images = _About.model_validate(found), tensors["images"].numpy()
+    except (DamagedError, KeyError, ValidationError) as error:
+        raise EvaluationError(f"{path} is damaged ({brief(error)}): {mend}") from None
     if images.dtype != np.uint8 or images.shape[:2] != (len(about.rows), len(about.columns)):
         raise EvaluationError(f"{path} holds other images than its labels say: {mend}")
     across = min(BLOCK, images.shape[2])
