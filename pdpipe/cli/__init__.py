@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pdpipe.cli.failures import sentence_about
+from pdpipe.cli.streams import lasting_output
 from pdpipe.errors import PdpipeError
 
 app = typer.Typer(
@@ -270,12 +272,19 @@ def compare(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one sentence and exit code 2."""
-    try:
-        app()
-    except PdpipeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    """Run the command line; a user's mistake is one sentence and exit code 2.
+
+    So is what the operating system, git, DVC or MLflow refuses. Bugs keep their traceback.
+    """
+    with lasting_output():
+        try:
+            app()
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again to go on", file=sys.stderr)
+            sys.exit(130)
+        except Exception as error:
+            sentence = str(error) if isinstance(error, PdpipeError) else sentence_about(error)
+            if sentence is None:
+                raise
+            print(f"error: {sentence}", file=sys.stderr)
+            sys.exit(2)
