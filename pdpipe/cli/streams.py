@@ -32,7 +32,7 @@ def lasting_output() -> Iterator[None]:
     What the terminal cannot show is shown by its code. What was lost on a full disk is said.
     """
     with ExitStack() as streams:
-        for name in ("stdout", "stderr"):
+        for name in ("stderr", "stdout"):  # which ends first, and may have something to say
             streams.enter_context(_replaced(name))
         yield
 
