@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pdpipe.errors import ParamsError
 from pdpipe.files import digest
 from pdpipe.params.checks import (
+    check_digits,
     check_evaluation,
     check_ladder,
     check_network,
@@ -42,6 +43,7 @@ class DataParams(Section):
     path: str
     image_size: Count
     channels: Literal[1, 3]
+    sixteen_bit: Literal["refuse", "scale"]  # grey images of 16 bits
     heldout_fraction: Annotated[float, Field(gt=0.0, le=0.5)]
     images_per_shard: Count
 
@@ -215,6 +217,7 @@ class Params(Section):
         check_ladder(self)
         check_evaluation(self)
         check_report(self)
+        check_digits(self.data)
         return self
 
     def rungs(self) -> list[int]:
