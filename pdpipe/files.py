@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ _SEAL_LENGTH = len(_SEAL) + 64 + 1
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, atomically, when the block succeeds."""
+    """A temporary path beside `path` that takes its place, atomically, when the block succeeds.
+
+    Raises:
+        OSError: it cannot be written; the error has `path` as its filename.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -27,8 +32,23 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except Exception as error:
+        number = _of_writing(error, temporary)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _of_writing(error: Exception, temporary: Path) -> int | None:
+    """The number of the system's error, if it is one of writing to `temporary`."""
+    if isinstance(error, OSError):
+        own = error.filename is None or os.fspath(error.filename) == os.fspath(temporary)
+        return error.errno if own else None
+    said = re.search(r"\(os error (\d+)\)", str(error))  # by a writer in Rust
+    return None if said is None else int(said[1])
 
 
 def _umask() -> int:

@@ -52,6 +52,8 @@ OWNERS = {
     "matplotlib": {"reporting"},
     "jinja2": {"reporting"},
     "tqdm": {"progress"},
+    "ruamel": {"params"},
+    "yaml": set(),  # its dialect is not DVC's
     "dvc": {"revisions"},
     "diffusers": set(),
     "scipy": {"diffusion", "toy", "reporting"},  # adaptive solver; best pairing; Student's t

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pdpipe.cli.failures import sentence_about
+from pdpipe.cli.streams import lasting_output
 from pdpipe.errors import PdpipeError
 from pdpipe.waiting import share_cores
 
@@ -284,13 +286,20 @@ def compare(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one sentence and exit code 2."""
+    """Run the command line; a user's mistake is one sentence and exit code 2.
+
+    So is what the operating system, git, DVC or MLflow refuses. Bugs keep their traceback.
+    """
     share_cores()
-    try:
-        app()
-    except PdpipeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    with lasting_output():
+        try:
+            app()
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again to go on", file=sys.stderr)
+            sys.exit(130)
+        except Exception as error:
+            sentence = str(error) if isinstance(error, PdpipeError) else sentence_about(error)
+            if sentence is None:
+                raise
+            print(f"error: {sentence}", file=sys.stderr)
+            sys.exit(2)

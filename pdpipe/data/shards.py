@@ -7,7 +7,7 @@ split is written. Then every image is read once, at its place in that order.
 from __future__ import annotations
 
 import hashlib
-import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from webdataset import TarWriter
 
+from pdpipe.data.images import ImageError
 from pdpipe.data.manifest import FORMAT, MANIFEST_NAME, SPLITS, Manifest, Shard, Split, SplitName
 from pdpipe.data.order import Purpose, permutation
 from pdpipe.data.sources import Source
@@ -25,6 +26,8 @@ from pdpipe.files import digest_file, replacing, write_json
 from pdpipe.params import DataParams
 
 Indices = NDArray[np.int64]
+_UNFINISHED = ".unfinished"  # shards are made there, and moved when all images were read
+_NAMED = 10  # images that an error names; the others are counted
 
 
 def write_shards(
@@ -36,8 +39,9 @@ def write_shards(
 ) -> Manifest:
     """The manifest of the shards it writes to `out_dir`: train-*.tar, heldout-*.tar, manifest.json.
 
-    A shard appears whole or not at all, and the manifest last: a folder that has one is complete.
-    Equal inputs give equal bytes (with the same Pillow). An earlier run's shards are removed first.
+    The shards appear when every image was read, and the manifest last: a folder that has one is
+    complete. Equal inputs give equal bytes (with the same Pillow). An earlier run's shards stay
+    until then.
 
     Args:
         source: the labelled images.
@@ -47,14 +51,25 @@ def write_shards(
         progress: called after each image with how many are written.
 
     Raises:
-        DataError: a class has fewer than two images, or an image cannot be read.
+        DataError: a class has fewer than two images, or images cannot be read: all of them are
+            told, by name as far as they are few.
     """
     indices = split_indices(source, params.heldout_fraction, seed)
+    reader = _Reader(source, progress)
+    unfinished = out_dir / _UNFINISHED
+    _remove(unfinished)
+    try:
+        splits = {
+            name: _write_split(reader, indices[name], params, unfinished, name) for name in SPLITS
+        }
+    except ImageError as error:
+        _remove(unfinished)
+        order = np.concatenate([indices[name] for name in SPLITS])
+        raise _all_in_one([error, *reader.more_errors(order)], len(source)) from None
     _remove_shards(out_dir)
-    report = _counting(progress)
-    splits = {
-        name: _write_split(source, indices[name], params, out_dir, name, report) for name in SPLITS
-    }
+    for path in unfinished.iterdir():
+        path.replace(out_dir / path.name)
+    unfinished.rmdir()
     manifest = Manifest(
         format=FORMAT,
         source=source.name,
@@ -97,31 +112,65 @@ def split_indices(source: Source, heldout_fraction: float, seed: int) -> dict[Sp
     }
 
 
+class _Reader:
+    """Reads a source's images one by one, counting them for `progress`."""
+
+    def __init__(self, source: Source, progress: Callable[[int], object] | None) -> None:
+        self.source, self.progress = source, progress
+        self.done = 0
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        """(image, label) at an index."""
+        found = self.source[index], int(self.source.labels[index])
+        self._count()
+        return found
+
+    def more_errors(self, order: Indices) -> Iterator[ImageError]:
+        """The errors of the images that come in this order after the one that failed."""
+        self._count()
+        for index in order[self.done :].tolist():
+            try:
+                self.read(index)
+            except ImageError as error:
+                self._count()
+                yield error
+
+    def _count(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done)
+
+
+def _all_in_one(errors: list[ImageError], total: int) -> DataError:
+    """The one error of all images that cannot be used, the first of them by name."""
+    if len(errors) == 1:
+        return errors[0]
+    first = sorted(errors, key=lambda error: error.path)[:_NAMED]
+    named = ", ".join(f"{error.path} {error.problem}" for error in first)
+    more = f", and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
+    mends = "; ".join(dict.fromkeys(error.mend for error in first))
+    return DataError(f"{len(errors):,} of {total:,} images cannot be used: {named}{more}: {mends}")
+
+
 def _write_split(
-    source: Source,
-    indices: Indices,
-    params: DataParams,
-    out_dir: Path,
-    name: str,
-    report: Callable[[], None],
+    reader: _Reader, indices: Indices, params: DataParams, out_dir: Path, name: str
 ) -> Split:
     """The record of a split whose shards hold the images `indices`, in that order."""
-    contents = hashlib.sha256()
+    contents, labels = hashlib.sha256(), reader.source.labels
     shards: list[Shard] = []
     for start in range(0, len(indices), params.images_per_shard):
         part = indices[start : start + params.images_per_shard]
         path = out_dir / f"{name}-{len(shards):06d}.tar"
         with _tar_writer(path) as tar:
             for index in part.tolist():
-                image, label = source[index], int(source.labels[index])
+                image, label = reader.read(index)
                 contents.update(label.to_bytes(8, "little") + image.tobytes())
                 tar.write(_sample(index, image, label))
-                report()
         size = path.stat().st_size
         shards.append(Shard(name=path.name, count=len(part), sha256=digest_file(path), bytes=size))
     return Split(
         count=len(indices),
-        class_counts=np.bincount(source.labels[indices], minlength=len(source.classes)).tolist(),
+        class_counts=np.bincount(labels[indices], minlength=len(reader.source.classes)).tolist(),
         contents=contents.hexdigest(),
         shards=shards,
     )
@@ -131,17 +180,6 @@ def _sample(index: int, image: NDArray[np.uint8], label: int) -> dict[str, Any]:
     """A sample for webdataset, which encodes by the names png and cls; the key is the index."""
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     return {"__key__": f"{index:09d}", "png": pixels, "cls": label}
-
-
-def _counting(progress: Callable[[int], object] | None) -> Callable[[], None]:
-    """A function that tells `progress` how often it has been called."""
-    done = itertools.count(1)
-
-    def report() -> None:
-        if progress is not None:
-            progress(next(done))
-
-    return report
 
 
 @contextmanager
@@ -161,3 +199,9 @@ def _remove_shards(out_dir: Path) -> None:
     for pattern in ("train-*.tar", "heldout-*.tar", ".*.tmp"):
         for path in out_dir.glob(pattern):
             path.unlink()
+
+
+def _remove(folder: Path) -> None:
+    """Remove the shards of a run that did not end, if there are any."""
+    if folder.is_dir():
+        shutil.rmtree(folder)

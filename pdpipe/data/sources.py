@@ -9,13 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pdpipe.data.folders import class_folders, what_is_left_out
 from pdpipe.data.images import read_image
-from pdpipe.errors import DataError, ParamsError
-from pdpipe.params import DataParams
-
-IMAGE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-)
+from pdpipe.errors import DataError
+from pdpipe.params import DataParams, check_digits
 
 
 class Source(Protocol):
@@ -36,6 +33,10 @@ class Source(Protocol):
     def __len__(self) -> int:
         """The number of images."""
         return len(self.labels)
+
+    def notes(self) -> list[str]:
+        """What the user should know of the source before it is read, a sentence each."""
+        return []
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
         """Every (image, label), in the order of the source."""
@@ -63,24 +64,31 @@ class DigitsSource(Source):
 class FolderSource(Source):
     """The images at `root/class/name.png` (or .jpg, .webp, ...); classes and files in name order.
 
-    Hidden files, sub-folders of a class and files without an image's suffix are left out; links
+    Hidden files, sub-folders of a class and files without an image's suffix are left out, and all
+    but the hidden ones are counted for `notes`. What systems put beside images is no class. Links
     are followed, and one that leads nowhere is an unreadable image.
     """
 
-    def __init__(self, root: Path, image_size: int, channels: int) -> None:
-        folders = _class_folders(root)
-        names = [_image_names(folder) for folder in folders]
+    def __init__(self, root: Path, params: DataParams) -> None:
+        folders = class_folders(root)
         self.name = "folder"
-        self.classes = [folder.name for folder in folders]
-        self.labels = np.repeat(np.arange(len(names)), [len(group) for group in names])
+        self.classes = [folder.path.name for folder in folders]
+        counts = [len(folder.images) for folder in folders]
+        self.labels = np.repeat(np.arange(len(folders)), counts)
         self._folders = folders
-        self._names = [name for group in names for name in group]
-        self._image_size, self._channels = image_size, channels
+        self._names = [name for folder in folders for name in folder.images]
+        self._root, self._params = root, params
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """Image `index` as uint8 (H, W, C); raises `DataError`, see `read_image`."""
-        path = self._folders[self.labels[index]] / self._names[index]
-        return read_image(path, self._image_size, self._channels)
+        """Image `index` as uint8 (H, W, C); raises `ImageError`, see `read_image`."""
+        path = self._folders[self.labels[index]].path / self._names[index]
+        p = self._params
+        return read_image(path, p.image_size, p.channels, p.sixteen_bit)
+
+    def notes(self) -> list[str]:
+        """What lies in the folder and is left out, counted by suffix, as one sentence."""
+        parts = what_is_left_out(self._root, self._folders)
+        return [f"{self._root} has what is left out: {', '.join(parts)}"] if parts else []
 
 
 def open_source(params: DataParams) -> Source:
@@ -90,48 +98,12 @@ def open_source(params: DataParams) -> Source:
         ParamsError: other `data` settings do not fit the source.
         DataError: the source arrives in a later release, or is not there.
     """
+    check_digits(params)
     if params.source == "digits":
-        if (params.image_size, params.channels) != (8, 1):
-            raise ParamsError(
-                f"data.image_size is {params.image_size} and data.channels {params.channels}, but "
-                "the images of data.source digits are 8x8 and grey: set them to 8 and 1"
-            )
         return DigitsSource()
     if params.source == "folder":
-        return FolderSource(Path(params.path).expanduser(), params.image_size, params.channels)
+        return FolderSource(Path(params.path), params)
     raise DataError(
         f"data.source {params.source} arrives in a later release: until then save its images "
         "as path/class/name.png and set data.source to folder and data.path to that path"
     )
-
-
-def _class_folders(root: Path) -> list[Path]:
-    """The class folders of an image folder, sorted by name."""
-    if not root.is_dir():
-        problem = "is not a folder" if root.exists() else "does not exist"
-        raise DataError(f"data.path {root} {problem}: set it to the folder of class/name.png")
-    folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    if not folders:
-        raise DataError(
-            f"data.path {root} has no class folders: put the images in {root}/class/name.png, one "
-            "folder a class"
-        )
-    return sorted(folders, key=lambda folder: folder.name)
-
-
-def _image_names(folder: Path) -> list[str]:
-    """The names of the image files directly in a class folder, sorted."""
-    names = sorted(p.name for p in folder.iterdir() if _is_image_file(p))
-    if not names:
-        raise DataError(
-            f"the class folder {folder} has no images directly in it "
-            f"({', '.join(sorted(IMAGE_SUFFIXES))}): add some, or remove the folder"
-        )
-    return names
-
-
-def _is_image_file(path: Path) -> bool:
-    """Whether `path` is a file with an image's name, or a dangling link with one."""
-    if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-        return False
-    return path.is_file() or (path.is_symlink() and not path.exists())

@@ -4,7 +4,7 @@ Unknown keys, wrong types, ranges and combinations raise `ParamsError`, one sent
 key and the mend.
 """
 
-from pdpipe.params.checks import SOURCES, check_shares
+from pdpipe.params.checks import SOURCES, check_classes, check_digits, check_shares
 from pdpipe.params.models import (
     FEW_STEPS,
     DataParams,
@@ -76,6 +76,8 @@ __all__ = [
     "TransferParams",
     "chain_id",
     "chain_params",
+    "check_classes",
+    "check_digits",
     "check_shares",
     "dotted",
     "environment_runtime",

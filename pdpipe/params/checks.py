@@ -75,6 +75,30 @@ def check_source(data: DataParams) -> None:
             "data.path is empty: name the folder that holds class/name.png, or data/raw where the "
             "source needs none"
         )
+    if data.path.startswith("~"):
+        raise ParamsError(
+            f"data.path is {data.path}, but DVC takes ~ for the name of a folder: write the whole "
+            "path"
+        )
+
+
+def check_digits(data: DataParams) -> None:
+    """The digits have one shape."""
+    if data.source == "digits" and (data.image_size, data.channels) != (8, 1):
+        raise ParamsError(
+            f"data.image_size is {data.image_size} and data.channels {data.channels}, but the "
+            "images of data.source digits are 8x8 and grey: set them to 8 and 1"
+        )
+
+
+def check_classes(extractor: str, num_classes: int) -> None:
+    """The classifier has classes to tell apart: without, its features are those of no training."""
+    if extractor == "classifier" and num_classes < 2:
+        raise ParamsError(
+            "evaluation.extractor is classifier, which learns its features by telling classes "
+            "apart, but the data have one class: set it to inception-v3-compat, or sort the images "
+            "into classes"
+        )
 
 
 def check_shares(num_samples: int, num_classes: int) -> None:
@@ -151,6 +175,8 @@ def check_evaluation(p: Params) -> None:
     """Each value once, w in the students' range, every rung beside the teacher at its steps."""
     e = p.evaluation
     classes = SOURCES[p.data.source]
+    if classes is not None:
+        check_classes(e.extractor, classes)
     if classes is not None and p.network.conditional:
         check_shares(e.num_samples, classes)
     for key, values in (("w", e.w), ("teacher_steps", e.teacher_steps)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from types import NoneType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from pdpipe.errors import did_you_mean
+from pdpipe.params.dialect import shortened, spelled
 from pdpipe.params.models import Params
 
 
@@ -20,26 +22,30 @@ def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
     """
     problems = error.errors(include_url=False)
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(shortened(str(part)) for part in problem["loc"])
     kind, given = problem["type"], problem.get("input")
+    shown = spelled(given)
     if kind == "extra_forbidden":
         *parents, name = (str(part) for part in problem["loc"])
-        return f"unknown key {where}: {did_you_mean(name, _known_keys(root, parents))}"
+        return f"unknown key {where}: {did_you_mean(shortened(name), _known_keys(root, parents))}"
     if kind == "missing":
         more = " (`pdpipe preset digits` shows every key)" if root is Params else ""
         return f"{where} is missing: add it{more}"
     if kind == "literal_error":
         expected = str(problem["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-        return f"{where} is {given!r}: {did_you_mean(str(given), expected.split(', '))}"
+        return f"{where} is {shown}: {did_you_mean(shown, expected.split(', '))}"
     if kind in ("float_type", "int_type") and isinstance(given, str) and _is_number(given):
         number = float(given)
-        shown = int(number) if kind == "int_type" and number.is_integer() else number
-        return f"{where} is the text {given!r}: write it as {shown!r} without quotes"
+        meant = int(number) if kind == "int_type" and number.is_integer() else number
+        return f"{where} is the text {shown}: write it as {spelled(meant)} without quotes"
     if kind.startswith("bool_"):
-        return f"{where} is {given!r}: write true or false"
-    if kind == "string_type" and isinstance(given, int):
-        return f'{where} is {given!r}, a number: write it in quotes, "{given}"'
-    return f"{where}: {_lower_first(str(problem['msg']))}, got {given!r}"
+        return f"{where} is {shown}: write true or false"
+    if kind == "string_type" and isinstance(given, int | float | date):
+        what = "a date" if isinstance(given, date) else "a number"
+        if isinstance(given, bool):
+            what = "a truth value"
+        return f'{where} is {shown}, {what}: write it in quotes, "{shown}"'
+    return f"{where}: {_lower_first(str(problem['msg']))}, got {shown}"
 
 
 def _known_keys(root: type[BaseModel], parents: list[str]) -> list[str]:

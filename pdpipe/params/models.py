@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pdpipe.errors import ParamsError
 from pdpipe.files import digest
 from pdpipe.params.checks import (
+    check_digits,
     check_evaluation,
     check_ladder,
     check_network,
@@ -25,6 +26,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 LossWeight = Literal["constant", "snr", "snr_truncated", "snr_plus_one"]
 Parameterization = Literal["v", "x", "eps", "x_eps"]
+MOST_THREADS = 1024  # more than any machine has; torch dies of thousands, without a word
 FEW_STEPS = 8  # a cell of up to so many is cheap, and measured at `evaluation.seeds` seeds
 
 
@@ -41,6 +43,7 @@ class DataParams(Section):
     path: str
     image_size: Count
     channels: Literal[1, 3]
+    sixteen_bit: Literal["refuse", "scale"]  # grey images of 16 bits
     heldout_fraction: Annotated[float, Field(gt=0.0, le=0.5)]
     images_per_shard: Count
 
@@ -186,8 +189,8 @@ class RuntimeParams(Section):
     """Where and how it runs; `PDPIPE_<NAME>` in the environment overrides each field."""
 
     device: str
-    threads: Annotated[int, Field(ge=0)]
-    workers: Annotated[int, Field(ge=0)]
+    threads: Annotated[int, Field(ge=0, le=MOST_THREADS)]
+    workers: Annotated[int, Field(ge=0, le=MOST_THREADS)]
     precision: Literal["auto", "float32", "bfloat16"]
     compile: bool
     snapshot_seconds: Positive
@@ -216,6 +219,7 @@ class Params(Section):
         check_ladder(self)
         check_evaluation(self)
         check_report(self)
+        check_digits(self.data)
         return self
 
     def rungs(self) -> list[int]:

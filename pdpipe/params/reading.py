@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from pdpipe.errors import ParamsError
 from pdpipe.params.complaints import one_sentence
+from pdpipe.params.dialect import MOST_CHARACTERS, load_yaml, spelled
 from pdpipe.params.models import Params, RuntimeParams, Section
 
 
@@ -54,16 +54,17 @@ def _validated(raw: object, path: Path, section: type[AnySection], mend: str) ->
 
 def _yaml(path: Path, mend: str) -> object:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError:
         raise ParamsError(
             f"{path} does not exist here: change to the project's folder, or {mend}"
         ) from None
     except OSError as error:
         raise ParamsError(f"{path} cannot be read ({error.strerror}): {mend}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
-        raise ParamsError(f"{path} is not valid YAML: {detail}") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not valid YAML: it is not UTF-8 text ({error})") from None
+    return load_yaml(text, str(path))
 
 
 def parse_params(raw: object, path: Path = Path("params.yaml")) -> Params:
@@ -80,11 +81,7 @@ def settings_of(text: str, where: str) -> dict[str, Any]:
     Raises:
         ParamsError: the text is not YAML, or holds no settings; `where` says whose it is.
     """
-    try:
-        raw = yaml.load(text, Loader=_OneOfEachKey)
-    except yaml.YAMLError as error:
-        detail = " ".join(str(error).split())
-        raise ParamsError(f"{where} is not valid YAML: {detail}") from None
+    raw = load_yaml(text, where)
     if not isinstance(raw, dict):
         raise ParamsError(f"{where} holds no settings: compare another revision")
     return dotted(raw)
@@ -97,21 +94,6 @@ def dotted(nested: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
         inside = isinstance(value, dict) and value
         found |= dotted(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
     return found
-
-
-class _OneOfEachKey(yaml.SafeLoader):
-    """The safe loader, which otherwise takes the last of two equal keys without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node; raises a YAMLError that says where a key comes again."""
-        seen = set()
-        for key, _ in node.value:
-            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else key
-            if name in seen:
-                line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"key {key.value} comes twice, again in line {line}")
-            seen.add(name)
-        return super().construct_mapping(node, deep)
 
 
 def _check_keys_are_text(raw: dict[Any, Any], path: Path) -> None:
@@ -143,14 +125,16 @@ def environment_runtime() -> RuntimeParams:
 
 
 def _environment_value(variable: str, name: str) -> object:
-    text = os.environ[variable]
+    """A variable's value: text where the setting is one, else what YAML finds in it."""
+    value: object = os.environ[variable]
     try:
-        value = yaml.safe_load(text)
+        if not isinstance(_RUNTIME_DEFAULTS[name], str):
+            value = load_yaml(str(value), variable)
         RuntimeParams.model_validate({**_RUNTIME_DEFAULTS, name: value})
-    except yaml.YAMLError:
+    except ParamsError:
         raise ParamsError(
-            f"environment variable {variable} is {text!r}, which is not valid YAML: give a plain "
-            f"value such as {_RUNTIME_DEFAULTS[name]}"
+            f"environment variable {variable} is {spelled(value)}, which is not valid YAML: give "
+            f"a plain value such as {spelled(_RUNTIME_DEFAULTS[name])}"
         ) from None
     except ValidationError as error:
         sentence = one_sentence(error).replace(name, variable, 1).removesuffix(" without quotes")

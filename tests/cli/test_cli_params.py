@@ -41,7 +41,7 @@ def rungs(**ladder: str) -> Callable[[dict[str, Any]], None]:
         (at("ladder.2.form", "4"), "unknown key ladder.2.form: did you mean 'from'?"),
         (at("teacher.updates", "many"), r"teacher.updates: .*integer, got 'many'"),
         (at("teacher.updates", 1.5), r"teacher.updates: .*integer"),
-        (at("guide.learning_rate", "1e-3"), "is the text '1e-3': write it as 0.001 without"),
+        (at("guide.learning_rate", "fast"), "should be a valid number, got 'fast'"),
         (at("teacher.updates", 0), "teacher.updates: .*greater than or equal to 1, got 0"),
         (at("seed", -1), "seed: .*greater than or equal to 0, got -1"),
         (at("guide.learning_rate", float("nan")), "guide.learning_rate: .*finite"),

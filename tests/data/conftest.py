@@ -24,6 +24,7 @@ def data_params() -> MakeParams:
             "path": "data/raw",
             "image_size": 8,
             "channels": 1,
+            "sixteen_bit": "refuse",
             "heldout_fraction": 0.15,
             "images_per_shard": 512,
         }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pdpipe.data.images import read_image
+from pdpipe.data.images import image_formats, read_image
 from pdpipe.errors import DataError
 
 
@@ -81,18 +81,81 @@ def test_the_orientation_of_a_photograph_is_obeyed(tmp_path):
     assert found[9:].min() > 200
 
 
-@pytest.mark.parametrize("suffix", ["webp", "bmp", "tif", "gif", "ppm"])
-def test_other_formats(tmp_path, suffix):
-    pixels = np.full((8, 8, 3), 77, dtype=np.uint8)
-    options = {"lossless": True} if suffix == "webp" else {}
-    found = read_image(save(tmp_path / f"i.{suffix}", pixels, **options), 8, 3)
-    assert np.array_equal(found, pixels)
+@pytest.mark.parametrize("suffix", sorted(image_formats()))
+def test_every_format_that_is_taken(tmp_path, suffix):
+    pixels = np.full((16, 16, 3), 77, dtype=np.uint8)
+    kind = image_formats()[suffix]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    path = tmp_path / f"i{suffix}"
+    save(path, pixels, format=kind, **options)
+    found = read_image(path, 16, 3).astype(int)
+    assert np.abs(found - pixels).max() <= (3 if kind in ("JPEG", "AVIF") else 0)
 
 
-def test_sixteen_bits_are_refused_not_clipped(tmp_path):
-    path = save(tmp_path / "deep.png", noise(8, 8).astype(np.uint16) * 256)
-    with pytest.raises(DataError, match=r"deep\.png has more than 8 bits a channel .*8 bits$"):
+def test_an_image_under_the_suffix_of_another_format_is_taken(tmp_path):
+    path = save(tmp_path / "i.png", noise(8, 8), format="BMP")
+    assert np.array_equal(read_image(path, 8, 1)[:, :, 0], noise(8, 8))
+
+
+SIXTEEN = np.array([[0, 1, 128, 129], [257, 30000, 65279, 65535]] * 2, dtype=np.uint16)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_sixteen_bits_are_refused_or_scaled_never_clipped(tmp_path, suffix):
+    path = save(tmp_path / f"deep.{suffix}", SIXTEEN)
+    message = (
+        r"deep\.\w+ has more than 8 bits a channel .*8 bits, or set data.sixteen_bit to scale$"
+    )
+    with pytest.raises(DataError, match=message):
+        read_image(path, 4, 1)
+    expected = [[round(v / 257) for v in row] for row in SIXTEEN.tolist()]
+    assert read_image(path, 4, 1, "scale")[:, :, 0].tolist() == expected
+    assert read_image(path, 4, 3, "scale")[:, :, 2].tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_more_than_sixteen_bits_are_refused(tmp_path, kind):
+    path = save(tmp_path / "deep.tif", SIXTEEN.astype(kind))
+    with pytest.raises(DataError, match=r"more than 8 bits a channel \(mode [IF]\): .*8 bits$"):
+        read_image(path, 4, 1, "scale")
+
+
+def test_eight_bits_are_the_same_whatever_is_done_with_sixteen(tmp_path):
+    path = save(tmp_path / "c.png", noise(8, 8, 3))
+    assert np.array_equal(read_image(path, 8, 3, "scale"), read_image(path, 8, 3))
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "ppm"])
+def test_no_interpreter_is_reached_by_what_a_file_holds(tmp_path, suffix, monkeypatch):
+    """A Ghostscript on the PATH that leaves a trace when it is started."""
+    for name in ("gs", "gswin32c"):
+        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/reached\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    path = tmp_path / f"plan.{suffix}"
+    path.write_bytes(POSTSCRIPT)
+    with pytest.raises(
+        DataError, match=r"plan\.\w+ cannot be read \(it is none of .*PNG, .*\): rep"
+    ):
         read_image(path, 8, 1)
+    assert not (tmp_path / "reached").exists()
+    with pytest.raises(OSError), Image.open(path) as file:  # noqa: PT011
+        file.load()
+    assert (tmp_path / "reached").exists()  # Pillow alone would have
+
+
+@pytest.mark.parametrize("pixels", [100_000_000, 200_000_000])
+def test_a_large_image_gives_our_own_sentence_or_none(tmp_path, pixels, recwarn):
+    path = tmp_path / "vast.pgm"
+    path.write_bytes(b"P5 %d 10 255\n" % (pixels // 10))  # the head of one
+    with pytest.raises(DataError) as caught:
+        read_image(path, 8, 1)
+    many = "it has more than 178,956,970 pixels"
+    assert (many in str(caught.value)) == (pixels == 200_000_000)
+    assert not recwarn.list
 
 
 def test_a_small_image_is_refused(tmp_path):

@@ -21,7 +21,7 @@ from pdpipe.files import digest_file
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+    return {p.name: p.read_bytes() for p in sorted(directory.iterdir()) if p.is_file()}
 
 
 def samples(directory: Path, split: str) -> list[tuple[str, np.ndarray, int]]:
@@ -133,19 +133,43 @@ def test_a_class_too_small_to_split(tmp_path, noise_source, data_params, counts,
     assert not (tmp_path / "shards").exists()
 
 
-def test_an_unreadable_image_leaves_no_half_shard_and_no_manifest(tmp_path, data_params):
-    """Not even the manifest of the run before, whose shards are going."""
-    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png", "b/3.png"):
-        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (8, 8), 50).save(tmp_path / "images" / name)
+def many_images(root: Path, count: int) -> None:
+    for index in range(count):
+        path = root / "ab"[index % 2] / f"{index:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 50).save(path)
+
+
+def test_an_unreadable_image_is_refused_before_anything_is_written(tmp_path, data_params):
+    many_images(tmp_path / "images", 5)
     params = data_params(source="folder", path=str(tmp_path / "images"), images_per_shard=2)
     write_shards(open_source(params), params, 0, tmp_path / "shards")
-    assert (tmp_path / "shards/manifest.json").exists()
-    (tmp_path / "images/b/2.png").write_bytes(b"not an image")
-    with pytest.raises(DataError, match=r"b/2\.png cannot be read"):
+    before = contents(tmp_path / "shards")
+    (tmp_path / "images/b/03.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"^the image \S+b/03\.png cannot be read"):
         write_shards(open_source(params), params, 0, tmp_path / "shards")
-    left = [path.name for path in (tmp_path / "shards").iterdir()]
-    assert all(name.endswith(".tar") and not name.startswith(".") for name in left)
+    assert contents(tmp_path / "shards") == before
+    assert list((tmp_path / "shards").iterdir()) == [tmp_path / "shards" / n for n in before]
+
+
+@pytest.mark.parametrize("bad", [2, 13, 30])
+def test_all_unreadable_images_are_told_at_once(tmp_path, data_params, bad):
+    many_images(tmp_path / "images", 30)
+    paths = sorted((tmp_path / "images").rglob("*.png"))
+    for path in paths[1:bad]:
+        path.write_bytes(b"not an image")
+    Image.new("L", (7, 8)).save(paths[0])
+    params = data_params(source="folder", path=str(tmp_path / "images"))
+    seen: list[int] = []
+    with pytest.raises(DataError) as caught:
+        write_shards(open_source(params), params, 0, tmp_path / "shards", seen.append)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{bad} of 30 images cannot be used: {paths[0]} is 7x8, smaller")
+    assert [str(path) in sentence for path in paths] == [i < min(bad, 10) for i in range(30)]
+    assert (f", and {bad - 10} more" in sentence) == (bad > 10)
+    assert sentence.endswith(": remove it, or lower data.image_size; replace or remove it")
+    assert seen == list(range(1, 31))
+    assert list((tmp_path / "shards").iterdir()) == []
 
 
 KILLED = """
@@ -171,13 +195,16 @@ def test_a_kill_leaves_only_whole_shards_and_the_next_run_equals_an_unbroken_one
     killed = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     unbroken = contents(digits_dir)
-    visible = {name: b for name, b in contents(tmp_path).items() if not name.startswith(".")}
-    assert visible == {"train-000000.tar": unbroken["train-000000.tar"]}
+    assert contents(tmp_path) == {}
+    finished = contents(tmp_path / ".unfinished")
+    assert finished.pop("train-000000.tar") == unbroken["train-000000.tar"]
+    assert all(name.startswith(".") for name in finished)
     with pytest.raises(DataError, match=r"manifest\.json does not exist"):
         read_manifest(tmp_path)
     (tmp_path / "train-000099.tar").write_bytes(b"of a larger run")
     write_shards(open_source(params), params, 0, tmp_path)
     assert contents(tmp_path) == unbroken
+    assert not (tmp_path / ".unfinished").exists()
 
 
 def test_memory_does_not_grow_with_the_data(tmp_path, noise_source, data_params):

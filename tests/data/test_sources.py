@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pdpipe.data import open_source
+from pdpipe.data.images import image_formats
 from pdpipe.errors import DataError, ParamsError
 
 
@@ -69,7 +70,7 @@ def test_folder(data_params, folder, channels):
     assert brightness(source) == [(210, 0), (220, 0), (10, 1), (20, 1), (30, 1)]
 
 
-def test_folder_leaves_out_what_is_no_image(data_params, folder):
+def test_folder_leaves_out_what_is_no_image_and_says_so(data_params, folder):
     (folder / "readme.md").write_text("notes")
     save(folder / "stray.png", 99)
     save(folder / ".hidden" / "a.png", 99)
@@ -78,9 +79,58 @@ def test_folder_leaves_out_what_is_no_image(data_params, folder):
     (folder / "dog" / "Thumbs.db").write_bytes(b"thumbs")
     (folder / "dog" / "folder.png").mkdir()
     os.mkfifo(folder / "dog" / "pipe.png")  # opening it would wait for ever
+    for name in ("a.heic", "b.HEIC", "list", "1.txt"):
+        (folder / "Cat" / name).write_bytes(b"?")
+    for junk in ("@eaDir", "__MACOSX"):
+        save(folder / junk / "a.png", 99)
+        save(folder / "dog" / junk / "a.png", 99)
     source = open_source(data_params(source="folder", path=str(folder)))
     assert source.classes == ["Cat", "dog"]
     assert brightness(source) == [(210, 0), (220, 0), (10, 1), (20, 1), (30, 1)]
+    (note,) = source.notes()
+    start, *parts = note.split(": ", 1)[0], *note.split(": ", 1)[1].split(", ")
+    assert start == f"{folder} has what is left out"
+    assert parts[0] == "2 .heic"
+    assert set(parts[1:-2]) == {"1 .txt", "1 .png", "1 file without a suffix"}
+    assert parts[-2:] == [
+        f"1 image in folders inside a class (such as {folder}/dog/more)",
+        "1 image beside the class folders",
+    ]
+
+
+def test_a_folder_of_images_alone_has_nothing_to_say(data_params, folder):
+    assert open_source(data_params(source="folder", path=str(folder))).notes() == []
+    assert open_source(data_params()).notes() == []
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".JPEG", ".avif", ".jp2"])
+def test_folder_takes_what_pillow_reads(data_params, folder, suffix):
+    if suffix.lower() not in image_formats():
+        pytest.skip("this Pillow does not read it")
+    path = folder / "emu" / f"1{suffix}"
+    path.parent.mkdir()
+    Image.new("L", (16, 16), 150).save(path, format=image_formats()[suffix.lower()])
+    source = open_source(data_params(source="folder", path=str(folder)))
+    assert brightness(source)[-1] == (150, 2)
+
+
+def test_images_one_level_deeper_are_said(data_params, folder, tmp_path):
+    root = tmp_path / "split"
+    root.mkdir()
+    folder.rename(root / "train")
+    message = r"split/train has no images directly .*but 5 images one level deeper, such as in \S+"
+    with pytest.raises(
+        DataError, match=message + r"/train/Cat: .*set data\.path to \S+/split/train"
+    ):
+        open_source(data_params(source="folder", path=str(root)))
+
+
+def test_a_name_that_is_not_utf8(data_params, folder):
+    path = os.fsencode(folder) + b"/dog/caf\xe9.png"
+    with open(path, "wb"):  # noqa: PTH123
+        pass
+    with pytest.raises(DataError, match=r"dog holds the name 'caf\\xe9\.png', not UTF-8: rename"):
+        open_source(data_params(source="folder", path=str(folder)))
 
 
 def test_folder_follows_links(data_params, folder, tmp_path):
@@ -113,6 +163,13 @@ def test_folder_without_path(data_params):
         open_source(data_params(source="folder", path=""))
 
 
+def test_a_path_from_home(data_params):
+    with pytest.raises(
+        ParamsError, match=r"data\.path is ~/x, but DVC takes ~ .*: write the whole"
+    ):
+        data_params(source="folder", path="~/x")
+
+
 def test_folder_that_is_not_there(data_params, tmp_path):
     with pytest.raises(DataError, match=r"data\.path .*nowhere does not exist: set it to the"):
         open_source(data_params(source="folder", path=str(tmp_path / "nowhere")))
@@ -124,14 +181,16 @@ def test_folder_that_is_a_file(data_params, folder):
 
 
 def test_folder_without_classes(data_params, folder):
-    with pytest.raises(DataError, match=r"dog has no class folders: put the images in .*name\.png"):
+    with pytest.raises(DataError, match=r"dog has no class folders: move its 3 images in .*png,"):
         open_source(data_params(source="folder", path=str(folder / "dog")))
 
 
 def test_folder_with_an_empty_class(data_params, folder):
     (folder / "yak").mkdir()
     (folder / "yak" / "notes.txt").write_text("none yet")
-    with pytest.raises(DataError, match=r"class folder .*yak has no images directly in it .*add"):
+    with pytest.raises(
+        DataError, match=r"class folder .*yak has no images directly in it but \.txt .*add"
+    ):
         open_source(data_params(source="folder", path=str(folder)))
 
 

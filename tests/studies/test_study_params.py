@@ -115,7 +115,7 @@ def refused(path: Path, params: Params) -> str:
         ({"steps": 0}, ".steps: input should be greater than or equal to 1, got 0"),
         ({"teacher_steps": 0}, ".teacher_steps: input should be greater"),
         ({"learning_rate": 0.0}, ".learning_rate: input should be greater than 0"),
-        ({"learning_rate": "1e-3"}, "learning_rate is the text '1e-3': write it as 0.001"),
+        ({"learning_rate": "'1'"}, "learning_rate: input should be a valid number, got"),
         ({"seed": -1}, ".seed: input should be greater than or equal to 0"),
         ({"halve": {"ema": 0.5}}, ".halve: unknown key ema: choose from"),
         ({"halve": {"ema_decy": 0}}, ".halve: unknown key ema_decy: did you mean"),

@@ -1,0 +1,79 @@
+"""Standard output and error that never end a stage, whoever reads them."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TextIO
+
+
+class _Lasting(io.FileIO):
+    """An open file: what cannot be written to it is dropped, and the reason kept."""
+
+    lost: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """The number of bytes taken, all of them."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.lost = error
+            return memoryview(data).nbytes
+
+
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """In the block, a closed pipe, a full disk or a terminal's narrow encoding raises nothing.
+
+    What the terminal cannot show is shown by its code. What was lost on a full disk is said.
+    """
+    with ExitStack() as streams:
+        for name in ("stderr", "stdout"):  # which ends first, and may have something to say
+            streams.enter_context(_replaced(name))
+        yield
+
+
+@contextmanager
+def _replaced(name: str) -> Iterator[None]:
+    given: TextIO | None = getattr(sys, name)
+    if given is None:  # closed by the caller, as by `2>&-`
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
+            yield from _in_place_of(given, name, nowhere)
+        return
+    try:
+        raw = _Lasting(given.fileno(), "w", closefd=False)
+    except (AttributeError, OSError, ValueError):  # a stream in memory
+        yield
+        return
+    lasting = io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=given.encoding,
+        errors="backslashreplace",
+        line_buffering=getattr(given, "line_buffering", True),
+        write_through=getattr(given, "write_through", False),
+    )
+    try:
+        yield from _in_place_of(given, name, lasting)
+    finally:
+        _say_what_was_lost(name, raw.lost)
+
+
+def _say_what_was_lost(name: str, error: OSError | None) -> None:
+    if name == "stdout" and error is not None and error.errno != errno.EPIPE:
+        print(f"note: what was printed could not be written ({error.strerror})", file=sys.stderr)
+
+
+def _in_place_of(given: TextIO | None, name: str, stream: TextIO) -> Iterator[None]:
+    if given is not None:
+        with suppress(OSError):
+            given.flush()
+    setattr(sys, name, stream)
+    try:
+        yield
+    finally:
+        stream.flush()
+        setattr(sys, name, given)
