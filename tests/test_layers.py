@@ -23,6 +23,7 @@ LAYERS = {
     "seeds": 0.1,  # on files
     "revisions": 0.1,  # on errors, layout
     "presets": 0.2,  # on params, layout
+    "studies": 0.2,  # on layout, files
     "runtime": 0.2,  # on params
     "diffusion": 1,
     "networks": 2,
@@ -48,7 +49,7 @@ OWNERS = {
     "matplotlib": {"reporting"},
     "jinja2": {"reporting"},
     "tqdm": {"progress"},
-    "dvc": {"revisions"},
+    "dvc": {"revisions", "studies"},
     "diffusers": set(),
     "scipy": {"diffusion", "toy", "reporting"},  # adaptive solver; best pairing; Student's t
     "pytest": set(),
