@@ -48,9 +48,7 @@ def study(name: str) -> None:
         ParamsError: there is no such study, or its params cannot be run.
         StudyError: a model of another study is not there, or a `dvc repro` fails.
     """
-    check_study(name)
-    params = read_params(layout.PARAMS)
-    settings = read_study(layout.study_params(name), params)
+    params, settings = _read(name)
     _check_other_studies(name, settings)
     from pdpipe.studies import run_study
 
@@ -74,9 +72,28 @@ def _check_other_studies(study: str, settings: StudyParams) -> None:
             )
 
 
+def _check_chain(study: str, settings: StudyParams) -> None:
+    """Refuse to go on without the chain's files, as in the folder of an experiment's own."""
+    missing = [path for path in _files_of_chain(settings) if not path.exists()]
+    if missing and "/.dvc/tmp/exps/" in Path.cwd().as_posix():
+        raise StudyError(
+            "an experiment of a study needs the chain's files, which git does not hold: leave out "
+            "--temp and --queue, and run it where `pdpipe study` runs"
+        )
+    if missing:
+        raise StudyError(
+            f"study {study} uses {missing[0]}, which is not there: run `pdpipe study {study}`"
+        )
+
+
 def code(study: str) -> None:
-    """Stage `code` of a study: digests of the files that its other stages depend on."""
-    check_study(study)
+    """Stage `code` of a study: digests of the files that its other stages depend on.
+
+    All of them wait for it, so it says in a sentence what DVC would stumble over.
+    """
+    _, settings = _read(study)
+    _check_other_studies(study, settings)
+    _check_chain(study, settings)
     parts = {
         "training": TRAINING_CODE,
         "evaluation": EVALUATION_CODE,
@@ -160,7 +177,11 @@ def _save(run: StageRun, study: str, key: str, network: Any, info: Any, cost: An
 
 def read_settings(study: str) -> tuple[Params, StudyParams]:
     """The main params and the study's."""
-    params = read_stage_params()
+    return _read(study, read_stage_params())
+
+
+def _read(study: str, params: Params | None = None) -> tuple[Params, StudyParams]:
+    params = params or read_params(layout.PARAMS)
     check_study(study)
     return params, read_study(layout.study_params(study), params)
 
