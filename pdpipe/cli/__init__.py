@@ -115,11 +115,16 @@ Key = Annotated[str, typer.Argument(help="A key of the study's params.")]
 
 
 @app.command(name="study", rich_help_panel=TOOLS)
-def run_study(study: Study) -> None:
+def run_study(
+    study: Study,
+    pull: Annotated[
+        bool, typer.Option(help="Take from DVC's remote what is there, instead of making it.")
+    ] = False,
+) -> None:
     """Run a study, after what it needs of the chain: what is up to date already stays."""
     from pdpipe.cli import studies
 
-    studies.study(study)
+    studies.study(study, pull)
 
 
 @app.command(rich_help_panel=STUDIES)

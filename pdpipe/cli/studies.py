@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _Entry = TypeVar("_Entry")
 
 
-def study(name: str) -> None:
+def study(name: str, pull: bool) -> None:
     """Bring what a study needs of the chain up to date, then the study.
 
     Raises:
@@ -58,7 +58,7 @@ def study(name: str) -> None:
         stages += ["extractor", "reference", "evaluate-teacher"]
     else:
         stages.append("extractor")
-    run_study(name, stages, encoders=settings.reconstruction is not None)
+    run_study(name, stages, encoders=settings.reconstruction is not None, pull=pull)
     print(f"study {name} is up to date: `dvc repro` takes it up in the report")
 
 

@@ -14,13 +14,16 @@ from pdpipe.errors import StudyError
 from pdpipe.studies.project import make_project
 
 
-def run_study(study: str, stages: Iterable[str], *, encoders: bool = False) -> None:
+def run_study(
+    study: str, stages: Iterable[str], *, encoders: bool = False, pull: bool = False
+) -> None:
     """Bring stages of the chain up to date, then the study.
 
     Args:
         study: its name.
         stages: of the root's dvc.yaml, whose outputs the study uses.
         encoders: whether the study reconstructs images, instead of measuring models.
+        pull: take what is in the remote from there, instead of making it.
 
     Raises:
         StudyError: the study's project cannot be made, or a `dvc repro` fails.
@@ -33,21 +36,21 @@ def run_study(study: str, stages: Iterable[str], *, encoders: bool = False) -> N
     for what, (names, place) in steps.items():
         command = " ".join(["dvc repro", *names])
         print(f"{what}: {command} in {place.resolve()}", flush=True)
-        if _repro(names, place):
+        if _repro(names, place, pull):
             raise StudyError(
                 f"`dvc repro` of {what} failed, see above: mend that, and run "
                 f"`pdpipe study {study}` again, which goes on from there"
             )
 
 
-def _repro(stages: list[str], folder: Path) -> int:
+def _repro(stages: list[str], folder: Path, pull: bool) -> int:
     """Exit code of `dvc repro` in a folder, with this environment's programs on its PATH.
 
     Raises:
         KeyboardInterrupt: after DVC ended, which the terminal interrupted too.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    command = [sys.executable, "-m", "dvc", "repro", *stages]
+    command = [sys.executable, "-m", "dvc", "repro", *["--pull"] * pull, *stages]
     with _waiting_for_children() as interrupted:
         code = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}).returncode
     if interrupted:
