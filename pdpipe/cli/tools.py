@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pdpipe import layout
-from pdpipe.errors import ModelError, ParamsError
+from pdpipe.errors import DataError, ModelError, ParamsError
 from pdpipe.files import replacing, write_text
 from pdpipe.params import Params, check_shares, environment_runtime, read_params, settings_of
 from pdpipe.presets import left_out, preset_files, preset_names
@@ -24,6 +24,11 @@ def check(done: Path | None) -> None:
     """
     params = read_params(layout.PARAMS)
     _check_here(params)
+    if done is not None and not Path(params.data.path).expanduser().exists():
+        raise DataError(
+            f"data.path {params.data.path} does not exist, and DVC looks at it: put your images "
+            "there, or name data/README.md where the source needs none"
+        )
     rungs = " -> ".join(str(n) for n in params.student_steps())
     if done is not None:
         write_text(done, f"{layout.PARAMS} was valid\n")

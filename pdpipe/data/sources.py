@@ -109,7 +109,9 @@ def _class_folders(root: Path) -> list[Path]:
     """The class folders of an image folder, sorted by name."""
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
-        raise DataError(f"data.path {root} {problem}: set it to the folder of class/name.png")
+        raise DataError(
+            f"data.path {root} {problem}: set it to the folder of class/name.png, such as data/raw"
+        )
     folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
     if not folders:
         raise DataError(
