@@ -35,6 +35,10 @@ class EvaluationError(PdpipeError):
     """A measurement cannot be made from what there is."""
 
 
+class StudyError(PdpipeError):
+    """A study, a DVC project of its own, cannot be made or run."""
+
+
 class RevisionError(PdpipeError):
     """A revision, or a report that was kept, is not there or cannot be read."""
 

@@ -49,6 +49,11 @@ def study_params(study: str) -> Path:
     return Path("stages") / study / "params.yaml"
 
 
+def study_code(study: str, part: str) -> Path:
+    """The digests of the code on which a study's `training`, `evaluation` or `conclusion` hangs."""
+    return Path("stages") / study / "code" / f"{part}.json"
+
+
 def study_model(study: str, key: str) -> Path:
     """A model that a study trains: a teacher's or a student's key of its params."""
     return Path("stages") / study / "models" / f"{key}.safetensors"

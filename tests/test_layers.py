@@ -26,6 +26,7 @@ LAYERS = {
     "tensor_files": 0.1,  # on errors, files
     "revisions": 0.1,  # on errors, layout
     "presets": 0.2,  # on params, layout
+    "studies": 0.2,  # on layout, files
     "runtime": 0.2,  # on params
     "diffusion": 1,
     "networks": 2,
@@ -54,7 +55,7 @@ OWNERS = {
     "tqdm": {"progress"},
     "ruamel": {"params"},
     "yaml": set(),  # its dialect is not DVC's
-    "dvc": {"revisions"},
+    "dvc": {"revisions", "studies"},
     "diffusers": set(),
     "scipy": {"diffusion", "toy", "reporting"},  # adaptive solver; best pairing; Student's t
     "pytest": set(),

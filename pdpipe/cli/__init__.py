@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 STAGES, TOOLS = "Stages of the pipeline (run by `dvc repro`)", "Tools"
-STUDIES = "Stages of a study (run by `dvc repro stages/<study>/dvc.yaml`)"
+STUDIES = "Stages of a study (run by `pdpipe study`)"
 Steps = Annotated[int, typer.Option(help="The student's sampling steps: a key of the ladder.")]
 
 
@@ -115,6 +115,27 @@ Study = Annotated[str, typer.Argument(help="A folder of stages/, such as baselin
 
 
 Key = Annotated[str, typer.Argument(help="A key of the study's params.")]
+
+
+@app.command(name="study", rich_help_panel=TOOLS)
+def run_study(
+    study: Study,
+    pull: Annotated[
+        bool, typer.Option(help="Take from DVC's remote what is there, instead of making it.")
+    ] = False,
+) -> None:
+    """Run a study, after what it needs of the chain: what is up to date already stays."""
+    from pdpipe.cli import studies
+
+    studies.study(study, pull)
+
+
+@app.command(rich_help_panel=STUDIES)
+def code(study: Study) -> None:
+    """Write the digests of the code that a study's other stages depend on."""
+    from pdpipe.cli import studies
+
+    studies.code(study)
 
 
 @app.command(rich_help_panel=STUDIES)

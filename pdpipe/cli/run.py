@@ -31,6 +31,7 @@ PACKAGE = Path(pdpipe.__file__).parent
 DATA_CODE = ["data"]
 TRAINING_CODE = ["data", "diffusion", "models", "networks", "training", "seeds.py"]
 EVALUATION_CODE = ["data", "diffusion", "evaluation", "models", "networks", "seeds.py"]
+CONCLUSION_CODE = ["evaluation", "reporting/measurements.py", "reporting/studies"]
 
 
 @dataclass

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pdpipe import layout
-from pdpipe.cli.evaluations import cell_store, load_instruments
+from pdpipe.cli.evaluations import cell_store, load_instruments, main_outputs
 from pdpipe.cli.run import (
+    CONCLUSION_CODE,
     EVALUATION_CODE,
+    PACKAGE,
     TRAINING_CODE,
     StageRun,
     digest_input,
@@ -19,13 +21,15 @@ from pdpipe.cli.run import (
     read_stage_params,
     stage_run,
 )
-from pdpipe.errors import ParamsError, did_you_mean
+from pdpipe.errors import ParamsError, StudyError, did_you_mean
+from pdpipe.files import digest_paths, write_json
 from pdpipe.params import (
     Params,
     StudyParams,
     guide_settings,
     halve_settings,
     models_of,
+    read_params,
     read_study,
     teacher_settings,
 )
@@ -35,6 +39,70 @@ if TYPE_CHECKING:
     from pdpipe.training import Job
 
 _Entry = TypeVar("_Entry")
+
+
+def study(name: str, pull: bool) -> None:
+    """Bring what a study needs of the chain up to date, then the study.
+
+    Raises:
+        ParamsError: there is no such study, or its params cannot be run.
+        StudyError: a model of another study is not there, or a `dvc repro` fails.
+    """
+    params, settings = _read(name)
+    _check_other_studies(name, settings)
+    from pdpipe.studies import run_study
+
+    makers = {path: stage for stage, path in main_outputs(params).items()}
+    stages = [makers[path] for path in _files_of_chain(settings)]
+    if settings.arms:
+        stages += ["extractor", "reference", "evaluate-teacher"]
+    else:
+        stages.append("extractor")
+    run_study(name, stages, encoders=settings.reconstruction is not None, pull=pull)
+    print(f"study {name} is up to date: `dvc repro` takes it up in the report")
+
+
+def _check_other_studies(study: str, settings: StudyParams) -> None:
+    """Refuse a model of another study that is not there."""
+    for path in _models(settings):
+        maker = path.parts[1]
+        if path.parts[0] == "stages" and maker != study and not path.is_file():
+            raise StudyError(
+                f"study {study} uses {path}, which is not there: run `pdpipe study {maker}` first"
+            )
+
+
+def _check_chain(study: str, settings: StudyParams) -> None:
+    """Refuse to go on without the chain's files, as in the folder of an experiment's own."""
+    missing = [path for path in _files_of_chain(settings) if not path.exists()]
+    if missing and "/.dvc/tmp/exps/" in Path.cwd().as_posix():
+        raise StudyError(
+            "an experiment of a study needs the chain's files, which git does not hold: leave out "
+            "--temp and --queue, and run it where `pdpipe study` runs"
+        )
+    if missing:
+        raise StudyError(
+            f"study {study} uses {missing[0]}, which is not there: run `pdpipe study {study}`"
+        )
+
+
+def code(study: str) -> None:
+    """Stage `code` of a study: digests of the files that its other stages depend on.
+
+    All of them wait for it, so it says in a sentence what DVC would stumble over.
+    """
+    _, settings = _read(study)
+    _check_other_studies(study, settings)
+    _check_chain(study, settings)
+    parts = {
+        "training": TRAINING_CODE,
+        "evaluation": EVALUATION_CODE,
+        "conclusion": CONCLUSION_CODE,
+    }
+    for part, names in parts.items():
+        digests = digest_paths(PACKAGE / name for name in names)
+        relative = {Path(k).relative_to(PACKAGE).as_posix(): v for k, v in digests.items()}
+        write_json(layout.study_code(study, part), relative)
 
 
 def teach(study: str, key: str) -> None:
@@ -112,7 +180,11 @@ def _save(run: StageRun, study: str, key: str, network: Any, info: Any, cost: An
 
 def read_settings(study: str) -> tuple[Params, StudyParams]:
     """The main params and the study's."""
-    params = read_stage_params()
+    return _read(study, read_stage_params())
+
+
+def _read(study: str, params: Params | None = None) -> tuple[Params, StudyParams]:
+    params = params or read_params(layout.PARAMS)
     check_study(study)
     return params, read_study(layout.study_params(study), params)
 
@@ -180,7 +252,7 @@ def _conclude_arms(study: str, settings: StudyParams, about: dict[str, Any]) -> 
     from pdpipe.evaluation.records import read_record
     from pdpipe.reporting.studies import write_study
 
-    again = f"dvc repro stages/{study}/dvc.yaml"
+    again = f"pdpipe study {study}"
     arms = {
         arm: (
             read_record(layout.study_metrics(study, arm), ArmRecord, again),
@@ -196,7 +268,7 @@ def _conclude_reconstruction(study: str, settings: StudyParams, about: dict[str,
     from pdpipe.evaluation.records import read_record
     from pdpipe.reporting.studies import write_reconstruction
 
-    again = f"dvc repro stages/{study}/dvc.yaml"
+    again = f"pdpipe study {study}"
     record = read_record(layout.study_reconstruction(study), ReconstructionRecord, again)
     images = None if settings.transfer is None else layout.study_images(study)
     table = layout.study_table(study)
@@ -205,14 +277,24 @@ def _conclude_reconstruction(study: str, settings: StudyParams, about: dict[str,
 
 def _used_of_chain(settings: StudyParams) -> dict[str, str]:
     """{path: sha256} of the main chain's files that a study trains on, distils from or measures."""
+    return {path.as_posix(): digest_input(path) for path in _files_of_chain(settings)}
+
+
+def _files_of_chain(settings: StudyParams) -> list[Path]:
+    """The main chain's files that a study trains on, distils from or measures."""
+    of_chain = [path for path in _models(settings) if path.parts[0] != "stages"]
+    if settings.teachers or settings.students or settings.reconstruction is not None:
+        of_chain.insert(0, layout.SHARDS)
+    return of_chain
+
+
+def _models(settings: StudyParams) -> list[Path]:
+    """Every model, of whomever, that a study distils from or measures."""
     models = {student.from_ for student in settings.students.values()}
     models |= {arm.model for arm in settings.arms.values()}
     if settings.reconstruction is not None:
         models |= set(models_of(settings.reconstruction, settings.transfer).values())
-    of_chain = [path for path in map(Path, sorted(models)) if path.parts[0] != "stages"]
-    if settings.teachers or settings.students or settings.reconstruction is not None:
-        of_chain.insert(0, layout.SHARDS)
-    return {path.as_posix(): digest_input(path) for path in of_chain}
+    return [Path(model) for model in sorted(models)]
 
 
 def check_study(study: str) -> None:

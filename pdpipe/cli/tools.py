@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pdpipe import layout
-from pdpipe.errors import ModelError, ParamsError
+from pdpipe.errors import DataError, ModelError, ParamsError
 from pdpipe.files import replacing, write_text
-from pdpipe.params import Params, check_shares, environment_runtime, read_params
+from pdpipe.params import Params, check_shares, environment_runtime, read_params, settings_of
 from pdpipe.presets import left_out, preset_files, preset_names
 
 
@@ -23,6 +24,11 @@ def check(done: Path | None) -> None:
     """
     params = read_params(layout.PARAMS)
     _check_here(params)
+    if done is not None and not Path(params.data.path).expanduser().exists():
+        raise DataError(
+            f"data.path {params.data.path} does not exist, and DVC looks at it: put your images "
+            "there, or name data/README.md where the source needs none"
+        )
     rungs = " -> ".join(str(n) for n in params.student_steps())
     if done is not None:
         write_text(done, f"{layout.PARAMS} was valid\n")
@@ -83,13 +89,32 @@ def _check_replaceable(paths: list[Path], out: Path, force: bool) -> None:
         str(path)
         for path in paths
         if path.exists()
-        and path.read_bytes() not in [files[path].encode() for files in written if path in files]
+        and not any(_says_the_same(path, files[path]) for files in written if path in files)
     ]
     if edited and not force:
         raise ParamsError(
             f"{' and '.join(edited)} {'has' if len(edited) == 1 else 'have'} edits that this would "
             "lose: add --force, or give --out in another folder"
         )
+
+
+def _says_the_same(path: Path, text: str) -> bool:
+    """Whether a params file has the values of a preset's text, and no comments of its own.
+
+    So a preset that an older version wrote, or that DVC wrote anew, has no edits.
+    """
+    written = path.read_bytes()
+    if written == text.encode():
+        return True
+    try:
+        found = written.decode()
+        same = settings_of(found, str(path)) == settings_of(text, str(path))
+    except (UnicodeDecodeError, ParamsError):
+        return False
+    return same and set(_COMMENT.findall(found)) <= set(_COMMENT.findall(text))
+
+
+_COMMENT = re.compile(r"(?m)(?:^|\s)#.*$")
 
 
 @contextmanager

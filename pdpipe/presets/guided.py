@@ -17,7 +17,7 @@ from pdpipe.presets.ladders import (
     own_model,
 )
 from pdpipe.presets.papers import STEPS, Paper, weights_of
-from pdpipe.presets.text import Entries, entries, filled, flow
+from pdpipe.presets.text import Entries, block, entries, filled
 
 
 def stochastic(params: Params, paper: Paper) -> str:
@@ -93,11 +93,11 @@ def encoder(params: Params, paper: Paper) -> str:
         students=entries(students),
         encoders=entries(encoders, indent="    "),
         decoders=entries(decoders, indent="    "),
-        pairs=flow(paper.pairs),
+        pairs=block(paper.pairs, "  "),
         classes=paper.classes,
-        w=flow(weights_of(params)),
-        encoder=flow({"model": _encoder(16), "steps": 16}),
-        decoder=flow(decoder),
+        w=block(weights_of(params), "  "),
+        encoder=block({"model": _encoder(16), "steps": 16}, "    "),
+        decoder=block(decoder, "    "),
     )
 
 

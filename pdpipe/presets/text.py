@@ -1,16 +1,19 @@
-"""A study's params as text: one of `templates/`, filled with entries, one a line."""
+"""A study's params as text: one of `templates/`, filled with entries in the style that DVC writes.
+
+So `dvc exp run -S` changes the line of its setting and no other.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+import textwrap
 from importlib import resources
 from string import Template
+
+import yaml
 
 Entries = dict[str, dict[str, object]]  # {key: its settings} of a section
 FOLDER = resources.files("pdpipe") / "presets"
 ABOUT = "# {}: settings of Salimans & Ho 2022 (PD) and Meng et al. 2022 (GD). Not run by us.\n"
-_PLAIN = re.compile(r"[A-Za-z][\w ./()-]*", re.ASCII)
 
 
 def filled(study: str, name: str, **values: object) -> str:
@@ -20,29 +23,16 @@ def filled(study: str, name: str, **values: object) -> str:
 
 
 def entries(*parts: Entries | str, indent: str = "  ") -> str:
-    """Entries one a line, as one would write them by hand; texts are comments on what follows."""
-    lines = []
-    for part in parts:
-        if isinstance(part, str):
-            lines.append(f"{indent}# {part}")
-        else:
-            lines += [f"{indent}{key}: {flow(entry)}" for key, entry in part.items()]
-    return "\n".join(lines)
+    """Entries as one would write them by hand; texts are comments on what follows."""
+    return "\n".join(
+        f"{indent}# {part}" if isinstance(part, str) else block(part, indent) for part in parts
+    )
 
 
-def flow(value: object) -> str:
-    """A value as YAML on one line."""
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {flow(item)}' for key, item in value.items())}}}"
-    if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) else f'"{value}"'
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, Iterable):
-        return f"[{', '.join(map(flow, value))}]"
-    return str(value)
+def block(value: object, indent: str) -> str:
+    """A value as YAML, a line for each of its settings, indented."""
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_ENDLESS)
+    return textwrap.indent(text.removesuffix("\n"), indent)
 
 
 def number(value: float) -> str:
@@ -51,3 +41,19 @@ def number(value: float) -> str:
         return repr(float(value))
     mantissa, _, exponent = f"{value:e}".partition("e")
     return f"{float(mantissa)!r}e{int(exponent)}"
+
+
+_ENDLESS = 1_000_000
+
+
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper, but for small numbers, and without names for values that come twice."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Whether a value is written out again: always."""
+        return True
+
+
+_Dumper.add_representer(
+    float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", number(value))
+)

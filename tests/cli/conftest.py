@@ -109,6 +109,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("typed") / "project"
     root.mkdir()
     (root / "params.yaml").write_text(yaml.safe_dump(tiny_params(), sort_keys=False))
+    (root / "data").mkdir()
+    shutil.copy(PRESET.parents[2] / "data/README.md", root / "data")  # data.path of the digits
     for command in STAGES:
         assert call(root, *command) == 0
     return root

@@ -87,7 +87,8 @@ def test_the_shards_of_an_image_folder(typed: Typed) -> None:
             Image.fromarray(pixels).save(typed.root / f"data/raw/{name}/{index}.png")
     for channels in (1, 3):
         params = typed.params()
-        params["data"] |= {"source": "folder", "channels": channels, "heldout_fraction": 0.2}
+        params["data"] |= {"source": "folder", "path": "data/raw", "channels": channels}
+        params["data"] |= {"heldout_fraction": 0.2}
         typed.write(params)
         assert typed.run("prepare").code == 0
         manifest = read_manifest(typed.root / "data/shards")
@@ -108,7 +109,7 @@ def test_an_image_that_cannot_be_read(typed: Typed) -> None:
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(typed.root / f"data/raw/cats/{index}.png")
     (typed.root / "data/raw/cats/1.png").write_bytes(b"no image")
     params = typed.params()
-    params["data"]["source"] = "folder"
+    params["data"] |= {"source": "folder", "path": "data/raw"}
     typed.write(params)
     printed = typed.run("prepare")
     assert printed.code == 2
@@ -126,6 +127,7 @@ def test_an_image_that_cannot_be_read(typed: Typed) -> None:
             {"channels": 3},
             "data.image_size is 8 and data.channels 3, but the images of data.source",
         ),
+        ({"source": "folder"}, "data.path data/README.md is not a folder: set it to the folder of"),
         ({"source": "folder", "path": "nowhere"}, "data.path nowhere does not exist"),
         ({"source": "folder", "path": "models"}, "data.path models has no class folders"),
     ],

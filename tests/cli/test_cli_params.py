@@ -101,7 +101,7 @@ def test_check_looks_at_the_folder_and_at_the_device(typed: Typed) -> None:
         folder.mkdir(parents=True)
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "one.png")
     params = typed.params()
-    params["data"]["source"] = "folder"
+    params["data"] |= {"source": "folder", "path": "data/raw"}
     params["evaluation"] |= {"num_samples": 20, "paired_samples": 10}
     typed.write(params)
     sentence = "which 3 classes cannot share equally: make it a multiple of 3, such as 18"
@@ -133,3 +133,12 @@ def test_check_writes_the_same_file_for_all_settings_but_none_for_wrong_ones(typ
     typed.write(params)
     assert typed.run("check", "--done", "results/checked").code != 0
     assert not done.exists()
+
+
+def test_check_says_what_dvc_would_miss(typed: Typed) -> None:
+    params = typed.params()
+    params["data"]["path"] = "data/raw"
+    typed.write(params)
+    sentence = "data.path data/raw does not exist, and DVC looks at it: put your images there, or"
+    assert sentence in typed.refused("check", "--done", "results/checked")
+    assert typed.run("check").code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,26 @@ def test_nor_those_of_a_study(typed: Typed) -> None:
     assert edited.read_text(encoding="utf-8").endswith("# mine\n")  # of no concern to it
     assert typed.run("preset", "digits", "--force").code == 0
     assert edited.read_text(encoding="utf-8") == text
+
+
+def test_another_style_is_no_edit(typed: Typed) -> None:
+    """As older versions wrote a preset: a line for each entry. A value or a comment is one."""
+    assert typed.run("preset", "digits", "--force").code == 0
+    path = typed.root / "stages/naive/params.yaml"
+    text = path.read_text(encoding="utf-8")
+    old = re.sub(
+        r"(?m)^  (naive-\d+):\n((?:    \w+: \S+\n)+)",
+        lambda entry: f"  {entry[1]}: {{{', '.join(entry[2].split(chr(10))[:-1])}}}\n",
+        text,
+    )
+    assert len(old.splitlines()) < len(text.splitlines()) - 10
+    path.write_text(old, encoding="utf-8")
+    assert typed.run("preset", "digits").code == 0
+    assert path.read_text(encoding="utf-8") == text
+    for edited in (old + "# mine\n", old.replace("updates: 250", "updates: 251")):
+        assert edited != old
+        path.write_text(edited, encoding="utf-8")
+        assert "stages/naive/params.yaml has edits" in typed.refused("preset", "digits")
 
 
 def test_a_study_of_another_name_is_of_no_concern(typed: Typed) -> None:

@@ -80,4 +80,4 @@ def test_a_study_of_arms_and_one_that_is_not_there_are_refused(typed: Typed) -> 
     )
     assert "there is no study 'mime': did you mean 'mine'?" in typed.refused("reconstruct", "mime")
     write(typed, STUDY)
-    assert "run `dvc repro stages/mine/dvc.yaml`" in typed.refused("conclude", "mine")
+    assert "run `pdpipe study mine`" in typed.refused("conclude", "mine")

@@ -30,7 +30,7 @@ PARTS = (
     ".dvc/plots",
     ".dvcignore",
     ".gitignore",
-    "data/raw/README.md",
+    "data/README.md",
     "pdpipe",
 )
 COPY_VERSION = "0.0.0+copy"  # of the copied package: its outputs show that it was the one that ran

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
+import pytest
 import yaml
 
 import pdpipe
 
-ROOT = Path(__file__).parents[2]
-STUDY = "stages/baselines/dvc.yaml"
+STUDY = "baselines"
 PARAMS = "stages/baselines/params.yaml"
 
 TINY = {
@@ -31,26 +30,46 @@ TINY = {
 }  # fmt: skip
 
 
-def with_study(project, pipeline, params):
-    """The project, with a study's own dvc.yaml and params of the test's."""
-    (project.root / pipeline).parent.mkdir()
-    shutil.copy(ROOT / pipeline, project.root / pipeline)
-    (project.root / pipeline).with_name("params.yaml").write_text(yaml.safe_dump(params))
+def with_study(project, name, params):
+    """The project, with a study's params in it."""
+    folder = project.root / "stages" / name
+    folder.mkdir()
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
     return project
 
 
-def test_a_study_runs_on_demand_and_only_the_report_takes_it_up(chain, copy_of, tmp_path):
-    project = with_study(copy_of(chain.project, tmp_path / "project"), STUDY, TINY)
-    assert project.repro() == []
-    project.run("dvc", "commit", "--force", "dvc.yaml")  # as the README says, of the chain alone
-    assert "DVC failed" not in project.run("dvc", "metrics", "show")
+@pytest.fixture(scope="module")
+def measured(chain, copy_of, stages_run, tmp_path_factory):
+    """A project whose study `baselines` was run, and the stages that ran for it; all committed."""
+    root = tmp_path_factory.mktemp("measured") / "project"
+    project = with_study(copy_of(chain.project, root), STUDY, TINY)
+    (project.root / ".dvc/config.local").write_text(
+        "['remote \"store\"']\n    url = ../../store\n[core]\n    remote = store\n"
+    )
+    ran = stages_run(project.run("pdpipe", "study", STUDY))
+    project.commit()
+    return project, ran
 
-    ran = project.repro(STUDY)
-    measured = {f"{STUDY}:measure@heun", f"{STUDY}:measure@student-2"}
-    assert set(ran[:2]) == measured
-    assert ran[2:] == [f"{STUDY}:conclude"]
 
-    assert project.repro("dvc.yaml", STUDY) == ["report"]  # nothing of the study runs again
+def test_the_root_knows_nothing_of_a_study_that_was_run_but_its_entry(measured):
+    """Neither its stages nor its files, and only the report takes it up."""
+    project, ran = measured
+    assert (ran[0], ran[-1], len(ran)) == ("code", "conclude", 4)
+    assert set(ran[1:3]) == {"measure@heun", "measure@student-2"}
+    shown = project.run("dvc", "exp", "show", "--csv") + project.run(
+        "dvc", "stage", "list", "--all"
+    )
+    assert "stages/studies.json" in shown
+    assert STUDY not in shown
+    assert set(project.status()) == {"report"}
+    assert project.status()["report"] == [{"changed deps": {"stages/studies.json": "modified"}}]
+
+
+def test_only_the_report_takes_a_study_up(measured, copy_of, stages_run, tmp_path):
+    project = copy_of(measured[0], tmp_path / "project")
+    assert project.repro() == ["report"]
+    again = project.run("pdpipe", "study", STUDY)
+    assert stages_run(again) == ["code"]  # whose outputs are the same
     page = (project.root / "reports/index.html").read_text(encoding="utf-8")
     assert 'id="study-baselines"' in page
     assert (project.root / "reports/figures/study_baselines.png").is_file()
@@ -62,12 +81,77 @@ def test_a_study_runs_on_demand_and_only_the_report_takes_it_up(chain, copy_of, 
     study = yaml.safe_load((project.root / PARAMS).read_text())
     study["arms"]["heun"]["nfe"] = [4]
     (project.root / PARAMS).write_text(yaml.safe_dump(study))
-    stale = project.repro("--dry", "dvc.yaml", STUDY)
-    assert f"{STUDY}:measure@heun" in stale
-    assert all(name.startswith(STUDY) for name in stale)  # the chain does not care
+    assert not project.status()  # the chain does not care
+    project.set("ladder.2.updates", 11)  # and makes anew what the study needs, no more
+    ran = stages_run(project.run("pdpipe", "study", STUDY))
+    assert ran[:3] == ["check", "halve@2", "code"]
+    assert set(ran[3:5]) == {"measure@heun", "measure@student-2"}
+    assert ran[5:] == ["conclude"]
 
 
-STOCHASTIC = "stages/stochastic/dvc.yaml"
+def test_code_makes_a_study_stale_and_byte_code_does_not(measured, copy_of, tmp_path):
+    project = copy_of(measured[0], tmp_path / "project")
+    folder = project.root / "pdpipe/evaluation/__pycache__"
+    folder.mkdir(exist_ok=True)
+    (folder / "another.cpython-311.pyc").write_bytes(b"byte code")
+
+    def stale() -> set[str]:
+        in_study = ("--cd", f"stages/{STUDY}")
+        project.run("dvc", *in_study, "repro", "code")
+        return set(json.loads(project.run("dvc", *in_study, "status", "--json").splitlines()[-1]))
+
+    assert stale() == {"code"}
+    project.append("pdpipe/reporting/studies/__init__.py", "\n# another comment\n")
+    assert stale() == {"code", "conclude"}
+    project.append("pdpipe/seeds.py", "\n# another comment\n")
+    assert stale() == {"code", "conclude", "measure@heun", "measure@student-2"}
+
+
+def test_cache_and_remotes_are_the_roots(measured, clone_of, stages_run, tmp_path):
+    """So what a study measured reaches a second clone, and is not measured there again."""
+    project = measured[0]
+    assert not (project.root / f"stages/{STUDY}/.dvc/cache").exists()
+    in_study = ("--cd", f"stages/{STUDY}")
+    project.run("dvc", "push")
+    project.run("dvc", *in_study, "push")
+
+    clone = clone_of(project, tmp_path / "clone")
+    config = (project.root / ".dvc/config.local").read_text()
+    url = (project.root.parent / "store").as_posix()
+    (clone.root / ".dvc/config.local").write_text(config.replace("../../store", url))
+    ran = stages_run(clone.run("pdpipe", "study", STUDY, "--pull"))
+    assert ran == ["code"]
+    made = (f"stages/{STUDY}/results", f"stages/{STUDY}/cost")
+    assert clone.files(*made) == project.files(*made)
+    used = {f"models/{name}.safetensors" for name in ("extractor", "teacher", "student-2")}
+    assert used <= {*clone.files("models")} < {*project.files("models")}
+    assert "config.local" not in clone.run("git", "status", "--porcelain", "--untracked-files=all")
+
+
+def test_what_cannot_work_in_a_study_is_a_sentence(measured, copy_of, tmp_path):
+    project = copy_of(measured[0], tmp_path / "project")
+    said = project.run("pdpipe", "study", "baseline", fails=True)
+    assert said == "error: there is no study 'baseline': did you mean 'baselines'?\n"
+
+    experiment = ("exp", "run", "--temp", "-S", "title=Another")
+    said = project.run("dvc", "--cd", f"stages/{STUDY}", *experiment, fails=True)
+    assert "error: an experiment of a study needs the chain's files, which git does not" in said
+
+    other = {**TINY["arms"]["heun"], "model": "stages/stochastic/models/stochastic-2.safetensors"}
+    with_study(project, "mine", {**TINY, "arms": {"other": other}})
+    said = project.run("pdpipe", "study", "mine", fails=True)
+    assert said == (
+        f"error: study mine uses {other['model']}, which is not there: run `pdpipe study "
+        "stochastic` first\n"
+    )
+
+    (project.root / "stages/mine/dvc.yaml").write_text("stages: {}\n")
+    shutil.copy(project.root / PARAMS, project.root / "stages/mine")
+    said = project.run("pdpipe", "study", "mine", fails=True)
+    assert said.startswith("error: stages/mine/dvc.yaml is of an older version")
+
+
+STOCHASTIC = "stochastic"
 MODEL = "stages/stochastic/models/stochastic-2.safetensors"
 TRAINED = {
     "title": "Stochastic students",
@@ -88,12 +172,12 @@ TRAINED = {
 }  # fmt: skip
 
 
-def test_a_study_trains_its_own_students(chain, copy_of, tmp_path):
+def test_a_study_trains_its_own_students(chain, copy_of, stages_run, tmp_path):
     project = with_study(copy_of(chain.project, tmp_path / "project"), STOCHASTIC, TRAINED)
     params = project.root / "stages/stochastic/params.yaml"
-    stages = [f"{STOCHASTIC}:{name}@stochastic-2" for name in ("distil", "measure")]
-    assert project.repro(STOCHASTIC) == [*stages, f"{STOCHASTIC}:conclude"]
-    assert project.repro("dvc.yaml", STOCHASTIC) == ["report"]
+    ran = stages_run(project.run("pdpipe", "study", STOCHASTIC))
+    assert ran == ["code", "distil@stochastic-2", "measure@stochastic-2", "conclude"]
+    assert project.repro() == ["report"]
     page = (project.root / "reports/index.html").read_text(encoding="utf-8")
     assert "Stochastic students" in page
 
@@ -109,12 +193,10 @@ def test_a_study_trains_its_own_students(chain, copy_of, tmp_path):
     changed = yaml.safe_load(params.read_text())
     changed["students"]["stochastic-2"]["updates"] = 4
     params.write_text(yaml.safe_dump(changed))
-    assert all(
-        name.startswith(STOCHASTIC) for name in project.repro("--dry", "dvc.yaml", STOCHASTIC)
-    )
+    assert not project.status()  # the chain does not care
 
 
-ENCODER = "stages/encoder/dvc.yaml"
+ENCODER = "encoder"
 ENCODERS = {
     "title": "Distilled encoders",
     "question": "How much returns?",
@@ -151,12 +233,11 @@ ENCODERS = {
 }  # fmt: skip
 
 
-def test_a_study_of_encoders_shows_errors_and_images(chain, copy_of, tmp_path):
+def test_a_study_of_encoders_shows_errors_and_images(chain, copy_of, stages_run, tmp_path):
     project = with_study(copy_of(chain.project, tmp_path / "project"), ENCODER, ENCODERS)
-    ran = project.repro(ENCODER)
-    stages = ("distil@encoder-2", "reconstruct", "conclude")
-    assert ran == [f"{ENCODER}:{stage}" for stage in stages]
-    assert project.repro("dvc.yaml", ENCODER) == ["report"]
+    ran = stages_run(project.run("pdpipe", "study", ENCODER))
+    assert ran == ["code", "distil@encoder-2", "reconstruct", "conclude"]
+    assert project.repro() == ["report"]
 
     entry = project.json("stages/studies.json")["encoder"]
     assert {"data/shards", "models/student-4.safetensors", "extractor"} <= {*entry["made_from"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import textwrap
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from pdpipe.layout import study_params
 from pdpipe.params import Params, StudyParams, read_params, read_study
 from pdpipe.presets import left_out, preset_files, preset_names
 from pdpipe.presets.ladders import halvings
-from pdpipe.presets.text import flow, number
+from pdpipe.presets.text import block, number
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path.parent.name for path in (ROOT / "stages").glob("*/params.yaml"))
@@ -146,8 +147,11 @@ def test_the_fast_schedules(read: Any, preset: str) -> None:
 
 
 def test_a_value_as_yaml() -> None:
-    assert flow({"a": [1, 0.3, True], "b": "x: y", "c": "models/t"}) == (
-        '{a: [1, 0.3, true], b: "x: y", c: models/t}'
+    value = {"a": [1, 1e-4, True], "b": "x: y", "c": {"d": "models/t", "e": ((1, 7), (3, 8))}}
+    assert block(value, "  ") == textwrap.indent(
+        "a:\n- 1\n- 1.0e-4\n- true\nb: 'x: y'\n"
+        "c:\n  d: models/t\n  e:\n  - - 1\n    - 7\n  - - 3\n    - 8",
+        "  ",
     )
     assert [number(v) for v in (0.0, 4.0, 0.3, 1e-4, 2.5e-3)] == [
         "0.0", "4.0", "0.3", "1.0e-4", "2.5e-3",
