@@ -157,7 +157,7 @@ def test_damaged_entries_and_tables_are_refused(measured, study, tmp_path: Path)
     studies = write(tmp_path, study())
     table = tmp_path / "baselines/table.csv"
     table.write_text(table.read_text() + "x")
-    again = "run `dvc repro -f -s stages/baselines/dvc.yaml:conclude`"
+    again = "run `dvc repro -f -s conclude` in stages/baselines"
     assert refused(studies, measured) == (
         f"{table} is not the table that the study baselines wrote: {again}"
     )

@@ -109,7 +109,7 @@ def write_study(
     if len(extractors) > 1:
         raise EvaluationError(
             f"the arms of study {study} were measured with different extractors: run "
-            f"`dvc repro stages/{study}/dvc.yaml`, which measures them alike"
+            f"`pdpipe study {study}`, which measures them alike"
         )
     made_from = {**about["made_from"], "extractor": extractors.pop()}
     entry = {"kind": "arms", **about, "made_from": made_from}
