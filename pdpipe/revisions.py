@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WORKSPACE = "workspace"
 TABLE = layout.REPORTS / "table.csv"
+METRICS = layout.metrics("").parent
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def open_tree(name: str, project: Path = Path()) -> Iterator[Tree]:
     """The files at `name`: `workspace`, a report's folder, its table.csv, or else a revision.
 
     A report that lies in its project (`…/reports` beside a `params.yaml`) comes with the project's
-    files; any other is a table and nothing more.
+    files; any other with the `params.yaml` and `metrics/` beside its table, as in docs/results.
 
     Args:
         name: as the user gave it; a revision is a branch, tag, commit or DVC experiment.
@@ -76,7 +77,16 @@ def _at_path(name: str, path: Path) -> Tree:
     if table.resolve() == home / TABLE and (home / layout.PARAMS).is_file():
         return Tree(name, _reader(home))
     read = _reader(table.parent)
-    return Tree(name, lambda wanted: read(Path(table.name)) if wanted == TABLE else None)
+    return Tree(name, lambda wanted: read(_kept(wanted, table)))
+
+
+def _kept(wanted: Path, table: Path) -> Path:
+    """Where a report that was kept has a file of its project, if it has it: beside its table."""
+    if wanted == TABLE:
+        return Path(table.name)
+    if wanted.parent == METRICS:
+        return Path(METRICS.name) / wanted.name
+    return wanted
 
 
 def _at_revision(name: str, repo: Repo) -> Tree:

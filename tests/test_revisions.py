@@ -108,6 +108,17 @@ def test_a_table_away_from_its_project_is_only_that(repository: Path, tmp_path: 
             assert tree.read(PARAMS) is None
 
 
+def test_a_kept_report_has_what_lies_beside_its_table(repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(repository / "reports", tmp_path / "kept")
+    (tmp_path / "kept/metrics").mkdir()
+    (tmp_path / "kept/metrics/teacher.json").write_text("{}")
+    (tmp_path / "kept" / PARAMS).write_text("value: kept\n")
+    with open_tree(str(tmp_path / "kept"), repository) as tree:
+        assert tree.read(PARAMS) == "value: kept\n"
+        assert tree.read(Path("results/metrics/teacher.json")) == "{}"
+        assert tree.read(Path("results/metrics/student-1.json")) is None
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [

@@ -68,8 +68,8 @@ def read_side(name: str, read: Callable[[Path], str | None]) -> Side:
     text = read(TABLE)
     if text is None:
         raise EvaluationError(
-            f"{name} has no {TABLE} (or DVC's cache lacks it): compare a revision in which "
-            "`dvc repro` has made a report and git has it"
+            f"{name} has no {TABLE}: run `dvc repro`, which makes it, and commit what it made "
+            "before you experiment; then compare with that commit"
         )
     rows = read_rows(text, f"{TABLE} of {name}")
     protocols = {row["model"]: _protocol_in_table(row) for row in rows}
