@@ -376,6 +376,7 @@ def test_the_papers_settings_are_in_the_big_presets() -> None:
     ):
         p = params[name]
         assert (p.network.base_channels, p.network.blocks_per_level) == (base, 3)
+        assert (p.network.norm_groups, p.runtime.precision) == (32, "auto")
         assert (p.teacher.batch_size, p.teacher.learning_rate) == (batch, rate)
         assert (p.halve.loss_weight, p.halve.ema_decay, p.halve.anneal) == ("snr_truncated", 0, 1)
         assert p.student_steps() == [2**k for k in range(10, -1, -1)]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
+import torch
 
 from pdpipe.bench import RungNoise, rung_noise
+from pdpipe.cli.run import StageRun
 from pdpipe.data import ImageSet
 from pdpipe.models import DiffusionModel
+from pdpipe.params import parse_params
 
 MakeModel = Callable[..., DiffusionModel]
 STEPS = (64, 512, 4096)
@@ -22,6 +26,17 @@ def measured(make_model: MakeModel, heldout_digits: ImageSet) -> Callable[[str],
         return list(rung_noise(model, heldout_digits, STEPS))
 
     return of
+
+
+def test_a_stage_has_the_precision_of_its_work(
+    raw: dict[str, Any],
+) -> None:
+    """On CUDA: bfloat16 unless its work must be exact, and the model's file says so."""
+    raw["runtime"]["precision"] = "auto"
+    params, cuda = parse_params(raw), torch.device("cuda")
+    run = StageRun("student-32", params, cuda, "", "", {}, {}, None)  # type: ignore[arg-type]
+    for exact, expected in ((False, "bfloat16"), (True, "float32")):
+        assert run.job(exact).precision == run.provenance()["precision"] == expected
 
 
 def test_what_is_to_be_learned_falls_like_1_over_n_and_the_noise_stays(

@@ -93,15 +93,17 @@ class StageRun:
         return model
 
     def provenance(self) -> dict[str, Any]:
-        """Where a model comes from; nothing in it changes from run to run."""
+        """Where the model of `job` comes from; nothing in it changes from run to run."""
         import torch
 
+        assert self.training is not None
         return {
             "seed": self.params.seed,
             "params": self.used,
             "inputs": self.inputs,
             "pdpipe": pdpipe.__version__,
             "torch": str(torch.__version__),
+            "precision": self.training.precision,
         }
 
     def write_training_cost(self, cost: TrainingCost, path: Path | None = None) -> None:

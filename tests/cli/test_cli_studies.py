@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -56,9 +57,14 @@ def test_models_of_a_study(project: Typed) -> None:
         info = pdpipe.load(project.root / OWN.format(key), device="cpu").info
         seed = info.provenance["seed"]
         assert (info.kind, info.guidance, info.sampler, info.steps, info.w_max, seed) == values
-        assert info.name == key
+        assert (info.name, info.provenance["precision"]) == (key, "float32")
         cost = json.loads((project.root / f"stages/mine/training/{key}.json").read_text())
         assert (cost["stage"], cost["updates"]) == (f"mine-{key}", 2)
+
+    measured = project.run("precision", "--model", OWN.format("jump"))
+    assert (measured.code, measured.err) == (0, "")
+    assert re.search(r"jump predicts v; on .*\nN = 1: to learn .* in bfloat16\n", measured.out)
+    assert "images of 4 steps: bfloat16 moves them by " in measured.out
 
     printed = project.run("sample", "--model", OWN.format("jump"), "--labels", "1", "--w", "1")
     assert (printed.code, printed.err) == (0, "")
