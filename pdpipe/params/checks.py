@@ -79,9 +79,9 @@ def check_source(data: DataParams) -> None:
 
 def check_path(data: DataParams) -> None:
     """The data's folder neither holds nor lies in what the pipeline writes itself."""
-    given = Path(data.path).absolute()
+    given = Path(data.path).resolve()
     for own in OWN:
-        place = own.absolute()
+        place = own.resolve()
         if place.is_relative_to(given) or given.is_relative_to(place):
             raise ParamsError(
                 f"data.path is {data.path}, which overlaps {own}, a folder of the pipeline's own: "

@@ -33,6 +33,7 @@ LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1000.0), AfterValidator(abs)]  # w; -0.0 is 0.0
 LossWeight = Literal["constant", "snr", "snr_truncated", "snr_plus_one"]
 Parameterization = Literal["v", "x", "eps", "x_eps"]
+MOST_THREADS = 1024  # more than any machine has; torch dies of thousands, without a word
 FEW_STEPS = 8  # a cell of up to so many is cheap, and measured at `evaluation.seeds` seeds
 
 
@@ -193,8 +194,8 @@ class RuntimeParams(Section):
     """Where and how it runs; `PDPIPE_<NAME>` in the environment overrides each field."""
 
     device: str
-    threads: Annotated[int, Field(ge=0)]
-    workers: Annotated[int, Field(ge=0)]
+    threads: Annotated[int, Field(ge=0, le=MOST_THREADS)]
+    workers: Annotated[int, Field(ge=0, le=MOST_THREADS)]
     precision: Literal["float32", "bfloat16"]
     compile: bool
     snapshot_seconds: Positive

@@ -21,6 +21,7 @@ from pdpipe.reporting.sheets import spread
 METHOD = ("angles", "trajectories", "loss_weights")
 NAMES = {
     *(
+        "costs.csv",
         "table.csv",
         "table.parquet",
         "table.md",
