@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pdpipe
 from pdpipe import layout
+from pdpipe.cli.recorded import recorded
 from pdpipe.cli.turns import turn
 from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.files import digest, digest_file, digest_paths, write_json
@@ -149,10 +149,11 @@ def stage_run(
         code: parts of the package that do.
     """
     from pdpipe.tracking import open_tracker
+    from pdpipe.training.snapshots import forget_recorded
 
     device = configure(params.runtime)
     with turn(layout.WORK / "turns", stage):
-        _forget_recorded()
+        forget_recorded(layout.SNAPSHOTS, recorded)
         found = {path.as_posix(): digest_input(path) for path in inputs}
         code_digest = digest(sorted(digest_paths(PACKAGE / part for part in code).values()))
         key = digest({"stage": name, "used": used, "inputs": found, "code": code_digest})
@@ -170,17 +171,6 @@ def stage_run(
                 metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
                 artifacts=run.artifacts,
             )
-
-
-def _forget_recorded() -> None:
-    """Let go of the finished trainings whose results are recorded by DVC, which has them then."""
-    from pdpipe.training.snapshots import forget_recorded
-
-    if not layout.SNAPSHOTS.is_dir():
-        return
-    locks = [Path("dvc.lock"), *layout.STUDIES.parent.glob("*/dvc.lock")]
-    texts = [lock.read_text(encoding="utf-8") for lock in locks if lock.is_file()]
-    forget_recorded(layout.SNAPSHOTS, set(re.findall(r"\bmd5: ([0-9a-f]{32})\b", "".join(texts))))
 
 
 def read_stage_params() -> Params:

@@ -21,7 +21,7 @@ from pdpipe.evaluation.fidelity import (
     inception_score_splits,
 )
 from pdpipe.evaluation.kid import kernel_mean
-from pdpipe.evaluation.manifold import radii
+from pdpipe.evaluation.manifold import NEIGHBOURS, radii
 from pdpipe.evaluation.neighbours import nearest_distances
 from pdpipe.evaluation.observed import Observed
 from pdpipe.evaluation.records import Extractor
@@ -87,6 +87,7 @@ def build_reference(
     Raises:
         EvaluationError: the splits or the classifier do not fit each other, or are too small.
     """
+    _check_sizes(train, heldout)
     found = extract_features(extractor, train.images, batch_size=batch_size, device=device)
     held = extract_features(extractor, heldout.images, batch_size=batch_size, device=device)
     own = judge is extractor
@@ -186,6 +187,15 @@ def _assembled(metadata: _Metadata, tensors: dict[str, Tensor]) -> Reference:
         is_train=metadata.is_train,
         heldout=Observed.of({name.removeprefix("heldout/"): t for name, t in tensors.items()}),
     )
+
+
+def _check_sizes(train: ImageSet, heldout: ImageSet) -> None:
+    for split, images, change in (("training", train, "lower"), ("held-out", heldout, "raise")):
+        if len(images) <= NEIGHBOURS:
+            raise EvaluationError(
+                f"the {split} split has {len(images)} images, and figures need more than "
+                f"{NEIGHBOURS}: add images to the data, or {change} data.heldout_fraction"
+            )
 
 
 def _check_classes(train: tuple[str, ...], heldout: tuple[str, ...], num_logits: int) -> None:

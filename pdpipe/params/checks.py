@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pdpipe import layout
 from pdpipe.errors import ParamsError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,6 +20,19 @@ SOURCES = {
     "lsun-church": 1,
     "lsun-bedroom": 1,
 }
+
+
+# What stages write, or DVC and git keep, in the project's folder.
+OWN = (
+    layout.SHARDS,
+    layout.TEACHER.parent,
+    layout.RESULTS,
+    layout.REPORTS,
+    layout.STUDIES.parent,
+    layout.WORK,
+    *map(Path, (".dvc", ".git", "pdpipe")),
+)
+WIDEST = 2**14  # channels of a level
 
 
 def check_layout(network: NetworkParams, image_size: int) -> None:
@@ -41,6 +56,11 @@ def check_layout(network: NetworkParams, image_size: int) -> None:
             )
     for side, multiplier in zip(sides, network.channel_multipliers, strict=True):
         width = network.base_channels * multiplier
+        if width > WIDEST:
+            raise ParamsError(
+                f"network.base_channels {network.base_channels} times {multiplier} of "
+                f"network.channel_multipliers is a level of {width} channels: use {WIDEST} at most"
+            )
         attended = side == sides[-1] or side in network.attention_resolutions  # the middle always
         if attended and width % network.head_channels:
             raise ParamsError(
@@ -99,6 +119,18 @@ def check_classes(extractor: str, num_classes: int) -> None:
             "apart, but the data have one class: set it to inception-v3-compat, or sort the images "
             "into classes"
         )
+
+
+def check_path(data: DataParams) -> None:
+    """The data's folder neither holds nor lies in what the pipeline writes itself."""
+    given = Path(data.path).resolve()
+    for own in OWN:
+        place = own.resolve()
+        if place.is_relative_to(given) or given.is_relative_to(place):
+            raise ParamsError(
+                f"data.path is {data.path}, which overlaps {own}, a folder of the pipeline's own: "
+                "name a folder beside it, such as data/raw"
+            )
 
 
 def check_shares(num_samples: int, num_classes: int) -> None:
@@ -182,6 +214,13 @@ def check_evaluation(p: Params) -> None:
     for key, values in (("w", e.w), ("teacher_steps", e.teacher_steps)):
         if len(set(values)) != len(values):
             raise ParamsError(f"evaluation.{key} repeats a value: list each one once")
+    shown: dict[str, float] = {}
+    for w in e.w:
+        if (twin := shown.setdefault(f"{w:g}", w)) != w:
+            raise ParamsError(
+                f"evaluation.w has {twin!r} and {w!r}, which results cannot tell apart (they keep "
+                "6 digits): remove one"
+            )
     outside = [w for w in e.w if not p.guide.w_min <= w <= p.guide.w_max]
     if outside:
         raise ParamsError(

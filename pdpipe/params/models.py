@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pdpipe.errors import ParamsError
 from pdpipe.files import digest
@@ -17,13 +17,21 @@ from pdpipe.params.checks import (
     check_evaluation,
     check_ladder,
     check_network,
+    check_path,
     check_report,
     check_source,
 )
 
-Count = Annotated[int, Field(ge=1)]
+# Every number has an end that no use reaches; beyond it lie overflows and memory errors.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Batch = Annotated[int, Field(ge=1, le=2**16)]
+Steps = Annotated[int, Field(ge=1, le=2**16)]
+Channels = Annotated[int, Field(ge=1, le=2**14)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
+Positive = Annotated[float, Field(gt=0.0, le=1e9)]
+LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0, le=1000.0), AfterValidator(abs)]  # w; -0.0 is 0.0
 LossWeight = Literal["constant", "snr", "snr_truncated", "snr_plus_one"]
 Parameterization = Literal["v", "x", "eps", "x_eps"]
 MOST_THREADS = 1024  # more than any machine has; torch dies of thousands, without a word
@@ -41,15 +49,16 @@ class DataParams(Section):
 
     source: str
     path: str
-    image_size: Count
+    image_size: Annotated[int, Field(ge=4, le=2**12)]  # the classifier pools twice
     channels: Literal[1, 3]
-    sixteen_bit: Literal["refuse", "scale"]  # grey images of 16 bits
+    sixteen_bit: Literal["refuse", "scale"] = "refuse"  # grey images of 16 bits
     heldout_fraction: Annotated[float, Field(gt=0.0, le=0.5)]
     images_per_shard: Count
 
     @model_validator(mode="after")
     def _can_be_read(self) -> DataParams:
         check_source(self)
+        check_path(self)
         return self
 
 
@@ -57,10 +66,10 @@ class ExtractorParams(Section):
     """Stage `extractor`: the small classifier whose features the metrics use."""
 
     source: Literal["auto", "train"] = "auto"  # files of earlier versions have none
-    features: Count
+    features: Annotated[int, Field(ge=1, le=2**13)]
     updates: Count
-    batch_size: Count
-    learning_rate: Positive
+    batch_size: Batch
+    learning_rate: LearningRate
     dropout: Fraction
     label_smoothing: Fraction
     min_accuracy: Annotated[float, Field(ge=0.0, le=1.0)]
@@ -69,13 +78,13 @@ class ExtractorParams(Section):
 class NetworkParams(Section):
     """The U-Net that teacher and students share."""
 
-    base_channels: Annotated[int, Field(ge=4, multiple_of=4)]
-    channel_multipliers: Annotated[list[Count], Field(min_length=1)]
-    blocks_per_level: Count
+    base_channels: Annotated[int, Field(ge=4, le=2**12, multiple_of=4)]
+    channel_multipliers: Annotated[list[Channels], Field(min_length=1, max_length=10)]
+    blocks_per_level: Annotated[int, Field(ge=1, le=64)]
     attention_resolutions: list[Count]
-    head_channels: Count
-    embedding_channels: Annotated[int, Field(ge=2, multiple_of=2)]
-    norm_groups: Count
+    head_channels: Channels
+    embedding_channels: Annotated[int, Field(ge=2, le=2**14, multiple_of=2)]
+    norm_groups: Channels
     resample_blocks: bool
     conditional: bool
 
@@ -91,11 +100,11 @@ class ScheduleParams(Section):
 class OptimizerParams(Section):
     """What every diffusion training stage sets about its optimiser."""
 
-    batch_size: Count
-    warmup: Annotated[int, Field(ge=0)]
+    batch_size: Batch
+    warmup: Annotated[int, Field(ge=0, le=10**9)]
     anneal: Annotated[float, Field(ge=0.0, le=1.0)]
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
-    weight_decay: Annotated[float, Field(ge=0.0)]
+    weight_decay: Annotated[float, Field(ge=0.0, le=10.0)]
     grad_clip: Positive
     ema_decay: Fraction
 
@@ -110,19 +119,19 @@ class TeacherParams(OptimizerParams):
     dropout: Fraction
     flip: bool
     updates: Count
-    learning_rate: Positive
+    learning_rate: LearningRate
 
 
 class GuideParams(OptimizerParams):
     """Stage `guide`: stage one of the distillation."""
 
-    steps: Count
-    w_min: Annotated[float, Field(ge=0.0)]
-    w_max: float
-    w_frequencies: Count
+    steps: Steps
+    w_min: Weight
+    w_max: Weight
+    w_frequencies: Annotated[int, Field(ge=1, le=2**10)]
     loss_weight: LossWeight
     updates: Count
-    learning_rate: Positive
+    learning_rate: LearningRate
 
     @model_validator(mode="after")
     def _ordered(self) -> GuideParams:
@@ -145,7 +154,7 @@ class Rung(Section):
     model_config = ConfigDict(populate_by_name=True)
     from_: Annotated[str, Field(alias="from")]
     updates: Count
-    learning_rate: Positive
+    learning_rate: LearningRate
 
 
 class EvaluationParams(Section):
@@ -153,12 +162,12 @@ class EvaluationParams(Section):
 
     extractor: Literal["classifier", "inception-v3-compat"]
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{8,64}$")]
-    num_samples: Annotated[int, Field(ge=4)]
-    batch_size: Count
-    seed: Annotated[int, Field(ge=0)]
-    seeds: Count
-    w: Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
-    teacher_steps: Annotated[list[Count], Field(min_length=1)]
+    num_samples: Annotated[int, Field(ge=4, le=10**8)]
+    batch_size: Batch
+    seed: Seed
+    seeds: Annotated[int, Field(ge=1, le=1000)]
+    w: Annotated[list[Weight], Field(min_length=1)]
+    teacher_steps: Annotated[list[Steps], Field(min_length=1)]
     teacher_sampler: Literal[
         "ddim", "ancestral", "stochastic", "dpm_solver", "euler", "heun", "rk4"
     ]
@@ -200,7 +209,7 @@ class RuntimeParams(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     data: DataParams
     extractor: ExtractorParams
     network: NetworkParams

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from pdpipe.params.models import Count, Section
+from pdpipe.params.models import Count, Section, Steps, Weight
 
-Weight = Annotated[float, Field(ge=0.0)]
 Label = Annotated[int, Field(ge=0)]
 
 
@@ -19,14 +18,14 @@ class EncodingParams(Section):
 
     method: str  # what it is called in the report; those of one method stand in one row
     model: str  # its file
-    steps: Annotated[list[Count], Field(min_length=1)]
+    steps: Annotated[list[Steps], Field(min_length=1)]
 
 
 class CoderParams(Section):
     """A model that leads from images to noise or back, and its steps."""
 
     model: str  # its file
-    steps: Count
+    steps: Steps
 
 
 class ReconstructionParams(Section):

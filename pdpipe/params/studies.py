@@ -19,11 +19,14 @@ from pdpipe.params.models import (
     Count,
     GuideParams,
     HalveParams,
+    LearningRate,
     NetworkParams,
     Params,
-    Positive,
     Section,
+    Seed,
+    Steps,
     TeacherParams,
+    Weight,
 )
 from pdpipe.params.reading import read_section
 from pdpipe.params.reconstruction import (
@@ -35,6 +38,7 @@ from pdpipe.params.reconstruction import (
 
 DDPM_STEPS = 1000  # of grid ddpm
 Gamma = Annotated[float, Field(ge=0.0, le=1.0)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]  # its model's
 Settings = dict[str, Any]  # of a section of params.yaml, in place of what stands there
 AnySection = TypeVar("AnySection", bound=Section)
 _OWN = ("steps", "updates", "learning_rate")  # of section guide, that a student says itself
@@ -45,7 +49,7 @@ class TaughtParams(Section):
 
     teacher: Settings = Field(default_factory=dict)
     network: Settings = Field(default_factory=dict)
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Seed | None = None
 
 
 class DistilledParams(Section):
@@ -54,14 +58,14 @@ class DistilledParams(Section):
     model_config = ConfigDict(populate_by_name=True)
     algorithm: Literal["guide", "halve", "stochastic", "encoder", "naive"]
     from_: Annotated[str, Field(alias="from")]  # the file of the model that it is distilled from
-    steps: Count
-    teacher_steps: Count | None = None  # of that model; by default its own count
+    steps: Steps
+    teacher_steps: Steps | None = None  # of that model; by default its own count
     updates: Count
-    learning_rate: Positive
+    learning_rate: LearningRate
     guide: Settings = Field(default_factory=dict)
     halve: Settings = Field(default_factory=dict)
     network: Settings = Field(default_factory=dict)  # of a student that is smaller than its teacher
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Seed | None = None
 
 
 class ArmParams(Section):
@@ -72,9 +76,9 @@ class ArmParams(Section):
     sampler: Literal["ddim", "ancestral", "stochastic", "dpm_solver", "euler", "heun", "rk4"]
     gammas: Annotated[list[Gamma], Field(min_length=1)] | None = None  # of ancestral
     grid: Literal["uniform", "ddpm"] = "uniform"
-    nfe: list[Count] = Field(default_factory=list)  # most network evaluations an image
-    steps: list[Count] = Field(default_factory=list)  # instead of nfe: exactly so many steps
-    w: Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
+    nfe: list[Steps] = Field(default_factory=list)  # most network evaluations an image
+    steps: list[Steps] = Field(default_factory=list)  # instead of nfe: exactly so many steps
+    w: Annotated[list[Weight], Field(min_length=1)]
 
 
 class StudyParams(Section):
@@ -83,9 +87,9 @@ class StudyParams(Section):
     title: str  # of its section in the report
     question: str
     baseline: str = ""  # the method that the others are compared with; "": the chain's students
-    teachers: dict[str, TaughtParams] = Field(default_factory=dict)
-    students: dict[str, DistilledParams] = Field(default_factory=dict)
-    arms: dict[str, ArmParams] = Field(default_factory=dict)
+    teachers: dict[FileName, TaughtParams] = Field(default_factory=dict)
+    students: dict[FileName, DistilledParams] = Field(default_factory=dict)
+    arms: dict[FileName, ArmParams] = Field(default_factory=dict)
     reconstruction: ReconstructionParams | None = None  # of a study of encoders, instead of arms
     transfer: TransferParams | None = None  # beside it
 

@@ -61,6 +61,7 @@ PROTOCOL_COLUMNS: dict[str, str] = {
     "libraries": "string",
 }
 TABLE_COLUMNS = COLUMNS | PROTOCOL_COLUMNS
+COST_COLUMN = "seconds_per_image"  # which changes from run to run
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,17 @@ class Measurements:
     """The tidy table, one row a measurement, columns `TABLE_COLUMNS`: the source of all else."""
 
     frame: pd.DataFrame
+
+    @property
+    def reproducible(self) -> pd.DataFrame:
+        """The table without times: equal results give it equal."""
+        return self.frame.drop(columns=COST_COLUMN)
+
+    @property
+    def times(self) -> pd.DataFrame:
+        """The times of the cells that were timed."""
+        timed = self.frame[self.frame[COST_COLUMN].notna()]
+        return timed[["model", "steps", "w", "nfe", COST_COLUMN]]
 
     @property
     def student_steps(self) -> list[int]:

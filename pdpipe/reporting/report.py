@@ -30,9 +30,9 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     """The headline of the report that it writes to `reports_dir`.
 
     The same results give the same bytes. Files: table.csv and table.parquet (every measurement),
-    table.md, table.tex, metrics.json and fid_by_steps.csv (for DVC), index.html, and in figures/
-    fid_by_steps, is_by_steps, fid_is, those of the method, samples_by_steps and samples_by_class
-    as SVG and PNG.
+    costs.csv (what its cells took), table.md, table.tex, metrics.json and fid_by_steps.csv (for
+    DVC), index.html, and in figures/ fid_by_steps, is_by_steps, fid_is, those of the method,
+    samples_by_steps and samples_by_class as SVG and PNG.
 
     Args:
         params: its ladder and evaluation section say which results belong to the report; its
@@ -52,11 +52,12 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     found = headline(m)
     by_steps = grids.steps_by_w(sheets)
     by_class = grids.classes_by_steps(sheets, found.w)
-    write_text(reports_dir / "table.csv", m.frame.to_csv(index=False, lineterminator="\n"))
-    with replacing(reports_dir / "table.parquet") as temporary:
-        m.frame.to_parquet(temporary, index=False)
     points = tables.fid_by_steps(m)
-    write_text(reports_dir / "fid_by_steps.csv", points.to_csv(index=False, lineterminator="\n"))
+    frames = {"table": m.reproducible, "costs": m.times, "fid_by_steps": points}
+    for name, frame in frames.items():
+        write_text(reports_dir / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    with replacing(reports_dir / "table.parquet") as temporary:
+        m.reproducible.to_parquet(temporary, index=False)
     write_json(reports_dir / "metrics.json", metrics_summary(m))
     schedule = build_schedule(**params.schedule.model_dump())
     with figures.style():

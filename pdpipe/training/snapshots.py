@@ -4,7 +4,7 @@ They lie outside every DVC output, under `<root>/<stage>/<key>/`, with `key` a d
 that determines the result: changed params, data, teacher or code have another key and start afresh.
 `state.pt` is of a training on its way. `finished.safetensors` takes its place at the end: the
 averaged weights alone. DVC deletes the outputs of a stage that it has not recorded, because it was
-killed first; the stage's next run then takes its result from there. It goes when dvc.lock has it.
+killed first; the stage's next run then takes its result from there. It goes when DVC has it.
 Each file carries a digest, and a damaged one is never loaded.
 """
 
@@ -14,7 +14,7 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +83,17 @@ class Snapshots:
         )
 
 
-def forget_recorded(root: Path, md5s: Collection[str]) -> None:
+def forget_recorded(root: Path, is_recorded: Callable[[str], bool]) -> None:
     """Remove the runs below `root` whose outputs are all recorded, and those left for long.
 
     Args:
         root: the folder of all stages' snapshots.
-        md5s: of the recorded files.
+        is_recorded: whether a file of this md5 is.
     """
     for folder in root.glob("*/*"):
-        outputs = folder / _OUTPUTS
-        recorded = outputs.is_file() and all(md5 in md5s for md5 in outputs.read_text().split())
+        noted = folder / _OUTPUTS
+        md5s = noted.read_text(encoding="utf-8").split() if noted.is_file() else []
+        recorded = bool(md5s) and all(map(is_recorded, md5s))
         if recorded or time.time() - _last_change(folder) > KEEP_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
 

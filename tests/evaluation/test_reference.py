@@ -181,9 +181,11 @@ def test_a_reference_of_another_extractor_is_refused(saved: Path) -> None:
 def test_splits_that_do_not_fit_say_why(
     train: ImageSet, heldout: ImageSet, classifier: Classifier
 ) -> None:
-    one = dataclasses.replace(heldout, images=heldout.images[:1], labels=heldout.labels[:1])
-    with pytest.raises(EvaluationError, match=r"held-out images: .* at least 2 samples, got 1"):
-        build(train, one, classifier)
+    few = dataclasses.replace(heldout, images=heldout.images[:2], labels=heldout.labels[:2])
+    with pytest.raises(EvaluationError, match=r"held-out split has 2 .* or raise data.heldout_fr"):
+        build(train, few, classifier)
+    with pytest.raises(EvaluationError, match=r"training split has 2 .* or lower data.heldout_fr"):
+        build(few, heldout, classifier)
     fewer = dataclasses.replace(train, classes=train.classes[:9])
     with pytest.raises(EvaluationError, match="has 9 classes, the held-out split 10 and"):
         build(fewer, heldout, classifier)

@@ -88,9 +88,9 @@ def test_what_depends_on_the_machine_is_not_in_a_paper(make_chain, tmp_path, lat
             lambda cost, s=seconds: [cell.update(seconds_per_image=s) for cell in cost["cells"]],
         )
         chain.report(tmp_path)
-        texts.append([(tmp_path / f"table.{kind}").read_text() for kind in ("tex", "md")])
-    (tex, md), (other_tex, other_md) = texts
-    assert tex == other_tex
+        texts.append([(tmp_path / f"table.{kind}").read_text() for kind in ("tex", "csv", "md")])
+    (tex, csv, md), (other_tex, other_csv, other_md) = texts
+    assert (tex, csv) == (other_tex, other_csv)
     assert md != other_md
 
 

@@ -22,6 +22,7 @@ CURVES = ("fid_by_steps", "fid_is", "is_by_steps", "samples_by_steps", "samples_
 METHOD = ("angles", "trajectories", "loss_weights")
 NAMES = {
     *(
+        "costs.csv",
         "table.csv",
         "table.parquet",
         "table.md",
