@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import platform
+import random
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from pdpipe import __version__
@@ -56,6 +58,27 @@ def configure(runtime: RuntimeParams) -> torch.device:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile something small, never compiled before: nothing else shows that it can be done.
+
+    Raises:
+        ParamsError: torch.compile does not work here.
+    """
+    import torch
+
+    new = random.SystemRandom().random()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of its own parts
+            torch.compile(lambda x: x + new)(torch.zeros(2, device=device))
+    except Exception as error:  # of torch, of Triton, of a compiler
+        reason = " ".join(str(error).partition("\n")[0].split())[:160]
+        raise ParamsError(
+            f"runtime.compile (or PDPIPE_COMPILE) is true, but torch.compile does not work on "
+            f"{device.type} here ({reason}): install a C++ compiler such as g++, or set it to false"
+        ) from None
 
 
 def keep_freed_memory() -> bool:

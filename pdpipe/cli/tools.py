@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pdpipe import layout
+from pdpipe.cli.checking import check_here, say_notes
 from pdpipe.errors import ModelError, ParamsError
 from pdpipe.files import replacing, write_text
-from pdpipe.params import Params, check_shares, environment_runtime, read_params
+from pdpipe.params import environment_runtime, read_params
 from pdpipe.presets import left_out, preset_files, preset_names
 
 
@@ -22,24 +23,13 @@ def check(done: Path | None) -> None:
     not run again because it was written again.
     """
     params = read_params(layout.PARAMS)
-    _check_here(params)
+    notes = check_here(params)
     rungs = " -> ".join(str(n) for n in params.student_steps())
     if done is not None:
         write_text(done, f"{layout.PARAMS} was valid\n")
+    else:  # in a run, `prepare` says it
+        say_notes(notes)
     print(f"{layout.PARAMS} is valid: {params.data.source}, ladder {rungs}")
-
-
-def _check_here(params: Params) -> None:
-    """What the settings name is there, as far as that is known before any work."""
-    if params.runtime.device != "auto":
-        from pdpipe.runtime import resolve_device
-
-        resolve_device(params.runtime.device)
-    if params.data.source == "folder":
-        from pdpipe.data import open_source
-
-        classes = len(open_source(params.data).classes)
-        check_shares(params.evaluation.num_samples, classes if params.network.conditional else 1)
 
 
 def preset(name: str, out: Path, force: bool) -> None:
