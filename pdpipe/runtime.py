@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import platform
+import random
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from pdpipe import __version__
@@ -62,6 +64,27 @@ def configure(runtime: RuntimeParams) -> torch.device:
         # By default convolutions round to TF32, with 3 bits more than bfloat16: too coarse as well.
         torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile something small, never compiled before: nothing else shows that it can be done.
+
+    Raises:
+        ParamsError: torch.compile does not work here.
+    """
+    import torch
+
+    new = random.SystemRandom().random()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of its own parts
+            torch.compile(lambda x: x + new)(torch.zeros(2, device=device))
+    except Exception as error:  # of torch, of Triton, of a compiler
+        reason = " ".join(str(error).partition("\n")[0].split())[:160]
+        raise ParamsError(
+            f"runtime.compile (or PDPIPE_COMPILE) is true, but torch.compile does not work on "
+            f"{device.type} here ({reason}): install a C++ compiler such as g++, or set it to false"
+        ) from None
 
 
 def keep_freed_memory() -> bool:

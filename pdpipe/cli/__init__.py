@@ -4,26 +4,67 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from pdpipe import __version__
 from pdpipe.cli.failures import sentence_about
 from pdpipe.cli.streams import lasting_output
 from pdpipe.errors import PdpipeError
 from pdpipe.waiting import share_cores
 
+MAKE, LOOK, USE, DIAGNOSE = "Make", "Look", "Use", "Diagnose"
+STAGES = "Stages of the pipeline (run by `dvc repro`)"
+STUDIES = "Stages of a study (run by `pdpipe study`)"
+GROUPS = (MAKE, LOOK, USE, DIAGNOSE, STAGES, STUDIES)
+
+
+class Grouped(TyperGroup):
+    """Commands in the help by what a person does, each with the whole of its first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # the types are Click's, inside
+        """Write a section for each group, in order."""
+        for group in GROUPS:
+            rows = [
+                (name, (command.help or "").partition("\n\n")[0])
+                for name, command in self.commands.items()
+                if getattr(command, "rich_help_panel", None) == group
+            ]
+            with formatter.section(group):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="pdpipe",
+    cls=Grouped,
     help="Progressive and guided distillation of diffusion models.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-STAGES, TOOLS = "Stages of the pipeline (run by `dvc repro`)", "Tools"
-STUDIES = "Stages of a study (run by `pdpipe study`)"
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pdpipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def pdpipe(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Progressive and guided distillation of diffusion models."""
+
+
 Steps = Annotated[int, typer.Option(help="The student's sampling steps: a key of the ladder.")]
 
 
@@ -117,7 +158,7 @@ Study = Annotated[str, typer.Argument(help="A folder of stages/, such as baselin
 Key = Annotated[str, typer.Argument(help="A key of the study's params.")]
 
 
-@app.command(name="study", rich_help_panel=TOOLS)
+@app.command(name="study", rich_help_panel=MAKE)
 def run_study(
     study: Study,
     pull: Annotated[
@@ -180,7 +221,7 @@ def conclude(study: Study) -> None:
     studies.conclude(study)
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=MAKE)
 def check(
     done: Annotated[
         Path | None,
@@ -193,7 +234,7 @@ def check(
     tools.check(done)
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=MAKE)
 def preset(
     name: Annotated[str, typer.Argument(help="digits, cifar10, imagenet64 or lsun-church128.")],
     out: Annotated[
@@ -207,7 +248,7 @@ def preset(
     tools.preset(name, out, force)
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=USE)
 def sample(
     model: Annotated[Path, typer.Option(help="A model file, models/….safetensors.")],
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
@@ -245,7 +286,7 @@ def sample(
     )  # fmt: skip
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=LOOK)
 def toy(
     out: Annotated[Path, typer.Option(help="The picture to write, .png or .svg.")] = Path(
         "toy.png"
@@ -258,7 +299,7 @@ def toy(
     tools.toy(out, seed)
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=DIAGNOSE)
 def bench(
     repeats: Annotated[int, typer.Option(help="Paired measurements.", min=3)] = 30,
     waiting: Annotated[
@@ -271,7 +312,7 @@ def bench(
     tools.bench(repeats, waiting)
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=DIAGNOSE)
 def precision(
     model: Annotated[Path, typer.Option(help="A model file, models/….safetensors.")],
 ) -> None:
@@ -281,7 +322,7 @@ def precision(
     tools.precision(model)
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=MAKE)
 def forecast(
     budget: Annotated[
         float, typer.Option(help="Seconds of timing, start-up aside.", min=1.0, max=3600.0)
@@ -293,7 +334,7 @@ def forecast(
     forecasting.forecast(budget)
 
 
-@app.command(rich_help_panel=TOOLS)
+@app.command(rich_help_panel=LOOK)
 def compare(
     a: Annotated[str, typer.Argument(help="A revision, a DVC experiment or a report's folder.")],
     b: Annotated[str, typer.Argument(help="The same; by default the checkout.")] = "workspace",

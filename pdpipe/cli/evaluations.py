@@ -192,7 +192,7 @@ def load_extractor(run: StageRun) -> Extractor:
         return Extractor(classifier, classifier, info.name, digest_file(layout.EXTRACTOR))
     from pdpipe.evaluation.inception import load_inception
 
-    path = Path(runtime.weights) if runtime.weights else None
+    path = runtime.weights_file
     network, sha256 = load_inception(path, settings.weights_sha256)
     print(f"{settings.extractor}: {path}, sha256 {sha256}")
     return Extractor(network.to(run.device), classifier, settings.extractor, sha256)

@@ -41,7 +41,10 @@ def sentence_about(error: BaseException) -> str | None:
     if isinstance(error, UnicodeEncodeError):
         name = error.object.encode("utf-8", "backslashreplace").decode()
         return f"{name!r} has characters that are not UTF-8: rename it"
-    other = _OTHERS.get(type(error).__module__.partition(".")[0])
+    module = type(error).__module__
+    if module.startswith(("torch._inductor", "torch._dynamo")):
+        return f"torch.compile failed ({_short(error)}): set runtime.compile to false"
+    other = _OTHERS.get(module.partition(".")[0])
     if other is None:
         return None
     cause = next((c for c in _causes(error) if isinstance(c, OSError) and c.filename), None)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from pdpipe import layout
+from pdpipe.cli.checking import check_source, say_notes
 from pdpipe.cli.run import (
     DATA_CODE,
     TRAINING_CODE,
@@ -28,6 +29,8 @@ def prepare() -> None:
     from pdpipe.data import open_source, write_shards
 
     source = open_source(params.data)  # a wrong source is refused before anything starts
+    check_source(source, params)
+    say_notes(source.notes())
     used = {"seed": params.seed, "data": params.data.model_dump()}
     with stage_run("prepare", "data", params, used, [], DATA_CODE) as run:
         with Progress("prepare", len(source), "images") as progress:

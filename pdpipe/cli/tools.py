@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pdpipe import layout
+from pdpipe.cli.checking import check_here, say_notes
 from pdpipe.errors import DataError, ModelError, ParamsError
 from pdpipe.files import replacing, write_text
-from pdpipe.params import Params, check_shares, environment_runtime, read_params, settings_of
+from pdpipe.params import environment_runtime, read_params, settings_of
 from pdpipe.presets import left_out, preset_files, preset_names
 
 
@@ -23,7 +24,7 @@ def check(done: Path | None) -> None:
     not run again because it was written again.
     """
     params = read_params(layout.PARAMS)
-    _check_here(params)
+    notes = check_here(params)
     if done is not None and not Path(params.data.path).expanduser().exists():
         raise DataError(
             f"data.path {params.data.path} does not exist, and DVC looks at it: put your images "
@@ -32,20 +33,9 @@ def check(done: Path | None) -> None:
     rungs = " -> ".join(str(n) for n in params.student_steps())
     if done is not None:
         write_text(done, f"{layout.PARAMS} was valid\n")
+    else:  # in a run, `prepare` says it
+        say_notes(notes)
     print(f"{layout.PARAMS} is valid: {params.data.source}, ladder {rungs}")
-
-
-def _check_here(params: Params) -> None:
-    """What the settings name is there, as far as that is known before any work."""
-    if params.runtime.device != "auto":
-        from pdpipe.runtime import resolve_device
-
-        resolve_device(params.runtime.device)
-    if params.data.source == "folder":
-        from pdpipe.data import open_source
-
-        classes = len(open_source(params.data).classes)
-        check_shares(params.evaluation.num_samples, classes if params.network.conditional else 1)
 
 
 def preset(name: str, out: Path, force: bool) -> None:

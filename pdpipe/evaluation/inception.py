@@ -23,6 +23,7 @@ _URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth"
 )
+_GET = f"download {_URL} and name its path in PDPIPE_WEIGHTS or runtime.weights"
 _AT_ONCE = 16  # enlarged images in main memory
 
 
@@ -54,6 +55,30 @@ class Inception(nn.Module):
         return features, logits
 
 
+def check_weights(path: Path | None, sha256: str) -> tuple[Path, str]:
+    """The weights file that was named, and its sha256.
+
+    Args:
+        path: as the user gave it; None: not at all.
+        sha256: how the digest of the file must begin.
+
+    Raises:
+        EvaluationError: no file, or another.
+    """
+    if path is None:
+        raise EvaluationError(f"evaluation.extractor {NAME} needs a weights file: {_GET}")
+    if not path.is_file():
+        raise EvaluationError(f"the weights file {path} does not exist: {_GET}")
+    found = digest_file(path)
+    if not found.startswith(sha256.lower()):
+        raise EvaluationError(
+            f"the weights file {path} has sha256 {found[:16]}…, which does not begin with "
+            f"evaluation.weights_sha256 ({sha256}), so its figures would be of another network: "
+            "name the right file, or change that setting if you mean this one"
+        )
+    return path, found
+
+
 def load_inception(path: Path | None, sha256: str) -> tuple[Inception, str]:
     """The network with the weights in a file, and the file's sha256.
 
@@ -64,18 +89,7 @@ def load_inception(path: Path | None, sha256: str) -> tuple[Inception, str]:
     Raises:
         EvaluationError: no file, another file, or one that does not hold these weights.
     """
-    get = f"download {_URL} and name its path in PDPIPE_WEIGHTS or runtime.weights"
-    if path is None:
-        raise EvaluationError(f"evaluation.extractor {NAME} needs a weights file: {get}")
-    if not path.is_file():
-        raise EvaluationError(f"the weights file {path} does not exist: {get}")
-    found = digest_file(path)
-    if not found.startswith(sha256.lower()):
-        raise EvaluationError(
-            f"the weights file {path} has sha256 {found[:16]}…, which does not begin with "
-            f"evaluation.weights_sha256 ({sha256}), so its figures would be of another network: "
-            "name the right file, or change that setting if you mean this one"
-        )
+    path, found = check_weights(path, sha256)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return Inception(state), found
@@ -85,5 +99,5 @@ def load_inception(path: Path | None, sha256: str) -> tuple[Inception, str]:
     ) as error:  # fmt: skip
         detail = " ".join(str(error).split())[:120]
         raise EvaluationError(
-            f"the weights file {path} does not hold the Inception weights ({detail}): {get}"
+            f"the weights file {path} does not hold the Inception weights ({detail}): {_GET}"
         ) from None

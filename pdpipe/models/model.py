@@ -57,25 +57,36 @@ class DiffusionModel:
         """The number of trained parameters."""
         return sum(p.numel() for p in self.network.parameters())
 
-    def evaluations_per_step(self, w: float) -> int:
-        """Network evaluations of one sampling step: 2 where guidance is a mixture, else 1."""
-        return 1 if self.info.guidance == "input" or w == 0 else 2
+    def evaluations_per_step(self, w: float | Tensor) -> int:
+        """Network evaluations of one sampling step: 2 where guidance is a mixture, else 1.
 
-    def denoiser(self, labels: Tensor, w: float) -> Denoiser:
-        """(z_t, t) -> v_hat for these labels (B,) at guidance weight w.
+        Where each image has a w of its own (B,), those at 0 take as many as the others.
+        """
+        unguided = not w.any() if isinstance(w, Tensor) else w == 0
+        return 1 if self.info.guidance == "input" or unguided else 2
+
+    def denoiser(self, labels: Tensor, w: float | Tensor) -> Denoiser:
+        """(z_t, t) -> v_hat for these labels (B,) at guidance weight w, or one each, (B,).
 
         Raises:
             ModelError: w is outside the range the model was trained for.
         """
         self.check_w(w)
         labels = labels.to(self.device)
-        weights = torch.full((len(labels),), w, device=self.device)
+        if isinstance(w, Tensor):
+            weights = w.to(self.device)
+        else:
+            weights = torch.full((len(labels),), w, device=self.device)
         arguments = (self.network, self.schedule, self.info.parameterization, labels, weights)
         mixed = self.evaluations_per_step(w) == 2
         return guided_denoiser(*arguments) if mixed else network_denoiser(*arguments)
 
-    def check_w(self, w: float) -> None:
-        """Raise ModelError unless the model may be used at guidance weight w."""
+    def check_w(self, w: float | Tensor) -> None:
+        """Raise ModelError unless the model may be used at guidance weight w, each if several."""
+        if isinstance(w, Tensor):
+            for each in set(w.tolist()):
+                self.check_w(round(each, 6))  # 0.3 of float32 is a little more than 0.3
+            return
         low, high = self.info.w_min, self.info.w_max
         if not low <= w <= (sys.float_info.max if high is None else high):
             upper = "" if high is None else f" to {high:g}"
@@ -112,11 +123,29 @@ class DiffusionModel:
             )
         return chosen
 
+    def check_weights(self, w: float | Sequence[float] | Tensor, count: int) -> float | Tensor:
+        """w as a number, or as float32 (count,); raises ModelError where it cannot be used."""
+        try:
+            given = torch.as_tensor(w)
+        except (TypeError, ValueError, RuntimeError):
+            given = None
+        if given is None or given.is_complex() or given.dtype == torch.bool:
+            raise ModelError("w is a guidance weight: give a number, or one for each image")
+        if given.dim() and given.shape != (count,):
+            shape = "x".join(map(str, given.shape))
+            raise ModelError(
+                f"w has {shape} numbers for {count} image{'s' * (count != 1)}: give one number, or "
+                "one for each image"
+            )
+        weights = given.detach().cpu().float() if given.dim() else float(w)  # type: ignore[arg-type]
+        self.check_w(weights)
+        return weights
+
     def sample(
         self,
         labels: Sequence[int] | Tensor,
         *,
-        w: float = 0.0,
+        w: float | Sequence[float] | Tensor = 0.0,
         steps: int | None = None,
         seed: int = 0,
         clip: bool = True,
@@ -134,7 +163,7 @@ class DiffusionModel:
 
         Args:
             labels: class indices; an unconditional model takes zeros, for their number.
-            w: guidance weight, 0 for none.
+            w: guidance weight, 0 for none: a number for all, or one for each label, (n,).
             steps: sampling steps; by default the student's own count, 64 for a teacher.
             seed: of the noise.
             clip: clip x_hat to [-1, 1] at every step; without it, x may leave that range.
@@ -157,11 +186,11 @@ class DiffusionModel:
                 "images to `pdpipe.models.encode_images`, and take a student to make others"
             )
         chosen = self.check_labels(labels)
-        self.check_w(w)
+        weights = self.check_weights(w, len(chosen))
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}: use 1 or more")
 
-        size = max(batch_size // self.evaluations_per_step(w), 1)
+        size = max(batch_size // self.evaluations_per_step(weights), 1)
         if sampler is None or isinstance(sampler, str):
             sampler = make_sampler(sampler or self.info.sampler, self.schedule, clip=clip)
         if sampler.schedule != self.schedule:
@@ -172,8 +201,9 @@ class DiffusionModel:
         grid = uniform_grid(self.resolve_steps(steps)) if grid is None else grid
 
         def make(start: int) -> tuple[Tensor, int]:
-            part = chosen[start : start + size]
-            return self._make(part, w, sampler, grid, seed, first + start)
+            part = slice(start, start + size)
+            at = weights[part] if isinstance(weights, Tensor) else weights
+            return self._make(chosen[part], at, sampler, grid, seed, first + start)
 
         done = []
         for x, evaluations in _side_by_side(make, range(0, len(chosen), size), self.device):
@@ -184,7 +214,13 @@ class DiffusionModel:
 
     @torch.inference_mode()
     def _make(
-        self, labels: Tensor, w: float, sampler: Sampler, grid: Tensor, seed: int, first: int
+        self,
+        labels: Tensor,
+        w: float | Tensor,
+        sampler: Sampler,
+        grid: Tensor,
+        seed: int,
+        first: int,
     ) -> tuple[Tensor, int]:
         """(images of one batch, float32 on the CPU; network evaluations of each)."""
         noise = sample_noise(self.info.image_shape, seed, first, len(labels))

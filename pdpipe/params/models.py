@@ -5,7 +5,9 @@ Every field is required: what is not in the file would be invisible to `dvc para
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -204,6 +206,11 @@ class RuntimeParams(Section):
     compile: bool
     snapshot_seconds: Positive
     weights: str
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file of Inception weights, a leading ~ followed; None: there is none."""
+        return Path(os.path.expanduser(self.weights)) if self.weights else None  # noqa: PTH111
 
 
 class Params(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -103,19 +103,43 @@ def test_the_shards_of_an_image_folder(typed: Typed) -> None:
         assert channels == 1 or (cats[:, :1] == cats).all()
 
 
-def test_an_image_that_cannot_be_read(typed: Typed) -> None:
-    for index in range(3):
-        (typed.root / "data/raw/cats").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(typed.root / f"data/raw/cats/{index}.png")
-    (typed.root / "data/raw/cats/1.png").write_bytes(b"no image")
+def folder_of_images(typed: Typed, classes: list[str], each: int = 3) -> dict[str, Any]:
+    """The params of a chain on a folder of so many images a class, which it makes."""
+    for name in classes:
+        (typed.root / "data/raw" / name).mkdir(parents=True, exist_ok=True)
+        for index in range(each):
+            pixels = np.zeros((8, 8), np.uint8)
+            Image.fromarray(pixels).save(typed.root / f"data/raw/{name}/{index}.png")
     params = typed.params()
     params["data"] |= {"source": "folder", "path": "data/raw"}
     typed.write(params)
+    return params
+
+
+def test_images_that_cannot_be_read_are_told_at_once_and_nothing_is_written(typed: Typed) -> None:
+    folder_of_images(typed, ["cats", "dogs"])
+    for name in ("cats/1.png", "dogs/0.png"):
+        (typed.root / "data/raw" / name).write_bytes(b"no image")
+    sentence = typed.refused("prepare")
+    assert re.match(
+        r"2 of 6 images cannot be used: \S+cats/1\.png .*, \S+dogs/0\.png .*:", sentence
+    )
+
+
+def test_what_is_left_out_is_said_once_in_a_run_and_by_check(typed: Typed) -> None:
+    folder_of_images(typed, ["cats", "dogs"])
+    (typed.root / "data/raw/cats/a.heic").write_bytes(b"")
+    note = "note: data/raw has what is left out: 1 .heic\n"
+    assert typed.run("check").err == note
+    assert typed.run("check", "--done", "results/checked").err == ""
     printed = typed.run("prepare")
-    assert printed.code == 2
-    (line,) = printed.err.splitlines()
-    assert re.match(r"error: .*data/raw/cats/1\.png", line)
-    assert not (typed.root / "data/shards/manifest.json").exists()  # half a job is no job
+    assert (printed.code, printed.err.startswith(note)) == (0, True)
+
+
+def test_one_class_has_no_classifier(typed: Typed) -> None:
+    folder_of_images(typed, ["cats"])
+    for command in ("check", "prepare"):
+        assert "telling classes apart, but the data have one class: set" in typed.refused(command)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import os
 import re
+import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch._inductor.config
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -142,3 +147,54 @@ def test_check_says_what_dvc_would_miss(typed: Typed) -> None:
     sentence = "data.path data/raw does not exist, and DVC looks at it: put your images there, or"
     assert sentence in typed.refused("check", "--done", "results/checked")
     assert typed.run("check").code == 0
+
+
+# What only a look at the machine shows.
+
+
+def test_check_looks_at_the_inception_file_and_its_digest(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = typed.params()
+    params["evaluation"]["extractor"] = "inception-v3-compat"
+    typed.write(params)
+    assert "needs a weights file: download https://" in typed.refused("check")
+    monkeypatch.setenv("HOME", str(typed.root))
+    monkeypatch.setenv("PDPIPE_WEIGHTS", "~/w.pth")
+    assert f"the weights file {typed.root}/w.pth does not exist" in typed.refused("check")
+    (typed.root / "w.pth").write_bytes(b"other weights")
+    assert "does not begin with evaluation.weights_sha256 (6726825d)" in typed.refused("check")
+    params["evaluation"]["weights_sha256"] = hashlib.sha256(b"other weights").hexdigest()
+    typed.write(params)
+    assert typed.run("check").code == 0
+
+
+@pytest.mark.parametrize("folder", ["models", "results", "reports", "data", ".pdpipe"])
+@pytest.mark.parametrize("place", ["a file", "/proc/self", "nowhere/at/all"])
+def test_check_looks_at_the_places_that_stages_write_to(
+    typed: Typed, folder: str, place: str
+) -> None:
+    path = typed.root / folder
+    if path.exists():
+        shutil.rmtree(path)
+    if place == "a file":
+        path.write_text("")
+    else:
+        path.symlink_to(place)
+    assert f"nothing can be written to {folder}" in typed.refused("check")
+
+
+def test_check_looks_at_the_name_of_the_projects_folder(typed: Typed) -> None:
+    strange = typed.root.parent / os.fsdecode(b"caf\xe9")
+    typed.root.rename(strange)
+    project = dataclasses.replace(typed, root=strange)
+    assert r"folder '" in project.refused("check")
+    assert r"caf\xe9' has a name that is not UTF-8" in project.refused("check")
+
+
+def test_check_looks_for_the_compiler(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PDPIPE_COMPILE", "true")
+    with torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++")}):
+        sentence = typed.refused("check")
+    assert "torch.compile does not work on cpu here (" in sentence
+    assert sentence.endswith("install a C++ compiler such as g++, or set it to false")

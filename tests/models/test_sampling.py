@@ -222,6 +222,66 @@ def test_w_outside_the_range(w: float, student: DiffusionModel) -> None:
         student.sample([1], w=w)
 
 
+WEIGHTS = [0.0, 0.3, 1.0, 2.5] * 6
+
+
+@pytest.mark.parametrize("which", ["teacher", "student"])
+@pytest.mark.parametrize("size", [256, 5])
+def test_each_image_may_have_a_w_of_its_own(
+    which: str, size: int, request: pytest.FixtureRequest
+) -> None:
+    """Each is the image that the whole batch has at its w."""
+    model: DiffusionModel = request.getfixturevalue(which)
+    count = len(LABELS)
+    found = model.sample(LABELS, w=WEIGHTS[:count], steps=3, batch_size=size)
+    for w in set(WEIGHTS):
+        whole = model.sample(LABELS, w=w, steps=3, batch_size=size)
+        own = [k for k in range(count) if WEIGHTS[k] == w]
+        assert_close(found[own], whole[own], rtol=0, atol=1e-5)
+        assert (found - whole).abs().max() > 0.01
+    for same in (tuple(WEIGHTS[:count]), torch.tensor(WEIGHTS[:count]).double()):
+        assert torch.equal(model.sample(LABELS, w=same, steps=3, batch_size=size), found)
+
+
+def test_one_w_for_all_has_the_same_bits_however_it_is_given(teacher: DiffusionModel) -> None:
+    expected = teacher.sample(LABELS, w=0.3, steps=2)
+    for same in (torch.tensor(0.3, dtype=torch.float64), [0.3] * len(LABELS)):
+        assert torch.equal(teacher.sample(LABELS, w=same, steps=2), expected)
+
+
+def test_a_teacher_evaluates_twice_only_where_some_w_asks_for_it(teacher: DiffusionModel) -> None:
+    taken: list[tuple[int, int]] = []
+    teacher.sample([1, 2], w=[0.0, 0.0], steps=3, on_batch=lambda *done: taken.append(done))
+    teacher.sample([1, 2], w=[0.0, 1.0], steps=3, on_batch=lambda *done: taken.append(done))
+    assert taken == [(2, 3), (2, 6)]
+
+
+@pytest.mark.parametrize(
+    ("w", "sentence"),
+    [
+        ([0.0, 1.0], "w has 2 numbers for 3 images: give one number, or one for each image"),
+        ([], "w has 0 numbers for 3 images"),
+        (torch.ones(3, 1), "w has 3x1 numbers for 3 images"),
+        ([0.0, 4.1, 0.0], "trained for guidance weights w from 0 to 4, not 4.1"),
+        ([0.0, float("nan"), 0.0], "from 0 to 4, not nan"),
+        (["a", "b", "c"], "w is a guidance weight: give a number, or one for each image"),
+        ("1.0", "w is a guidance weight: give a number"),
+        (None, "w is a guidance weight: give a number"),
+        ([True, False, True], "w is a guidance weight: give a number"),
+        ([[1.0], 2.0], "w is a guidance weight: give a number"),
+        ([1j, 0, 0], "w is a guidance weight: give a number"),
+    ],
+)
+def test_w_that_cannot_be_used(w: object, sentence: str, student: DiffusionModel) -> None:
+    with pytest.raises(ModelError, match=sentence):
+        student.sample([1, 2, 3], w=w)  # type: ignore[arg-type]
+
+
+def test_the_ends_of_the_range_can_be_given_in_float32(make_model: MakeModel) -> None:
+    model = make_model(STUDENT, w_min=0.1, w_max=0.3)
+    model.sample([1, 2], w=torch.tensor([0.1, 0.3]), steps=1)
+
+
 def test_w_of_a_teacher_has_no_upper_end(teacher: DiffusionModel) -> None:
     teacher.sample([1], w=9.0, steps=1)
     for w in (-0.5, float("nan")):
