@@ -75,7 +75,7 @@ def _check_other_studies(study: str, settings: StudyParams) -> None:
 def _check_chain(study: str, settings: StudyParams) -> None:
     """Refuse to go on without the chain's files, as in the folder of an experiment's own."""
     missing = [path for path in _files_of_chain(settings) if not path.exists()]
-    if missing and "/.dvc/tmp/exps/" in Path.cwd().as_posix():
+    if missing and layout.in_experiment():
         raise StudyError(
             "an experiment of a study needs the chain's files, which git does not hold: leave out "
             "--temp and --queue, and run it where `pdpipe study` runs"

@@ -52,8 +52,8 @@ def check_source(data: DataParams) -> None:
         raise ParamsError(f"data.source is '{data.source}': {did_you_mean(data.source, SOURCES)}")
     if not data.path:
         raise ParamsError(
-            "data.path is empty: name the folder that holds class/name.png, or data/README.md where "
-            "the source needs none"
+            "data.path is empty: name the folder that holds class/name.png, or data/README.md "
+            "where the source needs none"
         )
 
 
