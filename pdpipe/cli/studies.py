@@ -230,6 +230,8 @@ def measure(study: str, arm: str) -> None:
 def conclude(study: str) -> None:
     """Stage `conclude` of a study: its table, and its entry among the studies that were run."""
     params, settings = read_settings(study)
+    from filelock import FileLock
+
     encoders = settings.reconstruction is not None
     inputs = [layout.study_reconstruction(study)] if encoders else []
     inputs += [layout.study_metrics(study, arm) for arm in settings.arms]
@@ -240,7 +242,9 @@ def conclude(study: str) -> None:
             used["extractor"] = digest_input(layout.EXTRACTOR)  # it judged the images
         about = settings.model_dump(include={"title", "question", "baseline"})
         about["made_from"] = used
-        (_conclude_reconstruction if encoders else _conclude_arms)(study, settings, about)
+        layout.WORK.mkdir(exist_ok=True)
+        with FileLock(layout.WORK / "studies.lock"):  # studies may run at once, and share a file
+            (_conclude_reconstruction if encoders else _conclude_arms)(study, settings, about)
         run.outputs["table"] = layout.study_table(study)
 
 
