@@ -181,8 +181,8 @@ def read_settings(study: str) -> tuple[Params, StudyParams]:
 
 
 def _read(study: str, params: Params | None = None) -> tuple[Params, StudyParams]:
-    params = params or read_params(layout.PARAMS)
     check_study(study)
+    params = params or read_params(layout.PARAMS)
     return params, read_study(layout.study_params(study), params)
 
 
@@ -301,5 +301,7 @@ def _models(settings: StudyParams) -> list[Path]:
 def check_study(study: str) -> None:
     """Refuse a name that is no folder of stages/ with params in it."""
     known = sorted(path.parent.name for path in layout.STUDIES.parent.glob("*/params.yaml"))
+    if not known:
+        raise ParamsError("there are no studies in stages/ here: change to the project's folder")
     if study not in known:
         raise ParamsError(f"there is no study {study!r}: {did_you_mean(study, known)}")
