@@ -16,6 +16,11 @@ WORK = Path(".pdpipe")  # snapshots, evaluated cells, local copies of what is tr
 SNAPSHOTS = WORK / "snapshots"
 
 
+def in_experiment() -> bool:
+    """Whether this is a folder that DVC made for one experiment, with what git and DVC hold."""
+    return "/.dvc/tmp/exps/" in Path.cwd().as_posix()
+
+
 def model(name: str) -> Path:
     """The model file of `teacher` or `student-4`."""
     return Path(f"models/{name}.safetensors")

@@ -6,6 +6,7 @@ their names, and reads a file from git or from its cache, wherever the revision 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,11 +103,12 @@ def _at_revision(name: str, repo: Repo) -> Tree:
             f"there is no revision {name!r} (a branch, tag, commit or experiment) and no report "
             f"at such a path: {known}"
         ) from None
-    files = DVCFileSystem(repo.root_dir, rev=commit)
+    files = DVCFileSystem(repo.root_dir, rev=commit, subrepos=True)  # from git's root on
+    folder = Path(repo.root_dir).relative_to(repo.scm.root_dir)
 
     def read(path: Path) -> str | None:
         try:
-            return str(files.read_text(path.as_posix()))
+            return str(files.read_text((folder / path).as_posix()))
         except FileNotFoundError:
             return None
         except (DvcException, OSError, UnicodeDecodeError) as error:
@@ -120,6 +122,7 @@ def _repository(project: Path) -> Iterator[Repo]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.scm import NoSCM, SCMError
+    from pygit2 import GitError
 
     try:
         repo = Repo(str(project.resolve()))
@@ -135,8 +138,21 @@ def _repository(project: Path) -> Iterator[Repo]:
                 "reports"
             )
         yield repo
+    except GitError as error:
+        raise RevisionError(f"git cannot read this repository: {_mend(error)}") from None
     finally:
         repo.close()
+
+
+def _mend(error: Exception) -> str:
+    """What git's library says, and what to do about it."""
+    owned = re.search(r"repository path '(.*)' is not owned by current user", str(error))
+    if owned is None:
+        return f"{_short(error)}; mend what `git fsck` finds"
+    return (
+        f"{owned[1]} belongs to another user; if you trust it, run "
+        f"`git config --global --add safe.directory {owned[1].rstrip('/')}`"
+    )
 
 
 def _names(repo: Repo) -> list[str]:

@@ -155,3 +155,39 @@ def test_a_table_that_is_not_text(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00")
     with open_tree(str(tmp_path), repository) as tree, pytest.raises(RevisionError, match="read"):
         tree.read(TABLE)
+
+
+def test_a_project_below_gits_root(repository: Path, tmp_path: Path) -> None:
+    """Of its own files: those that git keeps, and those in DVC's cache."""
+    folder = tmp_path / "below/the/root"
+    folder.mkdir(parents=True)
+    run(tmp_path, "git", "init", "--quiet")
+    run(tmp_path, "git", "config", "user.name", "A Tester")
+    run(tmp_path, "git", "config", "user.email", "tester@example.org")
+    run(folder, "dvc", "init", "--quiet", "--subdir")
+    fill(folder, "first")
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "--quiet", "-m", "first")
+    run(folder, "git", "rm", "--quiet", "--cached", str(TABLE))
+    run(folder, "dvc", "add", "--quiet", str(TABLE))
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "--quiet", "-m", "the table in DVC's cache")
+    (folder / TABLE).unlink()
+    for name in ("HEAD", "HEAD~1"):
+        with open_tree(name, folder) as tree:
+            assert tree.read(TABLE) == "first"
+            assert tree.read(PARAMS) == "value: first\n"
+            assert tree.read(Path("nothing.csv")) is None
+
+
+@pytest.mark.skipif(os.name == "nt" or os.getuid() != 0, reason="only root can give files away")
+def test_a_repository_of_another_user(repository: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(repository, tmp_path / "theirs", symlinks=True)
+    for path in (copied, *copied.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(RevisionError) as caught, open_tree("v1", copied):
+        pass
+    assert str(caught.value) == (
+        f"git cannot read this repository: {copied} belongs to another user; if you trust it, run "
+        f"`git config --global --add safe.directory {copied}`"
+    )

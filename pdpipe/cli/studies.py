@@ -75,7 +75,7 @@ def _check_other_studies(study: str, settings: StudyParams) -> None:
 def _check_chain(study: str, settings: StudyParams) -> None:
     """Refuse to go on without the chain's files, as in the folder of an experiment's own."""
     missing = [path for path in _files_of_chain(settings) if not path.exists()]
-    if missing and "/.dvc/tmp/exps/" in Path.cwd().as_posix():
+    if missing and layout.in_experiment():
         raise StudyError(
             "an experiment of a study needs the chain's files, which git does not hold: leave out "
             "--temp and --queue, and run it where `pdpipe study` runs"
@@ -184,8 +184,8 @@ def read_settings(study: str) -> tuple[Params, StudyParams]:
 
 
 def _read(study: str, params: Params | None = None) -> tuple[Params, StudyParams]:
-    params = params or read_params(layout.PARAMS)
     check_study(study)
+    params = params or read_params(layout.PARAMS)
     return params, read_study(layout.study_params(study), params)
 
 
@@ -233,6 +233,8 @@ def measure(study: str, arm: str) -> None:
 def conclude(study: str) -> None:
     """Stage `conclude` of a study: its table, and its entry among the studies that were run."""
     params, settings = read_settings(study)
+    from filelock import FileLock
+
     encoders = settings.reconstruction is not None
     inputs = [layout.study_reconstruction(study)] if encoders else []
     inputs += [layout.study_metrics(study, arm) for arm in settings.arms]
@@ -243,7 +245,9 @@ def conclude(study: str) -> None:
             used["extractor"] = digest_input(layout.EXTRACTOR)  # it judged the images
         about = settings.model_dump(include={"title", "question", "baseline"})
         about["made_from"] = used
-        (_conclude_reconstruction if encoders else _conclude_arms)(study, settings, about)
+        layout.WORK.mkdir(exist_ok=True)
+        with FileLock(layout.WORK / "studies.lock"):  # studies may run at once, and share a file
+            (_conclude_reconstruction if encoders else _conclude_arms)(study, settings, about)
         run.outputs["table"] = layout.study_table(study)
 
 
@@ -300,5 +304,7 @@ def _models(settings: StudyParams) -> list[Path]:
 def check_study(study: str) -> None:
     """Refuse a name that is no folder of stages/ with params in it."""
     known = sorted(path.parent.name for path in layout.STUDIES.parent.glob("*/params.yaml"))
+    if not known:
+        raise ParamsError("there are no studies in stages/ here: change to the project's folder")
     if study not in known:
         raise ParamsError(f"there is no study {study!r}: {did_you_mean(study, known)}")

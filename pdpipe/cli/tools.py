@@ -24,18 +24,30 @@ def check(done: Path | None) -> None:
     not run again because it was written again.
     """
     params = read_params(layout.PARAMS)
+    if done is not None:
+        _check_dependency(params.data.path)
     notes = check_here(params)
-    if done is not None and not Path(params.data.path).expanduser().exists():
-        raise DataError(
-            f"data.path {params.data.path} does not exist, and DVC looks at it: put your images "
-            "there, or name data/README.md where the source needs none"
-        )
     rungs = " -> ".join(str(n) for n in params.student_steps())
     if done is not None:
         write_text(done, f"{layout.PARAMS} was valid\n")
     else:  # in a run, `prepare` says it
         say_notes(notes)
     print(f"{layout.PARAMS} is valid: {params.data.source}, ladder {rungs}")
+
+
+def _check_dependency(path: str) -> None:
+    """What stage `prepare` depends on is there; DVC would say less."""
+    if Path(path).exists():
+        return
+    if layout.in_experiment():
+        raise DataError(
+            f"data.path {path} is not in the folder of this experiment, since neither git nor DVC "
+            f"holds it: run `dvc add {path}` and commit {path}.dvc, or leave out --temp and --queue"
+        )
+    raise DataError(
+        f"data.path {path} does not exist, and DVC looks at it: put your images there, or name "
+        "data/README.md where the source needs none"
+    )
 
 
 def preset(name: str, out: Path, force: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -59,11 +60,26 @@ def _git(directory: Path, *arguments: str) -> str | None:
             text=True,
             timeout=_GIT_SECONDS,
             check=True,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
         )
+    except subprocess.CalledProcessError as error:
+        _say_if_owned_by_another(error.stderr)
+        return None
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def _say_if_owned_by_another(complaint: str) -> None:
+    """Say why runs have no commit, where git refuses to read a repository of another user's."""
+    found = re.search(r"dubious ownership in repository at '(.*)'", complaint)
+    if found is not None:
+        print(
+            f"tracking: the run has no commit, since {found[1]} belongs to another user and git "
+            "does not read it; if you trust it, run `git config --global --add safe.directory "
+            f"{found[1]}`",
+            file=sys.stderr,
+        )
 
 
 def _user() -> str:

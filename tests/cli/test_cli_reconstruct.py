@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from conftest import Typed
@@ -47,6 +49,23 @@ def test_a_study_without_style_transfer_needs_no_picture(typed: Typed) -> None:
     studies = yaml.safe_load((typed.root / "stages/studies.json").read_text())
     assert "images_sha256" not in studies["mine"]
     assert typed.run("report").code == 0
+
+
+def test_a_study_waits_with_its_entry_while_another_writes_one(typed: Typed) -> None:
+    write(typed, STUDY)
+    assert typed.run("reconstruct", "mine").code == 0
+    other = FileLock(typed.root / ".pdpipe/studies.lock", thread_local=False)
+    written: list[bool] = []
+
+    def end() -> None:
+        written.append((typed.root / "stages/studies.json").exists())
+        other.release()
+
+    other.acquire()
+    Timer(3.0, end).start()  # longer than it takes to get there
+    assert typed.run("conclude", "mine").code == 0
+    assert written == [False]
+    assert (typed.root / "stages/studies.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ PARTS = (
     ".dvc/.gitignore",
     ".dvc/plots",
     ".dvcignore",
+    ".gitattributes",
     ".gitignore",
     "data/README.md",
     "pdpipe",

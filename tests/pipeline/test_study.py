@@ -133,6 +133,9 @@ def test_what_cannot_work_in_a_study_is_a_sentence(measured, copy_of, tmp_path):
     said = project.run("pdpipe", "study", "baseline", fails=True)
     assert said == "error: there is no study 'baseline': did you mean 'baselines'?\n"
 
+    said = project.run("bash", "-c", f"cd stages/{STUDY} && pdpipe study {STUDY}", fails=True)
+    assert said == ("error: there are no studies in stages/ here: change to the project's folder\n")
+
     experiment = ("exp", "run", "--temp", "-S", "title=Another")
     said = project.run("dvc", "--cd", f"stages/{STUDY}", *experiment, fails=True)
     assert "error: an experiment of a study needs the chain's files, which git does not" in said

@@ -14,6 +14,17 @@ from pdpipe.tracking.provenance import git_tags, provenance_tags
 from pdpipe.tracking.server import server_address
 
 
+def test_a_repository_of_another_user_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to try this
+    assert git_tags(tmp_path) == {}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tracking: the run has no commit, since {tmp_path} belongs to another")
+    assert f"run `git config --global --add safe.directory {tmp_path}`" in line
+
+
 @given(st.text(max_size=300))
 def test_any_name_becomes_one_that_mlflow_takes(name: str) -> None:
     from mlflow.utils.validation import (
