@@ -480,3 +480,11 @@ def test_no_ladder_ends_in_a_traceback(ladder: dict[str, int]) -> None:
             path.append(params.ladder[path[-1]].from_)
         assert int(r.from_) % int(key) == 0
         assert int(r.from_) > int(key)
+
+
+def test_a_file_of_an_earlier_version_says_what_it_said() -> None:
+    """As today's preset, but for what later versions added, which is as it was before."""
+    found = read_params(Path(__file__).parent / "formats/params-2026-11.yaml")
+    assert found.network.norm_groups is None  # the rule of then
+    assert (found.extractor.source, found.data.sixteen_bit) == ("auto", "refuse")
+    assert (found.guide.steps, found.ladder["1"].updates) == (64, 250)

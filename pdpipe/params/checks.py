@@ -67,20 +67,20 @@ def check_layout(network: NetworkParams, image_size: int) -> None:
                 f"network.head_channels {network.head_channels} does not divide the level width "
                 f"{width} (base_channels x multiplier): use a divisor of it"
             )
-    _check_groups(network, sides[-1])
+    if network.norm_groups is not None:
+        _check_groups(network.norm_groups, network.base_channels, sides[-1])
 
 
-def _check_groups(network: NetworkParams, side: int) -> None:
+def _check_groups(wanted: int, base: int, side: int) -> None:
     """The groups divide every layer's channels, all multiples of the base; none has one value."""
-    base = network.base_channels
 
     def fits(groups: int) -> bool:
         return base % groups == 0 and base // groups * side**2 > 1
 
-    if not fits(network.norm_groups):
+    if not fits(wanted):
         fitting = [str(groups) for groups in range(1, min(base, 64) + 1) if fits(groups)]
         raise ParamsError(
-            f"network.norm_groups {network.norm_groups} does not divide the channels of every "
+            f"network.norm_groups {wanted} does not divide the channels of every "
             f"layer, multiples of network.base_channels {base}, into groups of several values: "
             f"use {', '.join(fitting[:-1])} or {fitting[-1]}"
         )

@@ -86,7 +86,7 @@ class NetworkParams(Section):
     attention_resolutions: list[Count]
     head_channels: Channels
     embedding_channels: Annotated[int, Field(ge=2, le=2**14, multiple_of=2)]
-    norm_groups: Channels
+    norm_groups: Channels | None = None  # None: the rule of earlier versions, layer by layer
     resample_blocks: bool
     conditional: bool
 

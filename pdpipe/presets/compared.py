@@ -36,6 +36,8 @@ def smaller_student(params: Params, paper: Paper) -> str:
     make = partial(ladder, params, "smaller-student", first=chain_model(8), steps=(4, 2, 1))
     students: Entries = {}
     arms: Entries = {}
+    groups = params.network.norm_groups
+    assert groups is not None, "presets name it"
     for name, quarters in QUARTERS.items():
         rungs = make(name=name, updates=UPDATES)
         method = "as large as its teacher"
@@ -43,7 +45,7 @@ def smaller_student(params: Params, paper: Paper) -> str:
             rungs[f"{name}-4"]["network"] = {
                 "base_channels": params.network.base_channels * quarters // 4,
                 "head_channels": params.network.head_channels * quarters // 4,
-                "norm_groups": params.network.norm_groups * quarters // 4,
+                "norm_groups": groups * quarters // 4,
             }
             method = f"channels × {quarters}/4"
         students |= rungs
