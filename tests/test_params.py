@@ -228,13 +228,14 @@ def test_heads_must_fit_wherever_there_is_attention_the_middle_included(
 
 
 @pytest.mark.parametrize(
-    ("base", "side", "fitting"), [(16, 8, "1, 2, 4, 8 or 16"), (12, 2, "1, 2, 3, 4 or 6")]
+    ("base", "levels", "fitting"),
+    [(16, [1, 4], "1, 2, 4, 8 or 16"), (12, [1, 1, 1, 1], "1, 2, 3, 4 or 6")],
 )
 def test_groups_must_fit_every_layer(
-    base: int, side: int, fitting: str, raw: dict[str, Any]
+    base: int, levels: list[int], fitting: str, raw: dict[str, Any]
 ) -> None:
     """Of the last, the images of one pixel would have groups of one value."""
-    raw["data"]["image_size"] = side
+    raw["network"]["channel_multipliers"] = levels
     for groups in range(1, base + 2):
         raw["network"] |= {"base_channels": base, "head_channels": 4, "norm_groups": groups}
         if str(groups) in re.findall(r"\d+", fitting):

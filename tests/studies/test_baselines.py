@@ -157,7 +157,7 @@ def test_damaged_entries_and_tables_are_refused(measured, study, tmp_path: Path)
     studies = write(tmp_path, study())
     table = tmp_path / "baselines/table.csv"
     table.write_text(table.read_text() + "x")
-    again = "run `dvc repro -f -s conclude` in stages/baselines"
+    again = "run `pdpipe conclude baselines`"
     assert refused(studies, measured) == (
         f"{table} is not the table that the study baselines wrote: {again}"
     )
@@ -165,7 +165,7 @@ def test_damaged_entries_and_tables_are_refused(measured, study, tmp_path: Path)
     assert refused(studies, measured) == f"{table} does not exist: {again}"
     for damaged in ("{", "[1]", '{"baselines": {"question": "?"}}', '{"baselines": 3}'):
         studies.write_text(damaged)
-        assert "write {} into it, and for each study run `dvc repro -f -s" in refused(
+        assert "write {} into it, and for each study run `pdpipe conclude <study>`" in refused(
             studies, measured
         )
 

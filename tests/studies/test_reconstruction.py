@@ -310,7 +310,7 @@ def test_another_chains_study_and_a_damaged_picture_are_refused(
     other = MADE_FROM | {"extractor": "f" * 64}
     assert read_sections(studies, measured, other) == ([], ["encoder"])
     picture = studies.parent / "encoder/images.safetensors"
-    again = "run `dvc repro -f -s reconstruct` in stages/encoder"
+    again = "run `pdpipe reconstruct encoder`"
 
     def refused() -> str:
         with pytest.raises(EvaluationError) as error:

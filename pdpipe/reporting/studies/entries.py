@@ -59,7 +59,7 @@ def damaged(studies: Path, detail: str) -> EvaluationError:
     """The error of a file of studies that does not hold what it should."""
     return EvaluationError(
         f"{studies} is damaged ({detail}): write {{}} into it, and for each study run "
-        "`dvc repro -f -s conclude` in stages/<study>"
+        "`pdpipe conclude <study>`"
     )
 
 
@@ -88,4 +88,4 @@ def read_table(studies: Path, study: str, sha256: str, columns: dict[str, str]) 
 
 def again(study: str, stage: str) -> str:
     """How what a stage of a study makes is made anew."""
-    return f"run `dvc repro -f -s {stage}` in stages/{study}"
+    return f"run `pdpipe {stage} {study}`"
