@@ -53,7 +53,7 @@ OWNERS = {
     "matplotlib": {"reporting"},
     "jinja2": {"reporting"},
     "tqdm": {"progress"},
-    "ruamel": {"params"},
+    "ruamel": {"params", "presets"},
     "yaml": set(),  # its dialect is not DVC's
     "dvc": {"revisions", "studies"},
     "diffusers": set(),

@@ -5,11 +5,14 @@ So `dvc exp run -S` changes the line of its setting and no other.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from importlib import resources
 from string import Template
+from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.representer import SafeRepresenter
 
 Entries = dict[str, dict[str, object]]  # {key: its settings} of a section
 FOLDER = resources.files("pdpipe") / "presets"
@@ -31,8 +34,9 @@ def entries(*parts: Entries | str, indent: str = "  ") -> str:
 
 def block(value: object, indent: str) -> str:
     """A value as YAML, a line for each of its settings, indented."""
-    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_ENDLESS)
-    return textwrap.indent(text.removesuffix("\n"), indent)
+    text = io.StringIO()
+    _yaml().dump(value, text)
+    return textwrap.indent(text.getvalue().removesuffix("\n"), indent)
 
 
 def number(value: float) -> str:
@@ -43,17 +47,23 @@ def number(value: float) -> str:
     return f"{float(mantissa)!r}e{int(exponent)}"
 
 
-_ENDLESS = 1_000_000
-
-
-class _Dumper(yaml.SafeDumper):
-    """The safe dumper, but for small numbers, and without names for values that come twice."""
+class _Representer(SafeRepresenter):
+    """The safe one, but for small numbers, and without names for values that come twice."""
 
     def ignore_aliases(self, data: object) -> bool:
         """Whether a value is written out again: always."""
         return True
 
 
-_Dumper.add_representer(
-    float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", number(value))
+_Representer.add_representer(
+    float, lambda one, value: one.represent_scalar("tag:yaml.org,2002:float", number(value))
 )
+
+
+def _yaml() -> Any:
+    found: Any = YAML(typ="safe", pure=True)
+    found.Representer = _Representer
+    found.default_flow_style = False
+    found.sort_base_mapping_type_on_output = False
+    found.width = 1_000_000
+    return found
