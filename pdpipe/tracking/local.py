@@ -7,15 +7,19 @@ up to this record, so a point is flushed to it before anything else happens.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdpipe.files import write_json, write_text
+from pdpipe.files import digest, write_json, write_text
 from pdpipe.tracking.names import to_json_number
+
+_DIGEST = "sha256"
 
 
 @dataclass(frozen=True)
@@ -60,43 +64,50 @@ class LocalLog:
         self._set_aside(attempt)
         write_text(self.metrics_path, "")
 
-    def resume(self, attempt: str, step: int | None) -> list[Point]:
+    def resume(self, attempt: str, seal: Mapping[str, Any]) -> list[Point]:
         """Take up the record of a run that was killed, as it was at a snapshot.
 
         Args:
             attempt: the run to go on with.
-            step: the last step logged before the snapshot, None for no step.
+            seal: of its points, as `seal` made it at the snapshot.
 
         Returns:
-            the points up to `step`; later ones are dropped, since they are computed again.
+            the points up to the snapshot; later ones are dropped, since they are computed again.
+            None where they are not those that were sealed, which is said.
         """
         self._set_aside(attempt)
         for path in self._paths:
             kept = self._kept(path, attempt)
             if kept.exists():
                 kept.replace(path)
-        lines = []
+        sealed = b""
         if self._shown().get("attempt") == attempt and self.metrics_path.exists():
-            lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
-        read = [Point.from_line(line) for line in lines]
-        points = [p for p in read if p is not None and step is not None and p.step <= step]
-        write_text(self.metrics_path, "".join(point.to_line() for point in points))
-        return points
+            sealed = self.metrics_path.read_bytes()[: seal["bytes"]]
+            if hashlib.sha256(sealed).hexdigest() != seal["sha256"]:
+                _say_damaged(self.metrics_path, "its points up to the snapshot are left out")
+                sealed = b""
+        points = [Point.from_line(line) for line in sealed.decode("utf-8").splitlines()]
+        found = [point for point in points if point is not None]
+        write_text(self.metrics_path, "".join(point.to_line() for point in found))
+        return found
 
     def append(self, point: Point) -> None:
         """Record a point: it survives a kill of the process from here on."""
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(point.to_line())
 
-    def sync(self) -> None:
-        """Have the points on the disk, as the snapshot that counts on them will be."""
+    def seal(self) -> dict[str, Any]:
+        """What a snapshot holds of the points so far, which are on the disk from here on."""
+        written = b""
         if self.metrics_path.exists():
             with self.metrics_path.open("rb") as file:
                 os.fsync(file.fileno())
+                written = file.read()
+        return {"bytes": len(written), "sha256": hashlib.sha256(written).hexdigest()}
 
     def describe(self, run: Mapping[str, Any]) -> None:
-        """Write run.json."""
-        write_json(self.run_path, dict(run))
+        """Write run.json, with a digest of the rest."""
+        write_json(self.run_path, {**run, _DIGEST: digest(run)})
 
     def _set_aside(self, attempt: str) -> None:
         """Make room where the folder shows another run; what the server holds can go."""
@@ -111,12 +122,22 @@ class LocalLog:
                 path.replace(self._kept(path, shown["attempt"]))
 
     def _shown(self) -> dict[str, Any]:
-        """The run.json in the folder; empty when there is none."""
+        """The run.json in the folder; empty when there is none, or a damaged one, which is said."""
         try:
-            shown = json.loads(self.run_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            shown = dict(json.loads(self.run_path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
             return {}
-        return shown if isinstance(shown, dict) else {}
+        except (OSError, ValueError, TypeError):
+            shown = {_DIGEST: ""}
+        if shown.pop(_DIGEST, digest(shown)) != digest(shown):  # earlier versions wrote none
+            _say_damaged(self.run_path, "the run that it told of is not gone on with here")
+            self.run_path.unlink(missing_ok=True)
+            return {}
+        return shown
 
     def _kept(self, path: Path, attempt: str) -> Path:
         return self._earlier / f"{attempt}.{path.name}"
+
+
+def _say_damaged(path: Path, what: str) -> None:
+    print(f"tracking: {path} is damaged: {what}", file=sys.stderr)

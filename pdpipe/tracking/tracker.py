@@ -82,12 +82,16 @@ class StageTracker:
         self._buffer = []
 
     def state_dict(self) -> dict[str, Any]:
-        """What a snapshot has to hold: which run this is, and the last step it logged.
+        """What a snapshot has to hold: which run this is, the last step it logged, and a seal.
 
-        The points themselves are in the local record, flushed to the disk here.
+        That is of the points themselves, which are in the local record, flushed to the disk here.
         """
-        self._local.sync()
-        return {"attempt": self._attempt, "started": self._started, "step": self._step}
+        return {
+            "attempt": self._attempt,
+            "started": self._started,
+            "step": self._step,
+            "points": self._local.seal(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the run of a snapshot; call it before anything is logged.
@@ -98,7 +102,7 @@ class StageTracker:
         self._attempt, self._started = state["attempt"], state["started"]
         self._step = state["step"]
         self._tags["pdpipe.resumed_after_step"] = str(self._step)
-        self._buffer = self._local.resume(self._attempt, self._step)
+        self._buffer = self._local.resume(self._attempt, state["points"])
         self._run = self._describe()
         self.publish()
 

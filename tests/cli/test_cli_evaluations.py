@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from pdpipe.models import DiffusionModel
+from pdpipe.tensor_files import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from conftest import Typed
@@ -78,13 +77,10 @@ def test_inception_without_its_weights_says_how_to_get_them(typed: Typed, comman
 
 
 def with_tensors(path: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Change the floating-point tensors of a safetensors file, and nothing else of it."""
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
-    save_file(
-        {k: change(v) if v.is_floating_point() else v for k, v in tensors.items()}, path, metadata
-    )
+    """Change the floating-point tensors of a model's file, as if it had been written so."""
+    tensors, about = load_tensors(path, "pdpipe")
+    changed = {k: change(v) if v.is_floating_point() else v for k, v in tensors.items()}
+    save_tensors(path, changed, "pdpipe", about)
 
 
 def test_images_that_are_not_finite_are_refused(typed: Typed) -> None:

@@ -114,3 +114,33 @@ def test_resume_on_a_server_that_lost_the_run_publishes_all_of_it(
     store.client().delete_run(run.info.run_id)
     finished(start("40"))
     assert_whole(store, local, 40)
+
+
+def test_a_damaged_record_is_said_and_no_point_of_it_is_sent(
+    store: Store, local: LocalRecord, start: Start, project: Path
+) -> None:
+    start("20", "--die-before-publish", "10").communicate(timeout=120)
+    record = project / ".pdpipe/tracking/teacher/metrics.jsonl"
+    text = record.read_text()
+    assert '"loss": 0.25' in text
+    record.write_text(text.replace('"loss": 0.25', '"loss": 0.35'))
+    process = start("20")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0
+    (line,) = said.splitlines()
+    assert line.startswith("tracking: ")
+    assert line.endswith("metrics.jsonl is damaged: its points up to the snapshot are left out")
+    assert [point["step"] for point in local.points()] == list(range(11, 21))
+    (run,) = store.runs()
+    assert [step for step, _ in store.points(run, "loss")] == list(range(11, 21))
+
+
+def test_a_damaged_description_is_said(local: LocalRecord, start: Start, project: Path) -> None:
+    start("20", "--die-before-publish", "10").communicate(timeout=120)
+    path = project / ".pdpipe/tracking/teacher/run.json"
+    path.write_text(path.read_text().replace('"published": false', '"published": true'))
+    process = start("20")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "run.json is damaged: the run that it told of is not gone on with here" in said
+    assert local.run()["status"] == "FINISHED"
