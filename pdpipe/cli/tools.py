@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def _writing(out: Path) -> Iterator[Path]:
         ) from None
 
 
-_MOST_CLASSES = 1_000_000  # a range of labels is not written out beyond
+_CLASS = re.compile("[0-9]{1,6}")  # a range of labels is not written out beyond
 
 
 def parse_labels(text: str) -> list[int]:
@@ -103,11 +104,11 @@ def parse_labels(text: str) -> list[int]:
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         last = last or first
-        number = first.isascii() and first.isdecimal() and last.isascii() and last.isdecimal()
-        if not number or not int(first) <= int(last) < _MOST_CLASSES:
+        number = _CLASS.fullmatch(first) and _CLASS.fullmatch(last)
+        if not number or int(first) > int(last):
             raise ModelError(
-                f"--labels {text!r} has {part.strip()!r}: give class numbers and ranges, such as "
-                "0-9 or 3,3,8"
+                f"--labels {text[:40]!r} has {part.strip()[:40]!r}: give class numbers and ranges, "
+                "such as 0-9 or 3,3,8"
             )
         labels += range(int(first), int(last) + 1)
     return labels

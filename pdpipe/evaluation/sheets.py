@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.store import Finished
-from pdpipe.files import replacing
+from pdpipe.files import parse_json, replacing
 
 COLUMNS = 8  # most images of a class on a sample sheet
 CLASSES = 10  # most classes on it
@@ -81,7 +81,7 @@ def load_paired(path: Path, weights: list[float]) -> dict[float, Tensor]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["sheet"])
+            about = parse_json(file.metadata()["sheet"])
             images = dict(zip(about["w"], file.get_tensor("paired"), strict=True))
     except FileNotFoundError:
         raise EvaluationError(

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdpipe.evaluation.measure import Measured
-from pdpipe.files import replacing
+from pdpipe.files import parse_json, replacing
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _write(path: Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> Non
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["about"])
+            about = parse_json(file.metadata()["about"])
             return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None

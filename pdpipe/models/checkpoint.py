@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdpipe.errors import ModelError
-from pdpipe.files import digest_file, replacing
+from pdpipe.files import digest_file, parse_json, replacing
 from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel
 from pdpipe.networks import Classifier, ClassifierConfig, UNet, UNetConfig
@@ -78,7 +77,7 @@ def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            info = kind.model_validate(json.loads(metadata[_METADATA_KEY]))
+            info = kind.model_validate(parse_json(metadata[_METADATA_KEY]))
             return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118
     except KeyError:
         raise ModelError(f"{path} was not written by pdpipe: it has no pdpipe metadata") from None

@@ -20,6 +20,7 @@ from pdpipe.networks import UNet
 from pdpipe.seeds import derive_seed
 
 DEFAULT_TEACHER_STEPS = 64
+MOST_STEPS = 1_000_000
 
 
 def sample_noise(image_shape: Sequence[int], seed: int, first: int, count: int) -> Tensor:
@@ -100,8 +101,8 @@ class DiffusionModel:
     def resolve_steps(self, steps: int | None) -> int:
         """The number of sampling steps: as asked, else the student's own, else 64."""
         chosen = steps if steps is not None else (self.info.steps or DEFAULT_TEACHER_STEPS)
-        if chosen < 1:
-            raise ModelError(f"the number of steps is {chosen}: use 1 or more")
+        if not 1 <= chosen <= MOST_STEPS:
+            raise ModelError(f"the number of steps is {chosen}: use 1 or more, to {MOST_STEPS:,}")
         return chosen
 
     def check_labels(self, labels: Sequence[int] | Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdpipe.files import write_json, write_text
+from pdpipe.files import parse_json, write_json, write_text
 from pdpipe.tracking.names import to_json_number
 
 
@@ -35,7 +35,7 @@ class Point:
     def from_line(line: str) -> Point | None:
         """The point of a line, or None where a kill cut the line short."""
         try:
-            raw = json.loads(line)
+            raw = parse_json(line)
             step, time = int(raw.pop("step")), int(raw.pop("time"))
             return Point(step, time, {name: float(value) for name, value in raw.items()})
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -113,7 +113,7 @@ class LocalLog:
     def _shown(self) -> dict[str, Any]:
         """The run.json in the folder; empty when there is none."""
         try:
-            shown = json.loads(self.run_path.read_text(encoding="utf-8"))
+            shown = parse_json(self.run_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return shown if isinstance(shown, dict) else {}
