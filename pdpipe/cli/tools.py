@@ -11,7 +11,7 @@ from typing import Any
 
 from pdpipe import layout
 from pdpipe.cli.checking import check_here, say_notes
-from pdpipe.errors import ModelError, ParamsError
+from pdpipe.errors import ModelError, ParamsError, counted
 from pdpipe.files import replacing, write_text
 from pdpipe.params import environment_runtime, read_params
 from pdpipe.presets import left_out, preset_files, preset_names
@@ -151,8 +151,8 @@ def sample(
     num_steps = model.resolve_steps(steps)
     if trained is not None and num_steps != trained:
         print(
-            f"note: {model.info.name} was distilled for {trained} steps; with {num_steps} its "
-            "images will be worse",
+            f"note: {model.info.name} was distilled for {counted(trained, 'step')}; with "
+            f"{num_steps} its images will be worse",
             file=sys.stderr,
         )
     if trained is not None and sampler not in (None, own):
@@ -179,8 +179,8 @@ def sample(
     with _writing(out) as temporary:
         image.save(temporary, format="PNG")
     print(
-        f"wrote {out}: {len(x)} images by {model.info.name}, {num_steps} steps, w = {w:g}, "
-        f"{max(taken)} network evaluations each"
+        f"wrote {out}: {counted(len(x), 'image')} by {model.info.name}, "
+        f"{counted(num_steps, 'step')}, w = {w:g}, {counted(max(taken), 'network evaluation')} each"
     )
 
 
@@ -227,7 +227,7 @@ def bench(repeats: int) -> None:
 
     device = configure(params.runtime)
     about = machine(device)
-    print(f"on {about['name']} ({about['device']}, {about['threads']} threads)")
+    print(f"on {about['name']} ({about['device']}, {counted(about['threads'], 'thread')})")
     for result in bench_updates(params, device, repeats):
         print(result)
     print(bench_snapshots(params, device, repeats))

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import EvaluationError, counted
 from pdpipe.evaluation._record import Record
 from pdpipe.files import parse_json, write_json
 
@@ -244,7 +244,7 @@ def _check_once(name: str, cells: list[Cell] | list[CellCost]) -> None:
     for cell in cells:
         if (cell.steps, cell.w) in seen:
             raise EvaluationError(
-                f"{name} has two cells at {cell.steps} steps, w = {cell.w}: remove the double "
-                "value from evaluation.w or evaluation.teacher_steps in params.yaml"
+                f"{name} has two cells at {counted(cell.steps, 'step')}, w = {cell.w}: remove the "
+                "double value from evaluation.w or evaluation.teacher_steps in params.yaml"
             )
         seen.add((cell.steps, cell.w))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pdpipe.errors import ParamsError, did_you_mean
+from pdpipe.errors import ParamsError, counted, did_you_mean
 
 if TYPE_CHECKING:
     from pdpipe.params.models import DataParams, NetworkParams, Params
@@ -136,7 +136,7 @@ def check_ladder(p: Params) -> None:
         if int(rung.from_) <= int(key) or int(rung.from_) % int(key):
             raise ParamsError(
                 f'ladder."{key}".from is "{rung.from_}": the teacher must take a multiple of '
-                f"{key} steps (2 x {key} = {2 * int(key)} halves them)"
+                f"{counted(int(key), 'step')} (2 x {key} = {2 * int(key)} halves them)"
             )
 
 
