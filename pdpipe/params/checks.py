@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pdpipe.errors import ParamsError, counted, did_you_mean
+from pdpipe.params.dialect import spelled
 
 if TYPE_CHECKING:
     from pdpipe.params.models import DataParams, NetworkParams, Params
@@ -49,7 +50,9 @@ def check_layout(network: NetworkParams, image_size: int) -> None:
 def check_source(data: DataParams) -> None:
     """There is such a source, and DVC has a folder to look at."""
     if data.source not in SOURCES:
-        raise ParamsError(f"data.source is '{data.source}': {did_you_mean(data.source, SOURCES)}")
+        raise ParamsError(
+            f"data.source is {spelled(data.source)}: {did_you_mean(data.source, SOURCES)}"
+        )
     if not data.path:
         raise ParamsError(
             "data.path is empty: name the folder that holds class/name.png, or data/raw where the "
