@@ -67,3 +67,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = [str(k) for k in known]
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(names)}"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 step`, `4 steps`, `1,500 images`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"

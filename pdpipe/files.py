@@ -91,6 +91,14 @@ def read_sealed(path: Path) -> memoryview:
     return content
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; whatever is wrong with it, deep nesting too, is a ValueError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
+
+
 def canonical_json(value: Any) -> str:
     """The one JSON text of `value`: keys sorted, no spaces; equal values have equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pdpipe import __version__
 from pdpipe.errors import ParamsError
-from pdpipe.params import RuntimeParams
+from pdpipe.params import RuntimeParams, spelled
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +45,8 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ParamsError(
-            f"runtime.device (or PDPIPE_DEVICE, --device) is {name!r}, which cannot be used here "
-            f"({reason}): choose auto, cpu, cuda or mps"
+            f"runtime.device (or PDPIPE_DEVICE, --device) is {spelled(name)}, which cannot be used "
+            f"here ({reason}): choose auto, cpu, cuda or mps"
         ) from None
     return device
 

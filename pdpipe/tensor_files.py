@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pdpipe.errors import DamagedError, brief
-from pdpipe.files import canonical_json, replacing
+from pdpipe.files import canonical_json, parse_json, replacing
 
 _DIGEST = "sha256"
 
@@ -59,7 +59,7 @@ def load_tensors(
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {})[key]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about = json.loads(text)
+        about = parse_json(text)
         digest = about.pop(_DIGEST, None)
     except (FileNotFoundError, KeyError):
         raise

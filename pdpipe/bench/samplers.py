@@ -9,6 +9,7 @@ import torch
 
 from pdpipe.bench.setting import Ratio, config_of, inputs, quartiles, random_images, seconds
 from pdpipe.diffusion import SAMPLERS, Sampler, build_schedule, uniform_grid
+from pdpipe.errors import counted
 from pdpipe.models import network_denoiser
 from pdpipe.networks import UNet
 from pdpipe.params import Params
@@ -24,7 +25,7 @@ class SamplerResult(Ratio):
     evaluations: int
 
     def __str__(self) -> str:
-        return f"sampler {self.name}: {self.evaluations} evaluations, {self.spelled()}"
+        return f"sampler {self.name}: {counted(self.evaluations, 'evaluation')}, {self.spelled()}"
 
 
 @torch.inference_mode()

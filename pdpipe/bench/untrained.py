@@ -33,7 +33,8 @@ class DataSize:
     known: bool  # from the manifest of the shards, not assumed
 
     def __str__(self) -> str:
-        counts = f"{self.classes} classes, {self.train:,} + {self.heldout:,} images"
+        classes = "1 class" if self.classes == 1 else f"{self.classes} classes"
+        counts = f"{classes}, {self.train:,} + {self.heldout:,} images"
         return f"{counts} ({'by the shards' if self.known else 'assumed: there are no shards'})"
 
 

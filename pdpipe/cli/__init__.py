@@ -262,7 +262,7 @@ def sample(
     ] = None,
     w: Annotated[float, typer.Option(help="Guidance weight; 0 is no guidance.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    rows: Annotated[int, typer.Option(help="Images of each label.", min=1)] = 1,
+    rows: Annotated[int, typer.Option(help="Images of each label.", min=1, max=10_000)] = 1,
     clip: Annotated[bool, typer.Option(help="Clip x_hat to [-1, 1] at each step.")] = True,
     sampler: Annotated[
         str | None,
@@ -291,7 +291,9 @@ def toy(
     out: Annotated[Path, typer.Option(help="The picture to write, .png or .svg.")] = Path(
         "toy.png"
     ),
-    seed: Annotated[int, typer.Option(help="Of the noise and the training.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the noise and the training.", min=0, max=2**32 - 1)
+    ] = 0,
 ) -> None:
     """Show the method on 25 Gaussians in the plane, in under a minute, with no data."""
     from pdpipe.cli import tools
@@ -301,7 +303,7 @@ def toy(
 
 @app.command(rich_help_panel=DIAGNOSE)
 def bench(
-    repeats: Annotated[int, typer.Option(help="Paired measurements.", min=3)] = 30,
+    repeats: Annotated[int, typer.Option(help="Paired measurements.", min=3, max=10_000)] = 30,
     waiting: Annotated[
         bool, typer.Option(help="Of how threads wait instead, alone and on shared cores.")
     ] = False,

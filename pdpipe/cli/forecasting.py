@@ -26,7 +26,7 @@ from pdpipe.bench import (
 from pdpipe.bench import (
     forecast as forecast_stages,
 )
-from pdpipe.errors import PdpipeError
+from pdpipe.errors import PdpipeError, counted
 from pdpipe.params import Params, read_params
 from pdpipe.reporting.plain import aligned
 from pdpipe.runtime import configure, machine
@@ -64,7 +64,7 @@ def forecast(budget: float) -> None:
     size = data_size(params, layout.SHARDS)
     about = machine(device)
     print(
-        f"on {about['name']} ({about['device']}, {_threads(about['threads'])}, "
+        f"on {about['name']} ({about['device']}, {counted(about['threads'], 'thread')}, "
         f"{params.runtime.precision}, torch {about['torch']})\n{size}\n"
     )
     models = untrained_models(params, size, device)
@@ -143,10 +143,6 @@ def duration(seconds: float) -> str:
 
 def _durations(seconds: Seconds) -> list[str]:
     return [duration(value) for value in (seconds.middle, seconds.low, seconds.high)]
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _count(number: int | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pdpipe import layout
 from pdpipe.cli.checking import check_here, say_notes
-from pdpipe.errors import DataError, ModelError, ParamsError
+from pdpipe.errors import DataError, ModelError, ParamsError, counted
 from pdpipe.files import replacing, write_text
 from pdpipe.params import environment_runtime, read_params, settings_of
 from pdpipe.presets import left_out, preset_files, preset_names
@@ -131,7 +131,7 @@ def _writing(out: Path) -> Iterator[Path]:
         ) from None
 
 
-_MOST_CLASSES = 1_000_000  # a range of labels is not written out beyond
+_CLASS = re.compile("[0-9]{1,6}")  # a range of labels is not written out beyond
 
 
 def parse_labels(text: str) -> list[int]:
@@ -140,11 +140,11 @@ def parse_labels(text: str) -> list[int]:
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         last = last or first
-        number = first.isascii() and first.isdecimal() and last.isascii() and last.isdecimal()
-        if not number or not int(first) <= int(last) < _MOST_CLASSES:
+        number = _CLASS.fullmatch(first) and _CLASS.fullmatch(last)
+        if not number or int(first) > int(last):
             raise ModelError(
-                f"--labels {text!r} has {part.strip()!r}: give class numbers and ranges, such as "
-                "0-9 or 3,3,8"
+                f"--labels {text[:40]!r} has {part.strip()[:40]!r}: give class numbers and ranges, "
+                "such as 0-9 or 3,3,8"
             )
         labels += range(int(first), int(last) + 1)
     return labels
@@ -187,8 +187,8 @@ def sample(
     num_steps = model.resolve_steps(steps)
     if trained is not None and num_steps != trained:
         print(
-            f"note: {model.info.name} was distilled for {trained} steps; with {num_steps} its "
-            "images will be worse",
+            f"note: {model.info.name} was distilled for {counted(trained, 'step')}; with "
+            f"{num_steps} its images will be worse",
             file=sys.stderr,
         )
     if trained is not None and sampler not in (None, own):
@@ -215,8 +215,8 @@ def sample(
     with _writing(out) as temporary:
         image.save(temporary, format="PNG")
     print(
-        f"wrote {out}: {len(x)} images by {model.info.name}, {num_steps} steps, w = {w:g}, "
-        f"{max(taken)} network evaluations each"
+        f"wrote {out}: {counted(len(x), 'image')} by {model.info.name}, "
+        f"{counted(num_steps, 'step')}, w = {w:g}, {counted(max(taken), 'network evaluation')} each"
     )
 
 
@@ -272,7 +272,7 @@ def bench(repeats: int, waiting: bool) -> None:
 
     device = configure(params.runtime)
     about = machine(device)
-    print(f"on {about['name']} ({about['device']}, {about['threads']} threads)")
+    print(f"on {about['name']} ({about['device']}, {counted(about['threads'], 'thread')})")
     for result in bench_updates(params, device, repeats):
         print(result)
     print(bench_snapshots(params, device, repeats))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pdpipe.data.images import image_formats
-from pdpipe.errors import DataError
+from pdpipe.errors import DataError, counted
 
 # What file servers, archives and systems put beside a user's own folders, and into them.
 _NO_CLASSES = {
@@ -41,7 +41,7 @@ def class_folders(root: Path) -> list[ClassFolder]:
     folders = [Path(e.path) for e in entries if e.is_dir()]
     if not folders:
         images = sum(map(_is_image, entries))
-        put = f"move its {_count(images, 'image')}" if images else "put the images"
+        put = f"move its {counted(images, 'image')}" if images else "put the images"
         raise DataError(
             f"data.path {root} has no class folders: {put} in {root}/class/name.png, one folder a "
             "class"
@@ -57,17 +57,17 @@ def what_is_left_out(root: Path, folders: list[ClassFolder]) -> list[str]:
     """Each kind of thing that is in the folder and no image of a class, with its count."""
     others = sum((folder.others for folder in folders), Counter[str]())
     parts = [
-        f"{count} {suffix}" if suffix else f"{_count(count, 'file')} without a suffix"
+        f"{count} {suffix}" if suffix else f"{counted(count, 'file')} without a suffix"
         for suffix, count in others.most_common()
     ]
     below = sum((folder.below for folder in folders), Counter[str]())
     if below:
         parts.append(
-            f"{_count(below.total(), 'image')} in folders inside a class (such as {min(below)})"
+            f"{counted(below.total(), 'image')} in folders inside a class (such as {min(below)})"
         )
     beside = sum(map(_is_image, _entries(root)))
     if beside:
-        parts.append(f"{_count(beside, 'image')} beside the class folders")
+        parts.append(f"{counted(beside, 'image')} beside the class folders")
     return parts
 
 
@@ -89,7 +89,7 @@ def _empty(folder: ClassFolder) -> DataError:
     where = f"the class folder {folder.path} has no images directly in it"
     if folder.below:
         return DataError(
-            f"{where}, but {_count(folder.below.total(), 'image')} one level deeper, such as in "
+            f"{where}, but {counted(folder.below.total(), 'image')} one level deeper, such as in "
             f"{min(folder.below)}: move them up, or set data.path to {folder.path} if that holds "
             "the classes"
         )
@@ -121,7 +121,3 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
 
 def _suffix(name: str) -> str:
     return Path(name).suffix.lower()
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

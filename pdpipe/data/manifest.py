@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pdpipe.errors import DataError, did_you_mean
-from pdpipe.files import digest
+from pdpipe.files import digest, parse_json
 
 SplitName = Literal["train", "heldout"]
 
@@ -105,7 +104,7 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_NAME
     try:
         text = path.read_text(encoding="utf-8")
-        raw = json.loads(text)
+        raw = parse_json(text)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: run `dvc repro prepare`") from None
     except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON

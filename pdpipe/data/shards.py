@@ -21,7 +21,7 @@ from pdpipe.data.images import ImageError
 from pdpipe.data.manifest import FORMAT, MANIFEST_NAME, SPLITS, Manifest, Shard, Split, SplitName
 from pdpipe.data.order import Purpose, permutation
 from pdpipe.data.sources import Source
-from pdpipe.errors import DataError
+from pdpipe.errors import DataError, counted
 from pdpipe.files import digest_file, replacing, write_json
 from pdpipe.params import DataParams
 
@@ -98,8 +98,8 @@ def split_indices(source: Source, heldout_fraction: float, seed: int) -> dict[Sp
         count = len(members)
         if count < 2:
             raise DataError(
-                f"class '{name}' of data.source {source.name} has {count} image"
-                f"{'s' if count != 1 else ''}, but needs one to train on and one to hold out: "
+                f"class '{name}' of data.source {source.name} has "
+                f"{counted(count, 'image')}, but needs one to train on and one to hold out: "
                 "add images, or remove the class"
             )
         num_heldout = min(max(round(heldout_fraction * count), 1), count - 1)

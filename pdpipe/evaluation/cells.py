@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pdpipe.data import to_uint8
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import EvaluationError, counted
 from pdpipe.evaluation.measure import mean_over_seeds, measure
 from pdpipe.evaluation.observe import Instruments, observe
 from pdpipe.evaluation.observed import Observed
@@ -178,8 +178,8 @@ def make_images(
     seconds = time.perf_counter() - started
     if not x.isfinite().all():
         raise EvaluationError(
-            f"{model.info.name} makes images that are not finite at {steps} steps, w = {w:g}: "
-            "train it again, with a lower learning rate"
+            f"{model.info.name} makes images that are not finite at {counted(steps, 'step')}, "
+            f"w = {w:g}: train it again, with a lower learning rate"
         )
     return x, nfe, seconds
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pdpipe.diffusion import Sampler
+from pdpipe.errors import counted
 from pdpipe.evaluation.cells import Maker, balanced_labels
 from pdpipe.evaluation.fidelity import inception_score_splits
 from pdpipe.evaluation.measure import paired_mse
@@ -128,7 +129,7 @@ def _all_cells(
     with Progress(f"evaluate {model.info.name}", total, "network evaluations") as progress:
         maker = Maker(model, sampling, labels, settings, instruments, store, progress)
         for n, w in places:
-            progress.note = f"{n} steps, w = {w:g}"
+            progress.note = f"{counted(n, 'step')}, w = {w:g}"
             cells.append(maker.cell(n, w))
     return cells
 

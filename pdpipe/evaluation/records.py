@@ -7,15 +7,14 @@ digits, so that a result is the same text when only its rounding errors differ.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import EvaluationError, counted
 from pdpipe.evaluation._record import Record
-from pdpipe.files import write_json
+from pdpipe.files import parse_json, write_json
 
 BALANCED_LABELS = "equal counts per class"
 STRATIFIED_SPLIT = "stratified split"
@@ -232,11 +231,11 @@ def read_record(path: Path, kind: type[AnyRecord], mend: str = "dvc repro") -> A
         EvaluationError: the file is missing, damaged, or holds another kind of record.
     """
     try:
-        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(parse_json(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise EvaluationError(f"{path} does not exist: run `{mend}`, which makes it") from None
     except (ValueError, EvaluationError) as error:
-        detail = " ".join(str(error).split())
+        detail = " ".join(str(error).split())[:200]
         raise EvaluationError(f"{path} is damaged ({detail}): delete it and run `{mend}`") from None
 
 
@@ -245,7 +244,7 @@ def _check_once(name: str, cells: list[Cell] | list[CellCost]) -> None:
     for cell in cells:
         if (cell.steps, cell.w) in seen:
             raise EvaluationError(
-                f"{name} has two cells at {cell.steps} steps, w = {cell.w}: remove the double "
-                "value from evaluation.w or evaluation.teacher_steps in params.yaml"
+                f"{name} has two cells at {counted(cell.steps, 'step')}, w = {cell.w}: remove the "
+                "double value from evaluation.w or evaluation.teacher_steps in params.yaml"
             )
         seen.add((cell.steps, cell.w))

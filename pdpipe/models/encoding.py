@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pdpipe.diffusion import DDIM, encode, uniform_grid
-from pdpipe.errors import ModelError
+from pdpipe.errors import ModelError, counted
 from pdpipe.models.model import DiffusionModel
 
 
@@ -106,7 +106,10 @@ def _in_batches(
             f"width), not {tuple(z.shape[1:])}: give it such"
         )
     if len(z) != len(labels):
-        raise ModelError(f"there are {len(z)} images and {len(labels)} labels: give one for each")
+        raise ModelError(
+            f"there are {counted(len(z), 'image')} and {counted(len(labels), 'label')}: give one "
+            "for each"
+        )
     if batch_size < 1:
         raise ModelError(f"the batch size is {batch_size}: use 1 or more")
     chosen, parts = model.check_labels(labels), []

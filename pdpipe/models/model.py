@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pdpipe.diffusion import Denoiser, Sampler, build_schedule, uniform_grid
-from pdpipe.errors import ModelError
+from pdpipe.errors import ModelError, counted
 from pdpipe.models.denoisers import guided_denoiser, network_denoiser
 from pdpipe.models.info import ModelInfo
 from pdpipe.models.sampling import make_sampler
@@ -20,6 +20,7 @@ from pdpipe.networks import UNet
 from pdpipe.seeds import derive_seed
 
 DEFAULT_TEACHER_STEPS = 64
+MOST_STEPS = 1_000_000
 
 
 def sample_noise(image_shape: Sequence[int], seed: int, first: int, count: int) -> Tensor:
@@ -49,8 +50,8 @@ class DiffusionModel:
         self.precision: Literal["float32", "bfloat16"] = "float32"  # of `autocast`
 
     def __repr__(self) -> str:
-        steps = "any" if self.info.steps is None else self.info.steps
-        return f"<pdpipe {self.info.name}: {steps} steps, {self.parameters:,} parameters>"
+        steps = "any steps" if self.info.steps is None else counted(self.info.steps, "step")
+        return f"<pdpipe {self.info.name}: {steps}, {self.parameters:,} parameters>"
 
     @property
     def parameters(self) -> int:
@@ -100,8 +101,8 @@ class DiffusionModel:
     def resolve_steps(self, steps: int | None) -> int:
         """The number of sampling steps: as asked, else the student's own, else 64."""
         chosen = steps if steps is not None else (self.info.steps or DEFAULT_TEACHER_STEPS)
-        if chosen < 1:
-            raise ModelError(f"the number of steps is {chosen}: use 1 or more")
+        if not 1 <= chosen <= MOST_STEPS:
+            raise ModelError(f"the number of steps is {chosen}: use 1 or more, to {MOST_STEPS:,}")
         return chosen
 
     def check_labels(self, labels: Sequence[int] | Tensor) -> Tensor:
@@ -134,8 +135,8 @@ class DiffusionModel:
         if given.dim() and given.shape != (count,):
             shape = "x".join(map(str, given.shape))
             raise ModelError(
-                f"w has {shape} numbers for {count} image{'s' * (count != 1)}: give one number, or "
-                "one for each image"
+                f"w has {shape} number{'s' * (shape != '1')} for {counted(count, 'image')}: give "
+                "one number, or one for each image"
             )
         weights = given.detach().cpu().float() if given.dim() else float(w)  # type: ignore[arg-type]
         self.check_w(weights)

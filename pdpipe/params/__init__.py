@@ -5,6 +5,7 @@ key and the mend.
 """
 
 from pdpipe.params.checks import SOURCES, check_classes, check_digits, check_shares
+from pdpipe.params.dialect import spelled
 from pdpipe.params.models import (
     FEW_STEPS,
     DataParams,
@@ -88,5 +89,6 @@ __all__ = [
     "read_params",
     "read_study",
     "settings_of",
+    "spelled",
     "teacher_settings",
 ]

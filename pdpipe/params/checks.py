@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdpipe import layout
-from pdpipe.errors import ParamsError, did_you_mean
+from pdpipe.errors import ParamsError, counted, did_you_mean
+from pdpipe.params.dialect import spelled
 
 if TYPE_CHECKING:
     from pdpipe.params.models import DataParams, NetworkParams, Params
@@ -89,7 +90,9 @@ def _check_groups(wanted: int, base: int, side: int) -> None:
 def check_source(data: DataParams) -> None:
     """There is such a source, and DVC has a folder to look at."""
     if data.source not in SOURCES:
-        raise ParamsError(f"data.source is '{data.source}': {did_you_mean(data.source, SOURCES)}")
+        raise ParamsError(
+            f"data.source is {spelled(data.source)}: {did_you_mean(data.source, SOURCES)}"
+        )
     if not data.path:
         raise ParamsError(
             "data.path is empty: name the folder that holds class/name.png, or data/README.md "
@@ -188,7 +191,7 @@ def check_ladder(p: Params) -> None:
         if int(rung.from_) <= int(key) or int(rung.from_) % int(key):
             raise ParamsError(
                 f'ladder."{key}".from is "{rung.from_}": the teacher must take a multiple of '
-                f"{key} steps (2 x {key} = {2 * int(key)} halves them)"
+                f"{counted(int(key), 'step')} (2 x {key} = {2 * int(key)} halves them)"
             )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from pdpipe.errors import counted
 from pdpipe.params.models import Count, Section, Steps, Weight
 
 Label = Annotated[int, Field(ge=0)]
@@ -73,7 +74,7 @@ def complaints_of_reconstruction(
         if times > 1:
             yield (
                 f"reconstruction.encoders.{key} gives method {method!r} a second encoding of "
-                f"{steps} steps: list each one once, or name the method otherwise"
+                f"{counted(steps, 'step')}: list each one once, or name the method otherwise"
             )
     if transfer is None:
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from pdpipe import layout
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.records import JACKKNIFE_DOF
+from pdpipe.files import parse_json
 from pdpipe.params import dotted, settings_of
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import COMPARABLE
@@ -153,7 +153,7 @@ def _plain(text: str) -> Any:
     """`text` as the number or truth value that it spells, if it does."""
     words = {"True": True, "False": False}
     try:
-        return words[text] if text in words else json.loads(text)
+        return words[text] if text in words else parse_json(text)
     except ValueError:
         return text
 
@@ -163,7 +163,7 @@ def _protocol_of(
 ) -> dict[str, Any]:
     """The protocol in the text of a metrics file, whose figures are those of the table."""
     try:
-        record = json.loads(text)
+        record = parse_json(text)
         protocol = dotted(record["protocol"])
         measured = {(cell["steps"], float(cell["w"])): cell["fid"] for cell in record["cells"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

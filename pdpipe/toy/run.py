@@ -19,6 +19,7 @@ from pdpipe.diffusion import (
     Schedule,
     uniform_grid,
 )
+from pdpipe.errors import counted
 from pdpipe.models import DenoiserOf, w_student
 from pdpipe.networks import PointNetwork, PointNetworkConfig
 from pdpipe.progress import Progress
@@ -96,7 +97,9 @@ def run_toy(settings: ToySettings) -> Toy:
         steps //= 2
         above = w_student(copy.deepcopy(student).requires_grad_(False), schedule, "v")
         objective = halving_objective(above, schedule, "v", "snr_truncated", w_range, steps, 2)
-        _train(student, objective, mixture, settings.halve_updates, settings, f"{steps} steps")
+        _train(
+            student, objective, mixture, settings.halve_updates, settings, counted(steps, "step")
+        )
 
 
 def exact_teacher(mixture: GaussianMixture, schedule: Schedule) -> DenoiserOf:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdpipe.files import digest, write_json, write_text
+from pdpipe.files import digest, parse_json, write_json, write_text
 from pdpipe.tracking.names import to_json_number
 
 _DIGEST = "sha256"
@@ -39,7 +39,7 @@ class Point:
     def from_line(line: str) -> Point | None:
         """The point of a line, or None where a kill cut the line short."""
         try:
-            raw = json.loads(line)
+            raw = parse_json(line)
             step, time = int(raw.pop("step")), int(raw.pop("time"))
             return Point(step, time, {name: float(value) for name, value in raw.items()})
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -124,7 +124,7 @@ class LocalLog:
     def _shown(self) -> dict[str, Any]:
         """The run.json in the folder; empty when there is none, or a damaged one, which is said."""
         try:
-            shown = dict(json.loads(self.run_path.read_text(encoding="utf-8")))
+            shown = dict(parse_json(self.run_path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError):

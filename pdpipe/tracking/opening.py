@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pdpipe.errors import ParamsError
+from pdpipe.params import spelled
 from pdpipe.tracking.courier import Courier
 from pdpipe.tracking.local import LocalLog
 from pdpipe.tracking.names import legal_folder
@@ -102,7 +103,9 @@ def is_tracking_on() -> bool:
     """
     value = os.environ.get("PDPIPE_TRACKING") or "on"
     if value not in ("on", "off"):
-        raise ParamsError(f"environment variable PDPIPE_TRACKING is {value!r}: set it to on or off")
+        raise ParamsError(
+            f"environment variable PDPIPE_TRACKING is {spelled(value)}: set it to on or off"
+        )
     return value == "on"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pdpipe.data import ImageSet
-from pdpipe.errors import TrainingError
+from pdpipe.errors import TrainingError, counted
 from pdpipe.models import DiffusionModel, ModelInfo
 from pdpipe.networks import UNet
 from pdpipe.params import DistilledParams, GuideParams, HalveParams, Rung
@@ -106,13 +106,14 @@ def teacher_steps(teacher: DiffusionModel, student: DistilledParams) -> int:
     wanted = {"stochastic": student.steps, "naive": 2 * student.steps}.get(student.algorithm)
     if wanted is not None and steps != wanted:
         raise TrainingError(
-            f"a student of {student.steps} steps by algorithm {student.algorithm} needs a teacher "
-            f"of {wanted}, and {teacher.info.name} takes {steps}: change `from` or `teacher_steps`"
+            f"a student of {counted(student.steps, 'step')} by algorithm {student.algorithm} needs "
+            f"a teacher of {wanted}, and {teacher.info.name} takes {steps}: change `from` or "
+            "`teacher_steps`"
         )
     if wanted is None and (steps <= student.steps or steps % student.steps):
         raise TrainingError(
-            f"{teacher.info.name} takes {steps} steps, which is no multiple of the student's "
-            f"{student.steps}: change `from`, `teacher_steps` or `steps`"
+            f"{teacher.info.name} takes {counted(steps, 'step')}, which is no multiple of the "
+            f"student's {student.steps}: change `from`, `teacher_steps` or `steps`"
         )
     return steps
 

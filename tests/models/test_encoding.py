@@ -113,7 +113,7 @@ def test_encoding_is_ddim_backwards_at_its_label_and_w(
     [
         ({}, {"x": X[:, :, :7]}, r"takes images of shape \(1, 8, 8\) \(channels, height, width\)"),
         ({}, {"x": X[0]}, r"takes images of shape \(1, 8, 8\)"),
-        ({}, {"labels": torch.tensor([3])}, "there are 23 images and 1 labels: give one for each"),
+        ({}, {"labels": torch.tensor([3])}, "there are 23 images and 1 label: give one for each"),
         ({}, {"labels": torch.full((23,), 10)}, "label 10 is not a class of student-4"),
         ({}, {"w": 4.5}, "w from 0 to 4, not 4.5"),
         ({}, {"steps": 0}, "the number of steps is 0: use 1 or more"),

@@ -70,7 +70,7 @@ def test_the_studys_own_params_are_valid() -> None:
         ("reconstruction.imags", 1, "unknown key reconstruction.imags: did you mean 'images'?"),
         ("reconstruction.decoders.student.model", "models/student-3.safetensors", "no model: did"),
         ("reconstruction.decoders", {}, "reconstruction.decoders: "),
-        ("reconstruction.encoders.teacher.steps", [1, 1], "a second encoding of 1 steps"),
+        ("reconstruction.encoders.teacher.steps", [1, 1], "a second encoding of 1 step:"),
         ("reconstruction.encoders.teacher.step", 1, "did you mean 'steps'?"),
         ("transfer.pairs", [[1]], "transfer.pairs.0: "),
         ("transfer.pairs", [[1, 7], [1, 7]], "transfer.pairs repeats a value"),

@@ -119,7 +119,7 @@ def test_steps_of_the_teacher(
         ("encoder", "student", 8, None, "takes 4 steps, which is no multiple of the student's 8"),
         ("stochastic", "student", 2, None, "2 steps by algorithm stochastic needs a teacher of 2"),
         ("stochastic", "stochastic", 4, None, "needs a teacher of 4, and student-4 takes 2"),
-        ("naive", "naive", 1, None, "of 1 steps by algorithm naive needs a teacher of 2"),
+        ("naive", "naive", 1, None, "of 1 step by algorithm naive needs a teacher of 2"),
         ("naive", "teacher", 2, 2, "needs a teacher of 4, and teacher takes 2: change `from`"),
         ("naive", "student", 2, None, "student-4 has no two predictions to mix"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pdpipe.errors import EvaluationError
-from pdpipe.files import digest_file, write_json, write_text
+from pdpipe.files import digest_file, parse_json, write_json, write_text
 
 _KEYS = ("kind", "title", "question", "baseline", "made_from", "table_sha256")
 
@@ -46,7 +45,7 @@ def read_entries(studies: Path) -> dict[str, dict[str, Any]]:
     if not studies.is_file():
         return {}
     try:
-        entries = json.loads(studies.read_text(encoding="utf-8"))
+        entries = parse_json(studies.read_text(encoding="utf-8"))
         for entry in entries.values():
             for key in _KEYS:
                 entry[key]
