@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from filelock import FileLock
 
 if TYPE_CHECKING:
     from conftest import Typed
@@ -32,6 +33,13 @@ TRANSFER: dict[str, Any] = {
     "images": 2,
     "shown": 2,
 }
+HOLDER = """
+import sys
+from filelock import FileLock
+with FileLock(".pdpipe/studies.lock"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 ARM = {"model": TEACHER, "sampler": "ddim", "steps": [2], "w": [0.0]}
 
 
@@ -54,16 +62,25 @@ def test_a_study_without_style_transfer_needs_no_picture(typed: Typed) -> None:
 def test_a_study_waits_with_its_entry_while_another_writes_one(typed: Typed) -> None:
     write(typed, STUDY)
     assert typed.run("reconstruct", "mine").code == 0
-    other = FileLock(typed.root / ".pdpipe/studies.lock", thread_local=False)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        cwd=typed.root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    assert other.stdout.read(4) == b"held"
     written: list[bool] = []
 
     def end() -> None:
         written.append((typed.root / "stages/studies.json").exists())
-        other.release()
+        other.communicate(b"enough")
 
-    other.acquire()
-    Timer(3.0, end).start()  # longer than it takes to get there
+    timer = Timer(3.0, end)  # longer than it takes to get there
+    timer.start()
     assert typed.run("conclude", "mine").code == 0
+    timer.join()
     assert written == [False]
     assert (typed.root / "stages/studies.json").exists()
 

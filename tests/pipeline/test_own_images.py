@@ -76,7 +76,7 @@ def test_with_dvc_add_too_and_a_clone_pulls_them(
 
     project.run("dvc", "push")
     clone = clone_of(project, tmp_path / "clone")
-    clone.run("dvc", "pull", "data/raw.dvc", "prepare")
+    clone.run("dvc", "pull", "data/raw.dvc", "check", "prepare")
     assert clone.files("data/raw", "data/shards") == project.files("data/raw", "data/shards")
     assert clone.repro("prepare") == []
 
