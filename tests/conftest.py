@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from pdpipe.data import ImageSet, load_split, open_source, write_shards
@@ -21,6 +22,8 @@ from pdpipe.params import DataParams, Params, parse_params
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
+settings.register_profile("shared cores", deadline=None)  # of what is slow beside other work
+settings.load_profile("shared cores")
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "pdpipe" / "presets" / "digits.yaml"
 

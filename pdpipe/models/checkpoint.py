@@ -66,10 +66,17 @@ def _save(path: Path, tensors: dict[str, Tensor], info: BaseModel) -> None:
     save_tensors(path, tensors, _METADATA_KEY, info.model_dump(mode="json"))
 
 
+def _maker(path: Path) -> str:
+    """The command that makes a model file of the chain, or of the study in whose folder it is."""
+    parts = path.parts
+    of_study = len(parts) == 4 and (parts[0], parts[2]) == ("stages", "models")
+    return f"`pdpipe study {parts[1]}`" if of_study else "`dvc repro`"
+
+
 def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
     if not path.is_file():
         raise ModelError(
-            f"there is no model at {path}: run `dvc repro` to train it, or `dvc pull` to fetch it"
+            f"there is no model at {path}: run {_maker(path)} to train it, or `dvc pull` to fetch it"
         )
     try:
         tensors, about = load_tensors(path, _METADATA_KEY)

@@ -84,7 +84,10 @@ def test_models_of_a_study(project: Typed) -> None:
         (("teach", "mine", "naive"), "study mine has no teacher 'naive'"),
         (("distil", "mine", "naiv"), "study mine has no student 'naiv': did you mean 'naive'?"),
         (("distil", "mien", "naive"), "there is no study 'mien': did you mean 'mine'?"),
-        (("distil", "mine", "one"), f"there is no model at {OWN.format('t')}"),
+        (
+            ("distil", "mine", "one"),
+            f"there is no model at {OWN.format('t')}: run `pdpipe study mine`",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_trained(

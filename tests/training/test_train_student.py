@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -207,6 +208,7 @@ def test_an_interrupted_student_ends_with_the_bits_of_an_unbroken_run(
     handle.remove()
     torch.manual_seed(99)
     resumed, _ = train(teacher, student, make_job("s"))
-    assert "s: going on from update 10\n" in capfd.readouterr().err
+    (update,) = re.findall(r"^s: going on from update (\d+)$", capfd.readouterr().err, re.MULTILINE)
+    assert 0 < int(update) < 13  # 10 where an update takes less than the grace for a snapshot
     for name, tensor in unbroken.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
