@@ -76,7 +76,8 @@ def _maker(path: Path) -> str:
 def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
     if not path.is_file():
         raise ModelError(
-            f"there is no model at {path}: run {_maker(path)} to train it, or `dvc pull` to fetch it"
+            f"there is no model at {path}: run {_maker(path)} to train it, or `dvc pull` to fetch "
+            "it"
         )
     try:
         tensors, about = load_tensors(path, _METADATA_KEY)
