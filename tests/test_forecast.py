@@ -43,7 +43,7 @@ def exactly(value: float) -> Seconds:
 
 @pytest.fixture(scope="module")
 def default() -> Params:
-    return read_params(ROOT / "params.yaml")
+    return read_params(ROOT / "pdpipe/presets/digits.yaml")
 
 
 @pytest.fixture(scope="module")

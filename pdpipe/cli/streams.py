@@ -53,8 +53,7 @@ def _replaced(name: str) -> Iterator[None]:
         io.BufferedWriter(raw),
         encoding=given.encoding,
         errors="backslashreplace",
-        line_buffering=getattr(given, "line_buffering", True),
-        write_through=getattr(given, "write_through", False),
+        line_buffering=name == "stderr" or getattr(given, "line_buffering", True),
     )
     try:
         yield from _in_place_of(given, name, lasting)

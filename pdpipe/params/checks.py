@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,9 +127,9 @@ def check_classes(extractor: str, num_classes: int) -> None:
 
 def check_path(data: DataParams) -> None:
     """The data's folder neither holds nor lies in what the pipeline writes itself."""
-    given = Path(data.path).resolve()
+    given = Path(os.path.realpath(data.path))  # unlike `resolve`, it takes links in a circle
     for own in OWN:
-        place = own.resolve()
+        place = Path(os.path.realpath(own))
         if place.is_relative_to(given) or given.is_relative_to(place):
             raise ParamsError(
                 f"data.path is {data.path}, which overlaps {own}, a folder of the pipeline's own: "

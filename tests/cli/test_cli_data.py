@@ -153,7 +153,10 @@ def test_one_class_has_no_classifier(typed: Typed) -> None:
         ),
         ({"source": "folder"}, "data.path data/README.md is not a folder: set it to the folder of"),
         ({"source": "folder", "path": "nowhere"}, "data.path nowhere does not exist"),
-        ({"source": "folder", "path": "models"}, "data.path models has no class folders"),
+        (
+            {"source": "folder", "path": "models"},
+            "data.path is models, which overlaps models",
+        ),
     ],
 )
 def test_a_source_that_cannot_be_used(typed: Typed, data: dict[str, object], sentence: str) -> None:

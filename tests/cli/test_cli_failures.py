@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,7 @@ LIMIT = "raise the limit on the size of files, then run the same command again"
     ("command", "size", "path", "mend"),
     [
         ("prepare", 2000, "data/shards/", LIMIT),
-        ("extractor", 2000, ".pdpipe/snapshots/extractor/", LIMIT),
+        ("extractor", 2000, "models/extractor.safetensors", LIMIT),
         ("report", 3000, "reports/", LIMIT),
         ("sample --model models/student-2.safetensors --out a.png", 100, "a.png", "name another"),
     ],
@@ -185,3 +186,18 @@ def test_a_report_that_ascii_cannot_encode_is_printed_all_the_same(typed: Typed)
         0,
         r"wrote \u0434\u043e\u043c/params.yaml: the digits preset",
     )
+
+
+def test_what_a_stage_says_arrives_at_once() -> None:
+    """Through a pipe, as under `dvc repro`: whoever waits for a stage reads why."""
+    code = (
+        "import sys, time; from pdpipe.cli.streams import lasting_output\n"
+        "with lasting_output(): print('said', file=sys.stderr); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        ready, _, _ = select.select([process.stderr], [], [], 20)
+        process.kill()
+        assert ready
+        assert process.stderr.readline() == "said\n"

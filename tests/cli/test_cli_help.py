@@ -63,5 +63,5 @@ def test_completion_knows_commands_and_options(tmp_path: Path) -> None:
         )
         return done.stdout.split()
 
-    assert completed("pdpipe pre") == ["prepare", "preset"]
+    assert completed("pdpipe pre") == ["prepare", "preset", "precision"]
     assert completed("pdpipe sample --sam") == ["--sampler"]

@@ -81,7 +81,7 @@ def test_sample_says_when_a_student_meets_another_sampler(typed: Typed) -> None:
     ("options", "sentence"),
     [
         (["--model", "nope"], "there is no model at nope: run `dvc repro` to train it"),
-        (["--model", "params.yaml"], "params.yaml is damaged and cannot be read"),
+        (["--model", "params.yaml"], "params.yaml is damaged and cannot be used"),
         (
             ["--model", "models/extractor.safetensors"],
             "extractor.safetensors is not what is needed",

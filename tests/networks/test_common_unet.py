@@ -159,7 +159,7 @@ def test_any_layout_is_a_common_one(layout: dict[str, Any], make_unet: MakeUNet)
 
 
 def test_the_digits_network_is_a_common_one(make_unet: MakeUNet) -> None:
-    config = vars(config_of(read_params(ROOT / "params.yaml")))
+    config = vars(config_of(read_params(ROOT / "pdpipe/presets/digits.yaml")))
     with torch.no_grad():
         ours, theirs = same(make_unet(**config | {"w_frequencies": 4, "w_max": 4.0}))
     assert_close(theirs, ours, rtol=1e-4, atol=2e-5)

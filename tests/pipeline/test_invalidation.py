@@ -219,7 +219,9 @@ def test_published_figures_are_a_matter_of_the_report_alone(project: Project) ->
 def test_images_added_to_the_data_folder_make_prepare_stale(project: Project) -> None:
     """And, with the digits as source, whose shards come out the same, what shows its time alone."""
     folder = project.root / "data/raw/cats"
-    folder.mkdir()
+    folder.mkdir(parents=True)
+    project.set("data.path", "data/raw")
+    assert project.repro() == ["check", "prepare", "report"]
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "one.png")
     assert project.repro() == ["prepare", "report"]
 

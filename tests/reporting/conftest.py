@@ -118,7 +118,7 @@ def make_chain(tmp_path_factory: pytest.TempPathFactory) -> MakeChain:
         image_size: int = 8,
         published: str = "none",
     ) -> Chain:
-        raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+        raw = yaml.safe_load((ROOT / "pdpipe/presets/digits.yaml").read_text())
         froms = [start, *ladder]
         raw["ladder"] = {
             str(n): {"from": str(froms[k]), "updates": 10, "learning_rate": 1.0e-3}
@@ -129,6 +129,8 @@ def make_chain(tmp_path_factory: pytest.TempPathFactory) -> MakeChain:
             "w": list(w),
             "teacher_steps": list(teacher_steps or sorted({*ladder, start})),
         }
+        if (channels, image_size) != (1, 8):  # those of the digits
+            raw["data"] |= {"source": "folder", "path": "data/raw"}
         raw["data"] |= {"channels": channels, "image_size": image_size}
         raw["report"] |= {"published": published}
         raw["network"] |= {"conditional": conditional, "attention_resolutions": []}

@@ -54,7 +54,7 @@ def test_each_gamma_is_a_setting_of_its_own() -> None:
 
 
 def test_the_studys_own_params_are_valid() -> None:
-    params = read_params(ROOT / "params.yaml")
+    params = read_params(ROOT / "pdpipe/presets/digits.yaml")
     study = read_study(ROOT / "stages/baselines/params.yaml", params)
     tuned = [arm for arm in study.arms.values() if arm.gammas and len(arm.gammas) == 11]
     assert {arm.model for arm in tuned} >= {
@@ -87,7 +87,7 @@ def test_what_cannot_be_measured_is_refused(
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump({"title": "A", "question": "?", "arms": {"a": ARM | arm}}))
     with pytest.raises(ParamsError) as error:
-        read_study(path, read_params(ROOT / "params.yaml"))
+        read_study(path, read_params(ROOT / "pdpipe/presets/digits.yaml"))
     assert str(error.value).startswith(f"{path}: ")
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)
@@ -95,4 +95,4 @@ def test_what_cannot_be_measured_is_refused(
 
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="name a study, a folder of stages/"):
-        read_study(tmp_path / "params.yaml", read_params(ROOT / "params.yaml"))
+        read_study(tmp_path / "params.yaml", read_params(ROOT / "pdpipe/presets/digits.yaml"))

@@ -50,7 +50,7 @@ TRANSFER = {
 
 
 def test_the_studys_own_params_are_valid() -> None:
-    study = read_study(OWN, read_params(ROOT / "params.yaml"))
+    study = read_study(OWN, read_params(ROOT / "pdpipe/presets/digits.yaml"))
     assert study.arms == {}
     assert study.reconstruction is not None
     steps = {e.method: [] for e in study.reconstruction.encoders.values()}
@@ -91,7 +91,7 @@ def test_what_cannot_be_measured_is_refused(
     path.parent.mkdir()
     path.write_text(yaml.safe_dump(raw))
     with pytest.raises(ParamsError) as error:
-        read_study(path, read_params(ROOT / "params.yaml"))
+        read_study(path, read_params(ROOT / "pdpipe/presets/digits.yaml"))
     assert str(error.value).startswith(f"{path}: ")
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)

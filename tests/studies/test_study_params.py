@@ -32,7 +32,7 @@ HALVE = {"algorithm": "halve", "from": "models/student-4.safetensors", "steps": 
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return read_params(ROOT / "params.yaml")
+    return read_params(ROOT / "pdpipe/presets/digits.yaml")
 
 
 def write(folder: Path, study: dict[str, Any] | str) -> Path:
