@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import statistics
@@ -12,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -20,6 +18,7 @@ from pdpipe import layout
 from pdpipe.bench.setting import config_of, inputs, random_images
 from pdpipe.networks import UNet
 from pdpipe.params import read_params
+from pdpipe.tensor_files import digest_tensors
 from pdpipe.waiting import A_SHORT_SPIN, POLICY, SPINS
 
 SETTINGS: dict[str, dict[str, str]] = {
@@ -90,7 +89,7 @@ def _in_process(setting: dict[str, str], seconds: float) -> tuple[list[float], s
 
 def time_updates(seconds: float) -> None:
     """Print, as JSON, the times of forward and backward for so long, and the gradients' sha256."""
-    params = read_params(Path(layout.PARAMS))
+    params = read_params(layout.PARAMS)
     torch.manual_seed(0)
     network = UNet(config_of(params))
     for parameter in network.parameters():  # some start at zero, and so would their gradients
@@ -104,8 +103,5 @@ def time_updates(seconds: float) -> None:
         network.zero_grad()
         network(*batch).square().mean().backward()
         times.append(time.perf_counter() - started)
-    found = hashlib.sha256()
-    for parameter in network.parameters():
-        if parameter.grad is not None:
-            found.update(parameter.grad.numpy().tobytes())
-    print(json.dumps([times[1:], found.hexdigest()]))
+    gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+    print(json.dumps([times[1:], digest_tensors(gradients)]))
