@@ -64,6 +64,13 @@ def study_model(study: str, key: str) -> Path:
     return Path("stages") / study / "models" / f"{key}.safetensors"
 
 
+def study_of(path: Path) -> str | None:
+    """The study in whose folder a model file lies, as `study_model` names it; None for none."""
+    parts = path.parts
+    inside = len(parts) == 4 and (parts[0], parts[2]) == ("stages", "models")
+    return parts[1] if inside else None
+
+
 def study_training(study: str, key: str) -> Path:
     """The cost of training it."""
     return Path("stages") / study / "training" / f"{key}.json"

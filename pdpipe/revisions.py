@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdpipe import layout
-from pdpipe.errors import RevisionError, did_you_mean
+from pdpipe.errors import RevisionError, brief, did_you_mean
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -63,7 +63,7 @@ def _reader(folder: Path) -> Callable[[Path], str | None]:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise RevisionError(f"{folder / path} cannot be read ({_short(error)})") from None
+            raise RevisionError(f"{folder / path} cannot be read ({brief(error)})") from None
 
     return read
 
@@ -112,7 +112,7 @@ def _at_revision(name: str, repo: Repo) -> Tree:
         except FileNotFoundError:
             return None
         except (DvcException, OSError, UnicodeDecodeError) as error:
-            raise RevisionError(f"{path} at {name} cannot be read ({_short(error)})") from None
+            raise RevisionError(f"{path} at {name} cannot be read ({brief(error)})") from None
 
     return Tree(name if commit.startswith(name) else f"{name} ({commit[:7]})", read)
 
@@ -128,7 +128,7 @@ def _repository(project: Path) -> Iterator[Repo]:
         repo = Repo(str(project.resolve()))
     except (DvcException, SCMError) as error:
         raise RevisionError(
-            f"revisions are those of a DVC project ({_short(error)}): change to its folder, or "
+            f"revisions are those of a DVC project ({brief(error)}): change to its folder, or "
             "compare the folders of two reports"
         ) from None
     try:
@@ -148,7 +148,7 @@ def _mend(error: Exception) -> str:
     """What git's library says, and what to do about it."""
     owned = re.search(r"repository path '(.*)' is not owned by current user", str(error))
     if owned is None:
-        return f"{_short(error)}; mend what `git fsck` finds"
+        return f"{brief(error)}; mend what `git fsck` finds"
     return (
         f"{owned[1]} belongs to another user; if you trust it, run "
         f"`git config --global --add safe.directory {owned[1].rstrip('/')}`"
@@ -161,7 +161,3 @@ def _names(repo: Repo) -> list[str]:
 
     experiments = [ref.name for ref in exp_refs(repo.scm) if ref.name]
     return [*repo.scm.list_branches(), *repo.scm.list_tags(), *experiments]
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]

@@ -14,7 +14,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from pdpipe import __version__
-from pdpipe.errors import ParamsError
+from pdpipe.errors import ParamsError, brief
 from pdpipe.params import RuntimeParams, spelled
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()  # also refuses `meta`, which computes nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = brief(error)
         raise ParamsError(
             f"runtime.device (or PDPIPE_DEVICE, --device) is {spelled(name)}, which cannot be used "
             f"here ({reason}): choose auto, cpu, cuda or mps"

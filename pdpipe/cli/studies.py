@@ -65,8 +65,8 @@ def study(name: str, pull: bool) -> None:
 def _check_other_studies(study: str, settings: StudyParams) -> None:
     """Refuse a model of another study that is not there."""
     for path in _models(settings):
-        maker = path.parts[1]
-        if path.parts[0] == "stages" and maker != study and not path.is_file():
+        maker = layout.study_of(path)
+        if maker not in (None, study) and not path.is_file():
             raise StudyError(
                 f"study {study} uses {path}, which is not there: run `pdpipe study {maker}` first"
             )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pdpipe.data import to_uint8
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import EvaluationError, brief
 from pdpipe.evaluation.fidelity import torch_fidelity
 from pdpipe.files import digest_file
 
@@ -97,7 +97,6 @@ def load_inception(path: Path | None, sha256: str) -> tuple[Inception, str]:
         pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError,
         AttributeError,
     ) as error:  # fmt: skip
-        detail = " ".join(str(error).split())[:120]
         raise EvaluationError(
-            f"the weights file {path} does not hold the Inception weights ({detail}): {_GET}"
+            f"the weights file {path} does not hold the Inception weights ({brief(error)}): {_GET}"
         ) from None

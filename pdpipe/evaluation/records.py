@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 
-from pdpipe.errors import EvaluationError, counted
+from pdpipe.errors import EvaluationError, brief, counted
 from pdpipe.evaluation._record import Record
 from pdpipe.files import parse_json, write_json
 
@@ -235,7 +235,7 @@ def read_record(path: Path, kind: type[AnyRecord], mend: str = "dvc repro") -> A
     except FileNotFoundError:
         raise EvaluationError(f"{path} does not exist: run `{mend}`, which makes it") from None
     except (ValueError, EvaluationError) as error:
-        detail = " ".join(str(error).split())[:200]
+        detail = brief(error, 200)
         raise EvaluationError(f"{path} is damaged ({detail}): delete it and run `{mend}`") from None
 
 

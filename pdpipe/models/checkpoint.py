@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
+from pdpipe import layout
 from pdpipe.errors import DamagedError, ModelError, brief
 from pdpipe.files import digest_file
 from pdpipe.models.info import ClassifierInfo, ModelInfo
@@ -68,9 +69,8 @@ def _save(path: Path, tensors: dict[str, Tensor], info: BaseModel) -> None:
 
 def _maker(path: Path) -> str:
     """The command that makes a model file of the chain, or of the study in whose folder it is."""
-    parts = path.parts
-    of_study = len(parts) == 4 and (parts[0], parts[2]) == ("stages", "models")
-    return f"`pdpipe study {parts[1]}`" if of_study else "`dvc repro`"
+    study = layout.study_of(path)
+    return f"`pdpipe study {study}`" if study else "`dvc repro`"
 
 
 def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
@@ -113,7 +113,7 @@ def _fill(network: UNet | Classifier, tensors: dict[str, Tensor], path: Path) ->
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = brief(error, 160)
         raise ModelError(
             f"the weights in {path} do not fit the network that the file describes ({reason}): "
             "delete it and run `dvc repro`"

@@ -209,9 +209,9 @@ def _without_effect(student: DistilledParams) -> Iterator[str]:
 
 def _is_model(name: str, models: list[str], study: str) -> bool:
     """Whether it is a model of the chain or of this study, or may be one of another study."""
-    parts = Path(name).parts
-    other = len(parts) == 4 and (parts[0], parts[2]) == ("stages", "models")
-    return name in models or (other and ".." not in parts and parts[1] != study)
+    path = Path(name)
+    other = layout.study_of(path)
+    return name in models or (other not in (None, study) and ".." not in path.parts)
 
 
 def _complaints_of_arm(

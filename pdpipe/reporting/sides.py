@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pdpipe import layout
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import EvaluationError, brief
 from pdpipe.evaluation.records import JACKKNIFE_DOF
 from pdpipe.files import parse_json
 from pdpipe.params import dotted, settings_of
@@ -167,9 +167,8 @@ def _protocol_of(
         protocol = dotted(record["protocol"])
         measured = {(cell["steps"], float(cell["w"])): cell["fid"] for cell in record["cells"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        detail = " ".join(str(error).split())[:100] or type(error).__name__
         raise EvaluationError(
-            f"{where} is damaged ({detail}): `dvc repro` makes it again"
+            f"{where} is damaged ({brief(error, 100)}): `dvc repro` makes it again"
         ) from None
     for (name, steps, w), figures in cells.items():
         fid = figures["fid"]
