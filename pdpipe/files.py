@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pdpipe.errors import DamagedError
 
 _SEAL = b"pdpipe sha256 "  # how a sealed file begins; the digest of the rest and a newline follow
 _SEAL_LENGTH = len(_SEAL) + 64 + 1
+_DIGEST = "sha256"  # the key of a sealed mapping's digest
 
 
 @contextmanager
@@ -88,6 +89,25 @@ def read_sealed(path: Path) -> memoryview:
     seal = _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n"
     if whole[:_SEAL_LENGTH] != seal:
         raise DamagedError(path, "its checksum does not match")
+    return content
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` (plain JSON data) and, under the key sha256, the digest of the rest."""
+    return {**value, _DIGEST: digest(value)}
+
+
+def unsealed(value: Any) -> dict[str, Any]:
+    """What `sealed` was given; without a digest, an earlier version wrote it, and it passes.
+
+    Raises:
+        ValueError: it is no mapping, or not as it was written.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("it is no mapping of keys to values")
+    content = {key: item for key, item in value.items() if key != _DIGEST}
+    if value.get(_DIGEST, digest(content)) != digest(content):
+        raise ValueError("its checksum does not match")
     return content
 
 

@@ -20,6 +20,8 @@ from pdpipe.files import (
     digest_file,
     digest_paths,
     replacing,
+    sealed,
+    unsealed,
     write_json,
     write_text,
 )
@@ -152,3 +154,29 @@ def test_digest_of_folders_skips_byte_code_and_hidden_files(tmp_path: Path) -> N
     assert list(found) == sorted(found)
     (package / "a/c.py").write_text("changed")
     assert digest_paths([package, alone]) != found
+
+
+def test_a_sealed_mapping_notices_every_change() -> None:
+    value = {"name": "a", "cells": [{"fid": 0.1}], "shape": (1, 2), "seed": 3}
+    text = json.dumps(sealed(value))
+    assert unsealed(json.loads(text)) == json.loads(json.dumps(value))
+    for position, old in enumerate(text):
+        if not old.isalnum() or text[:position].endswith("\\"):
+            continue
+        new = "1" if old != "1" else "2"
+        changed = text[:position] + new + text[position + 1 :]
+        try:
+            found = json.loads(changed)
+        except ValueError:
+            continue
+        if "sha256" in found:
+            with pytest.raises(ValueError, match="its checksum does not match"):
+                unsealed(found)
+        else:  # the key itself, which whoever reads the mapping does not know
+            assert set(unsealed(found)) - set(value)
+
+
+@pytest.mark.parametrize("value", [None, [], "a", 3])
+def test_what_is_no_mapping_was_not_sealed(value: object) -> None:
+    with pytest.raises(ValueError, match="it is no mapping"):
+        unsealed(value)

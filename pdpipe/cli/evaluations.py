@@ -35,7 +35,7 @@ def reference() -> None:
     """Stage `reference`."""
     params = read_stage_params()
     from pdpipe.evaluation.floor import floor_record
-    from pdpipe.evaluation.records import write_metrics
+    from pdpipe.evaluation.records import write_record
     from pdpipe.evaluation.reference import build_reference, save_reference
 
     train, heldout = load_images(params, "train"), load_images(params, "heldout")
@@ -54,7 +54,7 @@ def reference() -> None:
         )
         save_reference(layout.REFERENCE, measured)
         record = floor_record(measured)
-        write_metrics(layout.metrics("floor"), record)
+        write_record(layout.metrics("floor"), record)
         judged = 0 if extractor.judge is extractor.network else len(heldout)
         images = len(train) + len(heldout)
         run.write_stage_cost("reference", images, images + judged)
@@ -65,7 +65,7 @@ def reference() -> None:
 def rungs(steps: int | None) -> None:
     """Stage `rungs`; of one rung, its line alone is printed and no file is written."""
     params = read_stage_params()
-    from pdpipe.evaluation.records import write_metrics
+    from pdpipe.evaluation.records import write_record
     from pdpipe.rungs import EvaluationCounter, measure_rungs, rungs_of
 
     chosen = rungs_of(params)
@@ -94,7 +94,7 @@ def rungs(steps: int | None) -> None:
             print(f"{rung.student} from {rung.teacher}: loss {rung.loss:.3g}; drift {drifts}")
             run.final[f"loss/{rung.student}"] = rung.loss
         if steps is None:
-            write_metrics(layout.metrics("rungs"), found)
+            write_record(layout.metrics("rungs"), found)
             run.write_stage_cost("rungs", found.images, counter.count)
             run.outputs["metrics"] = layout.metrics("rungs")
 
@@ -121,7 +121,7 @@ def evaluate_student(steps: int) -> None:
 
 def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int, float]]) -> None:
     from pdpipe.evaluation.evaluate import evaluate_model
-    from pdpipe.evaluation.records import CostRecord, Machine, write_cost, write_metrics
+    from pdpipe.evaluation.records import CostRecord, Machine, write_record
     from pdpipe.evaluation.sheets import load_paired, save_samples
     from pdpipe.models import Sampling
 
@@ -140,14 +140,14 @@ def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int
     full = None if student else found.at(max(steps for steps, _ in places))
     per_class = settings.num_samples // len(found.classes)
     save_samples(layout.samples(name), found.cells, found.classes, per_class, full)
-    write_metrics(layout.metrics(name), found.metrics)
+    write_record(layout.metrics(name), found.metrics)
     cost = CostRecord(
         stage=f"evaluate-{name}",
         seconds=time.monotonic() - run.started + found.earlier_seconds,
         machine=Machine.model_validate(machine(run.device)),
         cells=found.costs,
     )
-    write_cost(layout.cost(f"evaluate-{name}"), cost)
+    write_record(layout.cost(f"evaluate-{name}"), cost)
     store.forget_others()
     run.outputs |= {"metrics": layout.metrics(name), "samples": layout.samples(name)}
     for cell in found.metrics.cells:
@@ -226,7 +226,7 @@ def report() -> None:
         found = write_report(params, layout.RESULTS, layout.REPORTS, layout.STUDIES)
         print(found.sentence)
         run.outputs["metrics"] = layout.REPORTS / "metrics.json"
-        run.final |= overview.fewer_evaluations(found)
+        run.final |= overview.saved(found)
     overview.publish(params, found, outputs)
 
 

@@ -54,14 +54,14 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
     )
 
 
-def fewer_evaluations(found: Headline) -> dict[str, float]:
-    """What the headline says is saved, by the names of reports/metrics.json."""
-    return {k: v for k, v in found.metrics.items() if k.startswith("fewer_evaluations_")}
+def saved(found: Headline) -> dict[str, float]:
+    """How many times fewer evaluations, by the names of reports/metrics.json."""
+    return {name: value for name, value in found.metrics.items() if name.startswith("saved")}
 
 
 def headline_figures(found: Headline, records: list[MetricsRecord]) -> dict[str, float]:
     """Each model's FID at the headline's w, the teacher's at its full step count."""
-    figures = fewer_evaluations(found)
+    figures = saved(found)
     for record in records:
         at = max((c for c in record.cells if c.w == found.w), key=lambda cell: cell.steps)
         name = figure_name("FID", record.protocol)

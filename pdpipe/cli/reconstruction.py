@@ -33,7 +33,7 @@ def reconstruct(study: str) -> None:
         check_transfer,
         measure_reconstruction,
     )
-    from pdpipe.evaluation.records import write_metrics
+    from pdpipe.evaluation.records import write_record
 
     heldout = load_images(params, "heldout")
     files = [*map(Path, dict.fromkeys(models_of(asked, transfer).values()))]
@@ -59,7 +59,7 @@ def reconstruct(study: str) -> None:
             rows=rows,
         )
         out = layout.study_reconstruction(study)
-        write_metrics(out, record)
+        write_record(out, record)
         run.outputs = {"metrics": out, **run.outputs}
         run.final["lowest_mse"] = min(row.mse for row in rows if row.part == "reconstruction")
 

@@ -15,7 +15,7 @@ from pdpipe import layout
 from pdpipe.cli.recorded import recorded
 from pdpipe.cli.turns import turn
 from pdpipe.errors import ParamsError, did_you_mean
-from pdpipe.files import digest, digest_file, digest_paths, write_json
+from pdpipe.files import digest, digest_file, digest_paths, sealed, write_json
 from pdpipe.params import Params, chain_id, read_params
 from pdpipe.runtime import autocast, configure, machine, needs_float32, precision
 
@@ -124,7 +124,7 @@ class StageRun:
 
     def _write_cost(self, path: Path, stage: str, counts: dict[str, int], seconds: float) -> None:
         about = {"seconds": round(seconds, 3), "machine": machine(self.device)}
-        write_json(path, {"stage": stage, **counts, **about})
+        write_json(path, sealed({"stage": stage, **counts, **about}))
 
 
 @contextmanager

@@ -202,7 +202,7 @@ def measure(study: str, arm: str) -> None:
     params, settings = read_settings(study)
     chosen = _entry(study, "arm", arm, settings.arms)
     from pdpipe.evaluation.arms import ArmCost, ArmRecord, measure_arm
-    from pdpipe.evaluation.records import Machine, write_cost, write_metrics
+    from pdpipe.evaluation.records import Machine, write_record
     from pdpipe.evaluation.sheets import load_paired
 
     model_path = Path(chosen.model)
@@ -217,14 +217,14 @@ def measure(study: str, arm: str) -> None:
             model, load_instruments(run), params.evaluation, chosen, store.folder, paired
         )
         record = ArmRecord(arm=arm, method=chosen.method, nfe=chosen.nfe, records=records)
-        write_metrics(layout.study_metrics(study, arm), record)
+        write_record(layout.study_metrics(study, arm), record)
         cost = ArmCost(
             arm=arm,
             seconds=time.monotonic() - run.started + earlier,
             machine=Machine.model_validate(machine(run.device)),
             costs=costs,
         )
-        write_cost(layout.study_cost(study, arm), cost)
+        write_record(layout.study_cost(study, arm), cost)
         store.forget_others()
         run.outputs["metrics"] = layout.study_metrics(study, arm)
         run.final["lowest_fid"] = min(cell.fid for record in records for cell in record.cells)

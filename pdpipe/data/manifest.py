@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pdpipe.errors import DataError, did_you_mean
-from pdpipe.files import digest, parse_json
+from pdpipe.files import digest, parse_json, unsealed
 
 SplitName = Literal["train", "heldout"]
 
@@ -103,20 +104,19 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST_NAME
     try:
-        text = path.read_text(encoding="utf-8")
-        raw = parse_json(text)
+        raw = unsealed(parse_json(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: run `dvc repro prepare`") from None
-    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, not JSON, not as it was
         raise _damaged(path, str(error)) from None
-    found = raw.get("format") if isinstance(raw, dict) else None
+    found = raw.get("format")
     if isinstance(found, int) and found != FORMAT:
         raise DataError(
             f"{path} has format {found}, but this version of pdpipe reads format {FORMAT}: run "
             "`dvc repro -f prepare`"
         )
     try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(json.dumps(raw))
     except ValidationError as error:
         raise _damaged(path, _first_problem(error)) from None
 

@@ -22,7 +22,7 @@ from pdpipe.data.manifest import FORMAT, MANIFEST_NAME, SPLITS, Manifest, Shard,
 from pdpipe.data.order import Purpose, permutation
 from pdpipe.data.sources import Source
 from pdpipe.errors import DataError, counted
-from pdpipe.files import digest_file, replacing, write_json
+from pdpipe.files import digest_file, replacing, sealed, write_json
 from pdpipe.params import DataParams
 
 Indices = NDArray[np.int64]
@@ -79,7 +79,7 @@ def write_shards(
         heldout_fraction=params.heldout_fraction,
         splits=splits,
     )
-    write_json(out_dir / MANIFEST_NAME, manifest.model_dump())
+    write_json(out_dir / MANIFEST_NAME, sealed(manifest.model_dump()))
     return manifest
 
 

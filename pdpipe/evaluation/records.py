@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from pdpipe.errors import EvaluationError, brief, counted
 from pdpipe.evaluation._record import Record
-from pdpipe.files import parse_json, write_json
+from pdpipe.files import parse_json, sealed, unsealed, write_json
 
 BALANCED_LABELS = "equal counts per class"
 STRATIFIED_SPLIT = "stratified split"
@@ -214,14 +214,9 @@ class StageCostRecord(Record):
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def write_metrics(path: Path, record: Record) -> None:
-    """Write a metrics file, atomically; equal records give equal bytes."""
-    write_json(path, record.plain())
-
-
-def write_cost(path: Path, record: Record) -> None:
-    """Write an evaluation's cost file, atomically."""
-    write_json(path, record.plain())
+def write_record(path: Path, record: Record) -> None:
+    """Write a metrics or cost file with its digest, atomically; equal records give equal bytes."""
+    write_json(path, sealed(record.plain()))
 
 
 def read_record(path: Path, kind: type[AnyRecord], mend: str = "dvc repro") -> AnyRecord:
@@ -231,7 +226,7 @@ def read_record(path: Path, kind: type[AnyRecord], mend: str = "dvc repro") -> A
         EvaluationError: the file is missing, damaged, or holds another kind of record.
     """
     try:
-        return kind.model_validate(parse_json(path.read_text(encoding="utf-8")))
+        return kind.model_validate(unsealed(parse_json(path.read_text(encoding="utf-8"))))
     except FileNotFoundError:
         raise EvaluationError(f"{path} does not exist: run `{mend}`, which makes it") from None
     except (ValueError, EvaluationError) as error:

@@ -23,8 +23,8 @@ class Headline:
     """What a chain's overview shows of a report.
 
     `saved` is what the student of the sentence saves at equal FID, empty without students.
-    `metrics` are flat and numeric, as trackers want them; `table` maps each column to its values,
-    a row for each w.
+    `metrics` are those of reports/metrics.json, flat and numeric as trackers want them;
+    `table` maps each column to its values, a row for each w.
     """
 
     sentence: str
@@ -38,48 +38,42 @@ class Headline:
 def headline(m: Measurements) -> Headline:
     """The headline of the measurements, at `headline_w`."""
     w = headline_w(m)
-    summary = metrics_summary(m)
-    flat = {
-        f"{group}_{name}": value
-        for group in ("fid", "fewer_evaluations")
-        for name, value in summary[group].items()
-    }
     return Headline(
         sentence=sentence(m, match(m, w)),
         saved=saved_sentence(m, w),
         figure=m.named("FID"),
         w=w,
-        metrics={**flat, "w": w},
+        metrics=headline_metrics(m),
         table=_table(m),
     )
 
 
-def metrics_summary(m: Measurements) -> dict[str, Any]:
-    """The few numbers of reports/metrics.json: FIDs at `headline_w`, and what they are called.
+def headline_metrics(m: Measurements) -> dict[str, float]:
+    """The few numbers of reports/metrics.json, at `headline_w`.
 
-    The fewer evaluations are those of the headline's two sentences: of the student near the
-    teacher, and, interpolated and with its interval, at equal FID.
+    The names are short: `dvc exp show` gives each a column. `fid_4` is the FID of the student of
+    4 steps. `saved` is how many times fewer evaluations the headline's student takes: at equal FID,
+    interpolated, with the ends of its interval; `saved_near_teacher` with what is near the teacher.
     """
     w = headline_w(m)
     listed = sorted(m.student_steps)[:LISTED]
-    students = {f"student_{n}": float(m.cell("student", n, w)["fid"]) for n in listed}
-    teacher = {"teacher": float(m.full(w)["fid"]), "floor": float(m.heldout["fid"])}
-    near = {"near_teacher": match(m, w).fewer_evaluations}
     return {
-        "fid": students | teacher,
-        "fewer_evaluations": _at_equal_fid(saving_of(m, w)) | near,
+        **{f"fid_{n}": float(m.cell("student", n, w)["fid"]) for n in listed},
+        "fid_teacher": float(m.full(w)["fid"]),
+        "fid_floor": float(m.heldout["fid"]),
+        **_at_equal_fid(saving_of(m, w)),
+        "saved_near_teacher": match(m, w).fewer_evaluations,
         "w": w,
-        "figure": m.named("FID"),
     }
 
 
 def _at_equal_fid(found: Saving | None) -> dict[str, float]:
     """How many times fewer evaluations, and the ends of the interval; 1 without a student."""
     if found is None:
-        return {"equal_fid": 1.0}
+        return {"saved": 1.0}
     factor, low, high = found.evaluations
-    ends = {} if math.isnan(low) else {"equal_fid_low": low, "equal_fid_high": high}
-    return {"equal_fid": factor} | ends
+    ends = {} if math.isnan(low) else {"saved_low": low, "saved_high": high}
+    return {"saved": factor} | ends
 
 
 def sentence(m: Measurements, found: Match) -> str:
@@ -126,5 +120,5 @@ def _table(m: Measurements) -> dict[str, list[Any]]:
     table["fewest_steps_near_teacher"] = [found.steps for found in matches]
     table["fewer_evaluations_near_teacher"] = [found.fewer_evaluations for found in matches]
     savings = [saving_of(m, w) for w in m.guidance]
-    table["fewer_evaluations_equal_fid"] = [_at_equal_fid(s)["equal_fid"] for s in savings]
+    table["fewer_evaluations_equal_fid"] = [_at_equal_fid(s)["saved"] for s in savings]
     return table

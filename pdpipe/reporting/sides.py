@@ -13,7 +13,7 @@ from typing import Any
 from pdpipe import layout
 from pdpipe.errors import EvaluationError, brief
 from pdpipe.evaluation.records import JACKKNIFE_DOF
-from pdpipe.files import parse_json
+from pdpipe.files import parse_json, unsealed
 from pdpipe.params import dotted, settings_of
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import COMPARABLE
@@ -163,7 +163,7 @@ def _protocol_of(
 ) -> dict[str, Any]:
     """The protocol in the text of a metrics file, whose figures are those of the table."""
     try:
-        record = parse_json(text)
+        record = unsealed(parse_json(text))
         protocol = dotted(record["protocol"])
         measured = {(cell["steps"], float(cell["w"])): cell["fid"] for cell in record["cells"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdpipe.files import digest, parse_json, write_json, write_text
+from pdpipe.files import parse_json, sealed, unsealed, write_json, write_text
 from pdpipe.tracking.names import to_json_number
-
-_DIGEST = "sha256"
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class LocalLog:
 
     def describe(self, run: Mapping[str, Any]) -> None:
         """Write run.json, with a digest of the rest."""
-        write_json(self.run_path, {**run, _DIGEST: digest(run)})
+        write_json(self.run_path, sealed(run))
 
     def _set_aside(self, attempt: str) -> None:
         """Make room where the folder shows another run; what the server holds can go."""
@@ -124,16 +122,13 @@ class LocalLog:
     def _shown(self) -> dict[str, Any]:
         """The run.json in the folder; empty when there is none, or a damaged one, which is said."""
         try:
-            shown = dict(parse_json(self.run_path.read_text(encoding="utf-8")))
+            return unsealed(parse_json(self.run_path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError):
-            shown = {_DIGEST: ""}
-        if shown.pop(_DIGEST, digest(shown)) != digest(shown):  # earlier versions wrote none
+        except (OSError, ValueError):
             _say_damaged(self.run_path, "the run that it told of is not gone on with here")
             self.run_path.unlink(missing_ok=True)
             return {}
-        return shown
 
     def _kept(self, path: Path, attempt: str) -> Path:
         return self._earlier / f"{attempt}.{path.name}"

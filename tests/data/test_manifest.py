@@ -9,16 +9,17 @@ import pytest
 
 from pdpipe.data import open_source, read_manifest, write_shards
 from pdpipe.errors import DataError
+from pdpipe.files import sealed, unsealed
 
 Change = Callable[[dict[str, Any]], object]
 
 
 def change(directory: Path, edit: Change) -> None:
-    """Edit manifest.json as plain JSON."""
+    """Edit manifest.json as a program would that means it, its digest too."""
     path = directory / "manifest.json"
-    raw = json.loads(path.read_text())
+    raw = unsealed(json.loads(path.read_text()))
     edit(raw)
-    path.write_text(json.dumps(raw))
+    path.write_text(json.dumps(sealed(raw)))
 
 
 def train(raw: dict[str, Any]) -> dict[str, Any]:
@@ -95,6 +96,22 @@ def test_contradictions(noise_dir, edit, message):
     change(noise_dir, edit)
     with pytest.raises(DataError, match=rf"is damaged \(.*{message}.*\): restore it"):
         read_manifest(noise_dir)
+
+
+def test_a_change_on_the_disk_that_makes_sense_is_noticed(noise_dir):
+    path = noise_dir / "manifest.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(DataError, match=r"is damaged \(its checksum does not match\): restore it"):
+        read_manifest(noise_dir)
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 0'))
+    assert read_manifest(noise_dir).seed == 0
+
+
+def test_a_manifest_of_an_earlier_version_has_no_digest(noise_dir):
+    path = noise_dir / "manifest.json"
+    before = read_manifest(noise_dir)
+    path.write_text(json.dumps(unsealed(json.loads(path.read_text()))))
+    assert read_manifest(noise_dir) == before
 
 
 def test_unknown_split(noise_dir):

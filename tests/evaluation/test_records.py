@@ -20,9 +20,9 @@ from pdpipe.evaluation.records import (
     StageCostRecord,
     TrainingCostRecord,
     read_record,
-    write_cost,
-    write_metrics,
+    write_record,
 )
+from pdpipe.files import sealed
 
 SHA = "ab" * 32
 MACHINE = {
@@ -135,15 +135,15 @@ def built() -> MetricsRecord:
 
 def test_a_metrics_file_is_exactly_the_agreed_text(tmp_path: Path) -> None:
     path = tmp_path / "metrics" / "student-4.json"
-    write_metrics(path, built())
-    assert path.read_text() == json.dumps(METRICS, indent=2) + "\n"
+    write_record(path, built())
+    assert path.read_text() == json.dumps(sealed(METRICS), indent=2) + "\n"
     assert read_record(path, MetricsRecord) == built()
 
 
 def test_costs_are_read_and_written_likewise(tmp_path: Path) -> None:
     path = tmp_path / "cost.json"
-    write_cost(path, CostRecord.model_validate(COST))
-    assert path.read_text() == json.dumps(COST, indent=2) + "\n"
+    write_record(path, CostRecord.model_validate(COST))
+    assert path.read_text() == json.dumps(sealed(COST), indent=2) + "\n"
     path.write_text(json.dumps(TRAINING))
     assert read_record(path, TrainingCostRecord).plain() == TRAINING
     path.write_text(json.dumps(OTHER))
@@ -160,7 +160,7 @@ def test_measurements_make_a_cell_by_the_files_names() -> None:
 
 def test_floats_keep_six_digits_so_that_rounding_errors_do_not_show(tmp_path: Path) -> None:
     for name, value in (("a", 1234.5678 + 1e-9), ("b", 1234.5678 - 1e-9)):
-        write_metrics(tmp_path / name, MetricsRecord.model_validate(with_cell(fid=value)))
+        write_record(tmp_path / name, MetricsRecord.model_validate(with_cell(fid=value)))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     cell = MetricsRecord.model_validate(with_cell(fid=1234.5678, paired_mse=1.23456789e-7)).plain()
     assert cell["cells"][0]["fid"] == 1234.57
@@ -199,6 +199,18 @@ def test_other_faults_are_refused_too() -> None:
     protocol = {k: v for k, v in METRICS["protocol"].items() if k != "seed"}
     with pytest.raises(EvaluationError, match=r"Protocol.seed: field required"):
         MetricsRecord.model_validate({**METRICS, "protocol": protocol})
+
+
+def test_a_figure_that_changed_on_the_disk_is_no_figure(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.json"
+    write_record(path, built())
+    text = path.read_text()
+    path.write_text(text.replace('"fid": 0.81', '"fid": 0.91'))
+    assert path.read_text() != text
+    with pytest.raises(EvaluationError, match=r"teacher.json is damaged \(its checksum does not"):
+        read_record(path, MetricsRecord)
+    path.write_text(json.dumps(METRICS))  # as the versions before wrote it
+    assert read_record(path, MetricsRecord) == built()
 
 
 def test_files_that_are_no_record_say_so(tmp_path: Path) -> None:

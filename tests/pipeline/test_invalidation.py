@@ -93,10 +93,10 @@ def test_the_experiment_is_listed_with_its_setting_and_its_figures(
     rows = read_csv(project.run("dvc", "exp", "show", "--csv"))
     (longer,) = (row for row in rows if row["Experiment"] == "longer")
     (workspace,) = (row for row in rows if row["rev"] == "workspace")
-    figures = project.json("reports/metrics.json")["fid"]
+    figures = project.json("reports/metrics.json")
     for row in (longer, workspace):
         assert row["ladder.1.updates"] == "12"
-        assert float(row["fid.student_1"]) == pytest.approx(figures["student_1"], rel=1e-4)
+        assert float(row["fid_1"]) == pytest.approx(figures["fid_1"], rel=1e-4)
 
 
 def test_going_back_restores_from_the_run_cache(
@@ -217,13 +217,16 @@ def test_published_figures_are_a_matter_of_the_report_alone(project: Project) ->
 
 
 def test_images_added_to_the_data_folder_make_prepare_stale(project: Project) -> None:
-    """And, with the digits as source, whose shards come out the same, what shows its time alone."""
+    """The digits' shards come out the same: at most the report follows, which shows the time.
+
+    Not even that if the time is the same to the millisecond: it happens.
+    """
     folder = project.root / "data/raw/cats"
     folder.mkdir(parents=True)
     project.set("data.path", "data/raw")
-    assert project.repro() == ["check", "prepare", "report"]
+    assert project.repro() in (["check", "prepare", "report"], ["check", "prepare"])
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "one.png")
-    assert project.repro() == ["prepare", "report"]
+    assert project.repro() in (["prepare", "report"], ["prepare"])
 
 
 def test_mistakes_in_a_finished_chain_are_a_sentence_and_cost_nothing(project: Project) -> None:

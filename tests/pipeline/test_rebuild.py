@@ -230,9 +230,10 @@ def test_a_resumed_run_has_every_point_once(store: Store) -> None:
 def test_the_chains_run_has_the_params_and_the_headline(rebuilt: Rebuilt, store: Store) -> None:
     (parent,) = (run for run, tags in store.finished().items() if "pdpipe.chain" in tags)
     metrics = dict(store.rows(f"SELECT key, value FROM metrics WHERE run_uuid = '{parent}'"))
-    fids = rebuilt.project.json("reports/metrics.json")["fid"]
+    found = rebuilt.project.json("reports/metrics.json")
     shown = {str(key).rpartition("/")[2]: v for key, v in metrics.items() if " at w_" in str(key)}
-    assert shown == {name.replace("_", "-"): v for name, v in fids.items() if name != "floor"}
+    models = ["teacher", *(f"student-{n}" for n in rebuilt.project.params()["ladder"])]
+    assert shown == {name: found["fid_" + name.removeprefix("student-")] for name in models}
     params = dict(store.rows(f"SELECT key, value FROM params WHERE run_uuid = '{parent}'"))
     assert params["ladder.1.updates"] == "10"
     assert not [key for key in params if str(key).startswith("runtime")]

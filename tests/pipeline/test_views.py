@@ -27,7 +27,7 @@ def test_metrics_show_has_the_headline_and_nothing_else(chain: Chain) -> None:
     assert metrics == chain.project.json(path)
     cells = chain.project.json("results/metrics/student-1.json")["cells"]
     (cell,) = (cell for cell in cells if cell["w"] == metrics["w"])
-    assert metrics["fid"]["student_1"] == cell["fid"]
+    assert metrics["fid_1"] == cell["fid"]
 
 
 def test_plots_show_has_the_curves_and_the_pictures(chain: Chain, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from pdpipe.files import sealed, unsealed
 from pdpipe.params import Params, parse_params
 from pdpipe.reporting import Headline, write_report
 
@@ -94,9 +95,9 @@ class Chain:
     def edit(self, path: str, change: Callable[[Any], None]) -> None:
         """Change the JSON of one of the results."""
         file = self.results_dir / path
-        content = json.loads(file.read_text())
+        content = unsealed(json.loads(file.read_text()))
         change(content)
-        file.write_text(json.dumps(content))
+        file.write_text(json.dumps(sealed(content)))
 
 
 MakeChain = Callable[..., Chain]

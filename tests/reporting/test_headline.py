@@ -69,7 +69,7 @@ def test_sentence_with_guidance(chain):
         "4 steps: FID-1500[digits-cnn] 1.25 at w = 0.3 against 1.00 of the guided teacher at "
         "8 × 2 evaluations: 4× fewer network evaluations"
     )
-    assert found.metrics["fewer_evaluations_near_teacher"] == 4.0
+    assert found.metrics["saved_near_teacher"] == 4.0
 
 
 def test_sentence_without_guidance_claims_no_double_saving(make_chain):
@@ -88,7 +88,7 @@ def test_no_student_near_the_teacher_is_said(chain):
         "No student of fewer evaluations is shown to come within 0.50 of FID-1500[digits-cnn] 1.00 "
         "of the guided teacher at 8 × 2 evaluations at w = 0.3; the lowest is 1.75 at 4 steps"
     )
-    assert found.metrics["fewer_evaluations_near_teacher"] == 1.0
+    assert found.metrics["saved_near_teacher"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_empty_ladder_is_said(make_chain):
     found = headline(with_fids(chain, {("teacher", 8): 1.0}))
     assert found.sentence.startswith("No student yet (the ladder is empty): FID-1500[digits-cnn]")
     assert found.saved == ""
-    assert found.metrics["fewer_evaluations_equal_fid"] == 1.0
+    assert found.metrics["saved"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_what_a_tracker_gets_is_numbers_and_a_rectangular_table(chain):
     m = with_fids(chain, {("teacher", 8): 1.0, ("student", 2): 1.25})
     found = headline(m)
     assert all(isinstance(value, float) for value in found.metrics.values())
-    assert found.metrics["fid_student_2"] == 1.25
+    assert found.metrics["fid_2"] == 1.25
     assert found.table["w"] == [0.0, 0.3, 2.0]
     assert found.table["fewest_steps_near_teacher"] == [2, 2, 2]
     assert found.table["fewer_evaluations_near_teacher"] == [4.0, 8.0, 8.0]
     equal = [saving(m, 2, w).evaluations for w in (0.0, 0.3, 2.0)]
     assert found.table["fewer_evaluations_equal_fid"] == [span.factor for span in equal]
-    span = (found.metrics[f"fewer_evaluations_equal_fid{end}"] for end in ("", "_low", "_high"))
+    span = (found.metrics[f"saved{end}"] for end in ("", "_low", "_high"))
     assert tuple(span) == equal[1]
     assert {len(column) for column in found.table.values()} == {3}
     json.dumps(found.table)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pdpipe.errors import EvaluationError
-from pdpipe.files import digest_file
+from pdpipe.files import digest_file, sealed
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies import baselines, read_sections, studies_markdown
 from pdpipe.reporting.studies.section import Study as Run
@@ -98,7 +98,7 @@ def write(folder: Path, frame: pd.DataFrame, name: str = "baselines") -> Path:
     entry = {"kind": "arms", "title": "Samplers", "question": "How far?", "baseline": ""}
     entry |= {"made_from": SHA}
     entry["table_sha256"] = digest_file(table)
-    (folder / "studies.json").write_text(json.dumps({name: entry}))
+    (folder / "studies.json").write_text(json.dumps({name: sealed(entry)}))
     return folder / "studies.json"
 
 
@@ -113,6 +113,13 @@ def test_sections_are_read_from_the_files(measured, study, tmp_path: Path):
     assert "### Samplers at equal evaluations, w = 1" in text
     assert section.conclusion in text
     assert "not run" not in text
+
+
+def test_an_entry_that_changed_on_the_disk_is_refused(measured, study, tmp_path: Path):
+    studies = write(tmp_path, study())
+    studies.write_text(studies.read_text().replace("How far?", "How fat?"))
+    with pytest.raises(EvaluationError, match=r"studies.json is damaged \(its checksum does not"):
+        read_sections(studies, measured, SHA)
 
 
 def test_without_studies_there_is_no_section(measured, tmp_path: Path):

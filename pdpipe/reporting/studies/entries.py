@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pdpipe.errors import EvaluationError
-from pdpipe.files import digest_file, parse_json, write_json, write_text
+from pdpipe.files import digest_file, parse_json, sealed, unsealed, write_json, write_text
 
 _KEYS = ("kind", "title", "question", "baseline", "made_from", "table_sha256")
 
@@ -36,8 +36,8 @@ def write_entry(
     """
     frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     write_text(table, frame.to_csv(index=False, lineterminator="\n"))
-    entry = {**about, "table_sha256": digest_file(table)}
-    write_json(studies, dict(sorted({**read_entries(studies), study: entry}.items())))
+    entries = {**read_entries(studies), study: {**about, "table_sha256": digest_file(table)}}
+    write_json(studies, {name: sealed(entry) for name, entry in sorted(entries.items())})
 
 
 def read_entries(studies: Path) -> dict[str, dict[str, Any]]:
@@ -45,13 +45,14 @@ def read_entries(studies: Path) -> dict[str, dict[str, Any]]:
     if not studies.is_file():
         return {}
     try:
-        entries = parse_json(studies.read_text(encoding="utf-8"))
+        read = parse_json(studies.read_text(encoding="utf-8"))
+        entries = {study: unsealed(entry) for study, entry in read.items()}
         for entry in entries.values():
             for key in _KEYS:
                 entry[key]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(studies, str(error)) from None
-    return dict(entries)
+    return entries
 
 
 def damaged(studies: Path, detail: str) -> EvaluationError:
