@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pdpipe.errors import counted
 from pdpipe.evaluation.records import (
     CostRecord,
     Machine,
@@ -193,7 +194,8 @@ def machines_sentence(results: Results) -> str:
     """Where the times per image were taken."""
     machines = dict.fromkeys(cost.machine for cost in results.evaluation)
     names = [
-        f"{machine.name} ({machine.device}, {machine.threads} threads, torch {machine.torch})"
+        f"{machine.name} ({machine.device}, {counted(machine.threads, 'thread')}, "
+        f"torch {machine.torch})"
         for machine in machines
     ]
     return f"Times per image: {'; '.join(names)}."
@@ -205,7 +207,7 @@ def machines_table(results: Results) -> Table:
         [
             letter,
             machine.name,
-            f"{machine.device}, {machine.threads} threads",
+            f"{machine.device}, {counted(machine.threads, 'thread')}",
             f"torch {machine.torch}, pdpipe {machine.pdpipe}",
             machine.platform,
         ]
