@@ -165,16 +165,29 @@ def _protocol_of(
     try:
         record = unsealed(parse_json(text))
         protocol = dotted(record["protocol"])
-        measured = {(cell["steps"], float(cell["w"])): cell["fid"] for cell in record["cells"]}
+        measured = {(cell["steps"], float(cell["w"])): _measured(cell) for cell in record["cells"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(
             f"{where} is damaged ({brief(error, 100)}): `dvc repro` makes it again"
         ) from None
     for (name, steps, w), figures in cells.items():
-        fid = figures["fid"]
-        if name == model and measured.get((steps, w), fid) != fid:
-            raise EvaluationError(
-                f"{where} has FID {measured[steps, w]} where {TABLE} has {fid} ({model}, "
-                f"{formats.steps(steps)}, {formats.weight(w)}): run `dvc repro report`"
-            )
+        if name != model:
+            continue
+        at = f"({model}, {formats.steps(steps)}, {formats.weight(w)}): run `dvc repro report`"
+        if (steps, w) not in measured:
+            raise EvaluationError(f"{where} lacks a cell that {TABLE} has {at}")
+        for metric, value in measured[steps, w].items():
+            if figures[metric] != value and not math.isnan(figures[metric] - value):
+                raise EvaluationError(
+                    f"{where} has {metric.upper()} {value} where {TABLE} has {figures[metric]} {at}"
+                )
     return protocol
+
+
+def _measured(cell: dict[str, Any]) -> dict[str, float]:
+    """The figures of a cell of a metrics file and their errors, NaN for none, as far as it has any.
+
+    A damaged table is told from a whole one by these: it has no digest of its own.
+    """
+    known = {name: cell[name] for name in (*FIGURES, *ERRORS) if name in cell}
+    return {name: math.nan if value is None else float(value) for name, value in known.items()}

@@ -353,10 +353,27 @@ def test_metrics_that_are_damaged(text: str) -> None:
         side(table([ROW]), metrics=text)
 
 
-def test_metrics_that_are_not_those_of_the_table() -> None:
-    record = {"protocol": PROTOCOL, "cells": [{"steps": 1, "w": 0.3, "fid": 1.6}]}
-    with pytest.raises(EvaluationError, match=r"FID 1.6 where reports/table.csv has 1.5 .*report"):
-        side(table([ROW]), metrics=json.dumps(record))
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fid": 1.6}, r"has FID 1.6 where reports/table.csv has 1.5 "),
+        ({"is": 8.1}, r"has IS 8.1 where reports/table.csv has 8.0 "),
+        ({"fid_se": 0.2}, r"has FID_SE 0.2 where reports/table.csv has 0.01 "),
+        ({"is_se": 0.2}, r"has IS_SE 0.2 where reports/table.csv has 0.02 "),
+        ({"w": 4.3}, r"lacks a cell that reports/table.csv has "),
+    ],
+)
+def test_metrics_that_are_not_those_of_the_table(change: dict[str, float], said: str) -> None:
+    """A table has no digest: each of its figures is that of the metrics file, or it is damaged."""
+    cell = {"steps": 1, "w": 0.3, "fid": 1.5, "fid_se": 0.01, "is": 8.0, "is_se": 0.02}
+    row = ["student-1", "student", 1, 0.3, 1.5, 0.01, 8.0, 0.02]
+    for changes in ({}, change):
+        record = json.dumps({"protocol": PROTOCOL, "cells": [cell | changes]})
+        if not changes:
+            assert side(table([row]), metrics=record).whole
+            continue
+        with pytest.raises(EvaluationError, match=said + r"\(student-1, 1 step, w = 0.3\): run"):
+            side(table([row]), metrics=record)
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n", "seed: 0\nseed: 1\n"])
