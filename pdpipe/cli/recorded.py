@@ -16,9 +16,7 @@ _DVC = Path(".dvc")
 def recorded(md5: str) -> bool:
     """Whether DVC has the file with these bytes; False where that cannot be seen."""
     locks = [Path("dvc.lock"), *layout.STUDIES.parent.glob("*/dvc.lock")]
-    named = any(
-        f"md5: {md5}" in lock.read_text(encoding="utf-8") for lock in locks if lock.is_file()
-    )
+    named = any(f"md5: {md5}".encode() in lock.read_bytes() for lock in locks if lock.is_file())
     return named and any((cache / "files/md5" / md5[:2] / md5[2:]).is_file() for cache in _caches())
 
 

@@ -38,7 +38,8 @@ def turn(folder: Path, stage: str) -> Iterator[None]:
 
 def _wait(lock: FileLock, holder: Path, stage: str) -> None:
     asked = time.monotonic()
-    pid, _, host = (holder.read_text(encoding="utf-8") if holder.exists() else "?").partition(" ")
+    said = holder.read_bytes().decode(errors="replace") if holder.exists() else "?"
+    pid, _, host = said.partition(" ")
     print(
         f"{stage}: process {pid} on {host or 'this machine'} is running this stage already (a "
         "killed `dvc repro` leaves its stage running): waiting for it, to take what it finishes "

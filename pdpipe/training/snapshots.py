@@ -92,7 +92,8 @@ def forget_recorded(root: Path, is_recorded: Callable[[str], bool]) -> None:
     """
     for folder in root.glob("*/*"):
         noted = folder / _OUTPUTS
-        md5s = noted.read_text(encoding="utf-8").split() if noted.is_file() else []
+        text = noted.read_bytes().decode(errors="replace") if noted.is_file() else ""
+        md5s = text.split()  # damaged ones are of no file: the run is kept
         recorded = bool(md5s) and all(map(is_recorded, md5s))
         if recorded or time.time() - _last_change(folder) > KEEP_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)

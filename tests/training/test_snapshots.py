@@ -141,6 +141,10 @@ def test_what_is_recorded_is_not_kept(make_job: MakeJob, run: Run) -> None:
     jobs[1].snapshots.note_outputs(["1" * 32, "2" * 32])
     forget_recorded(jobs[0].snapshots_dir, {"1" * 32, "3" * 32}.__contains__)
     assert [folder_of(job).exists() for job in jobs] == [False, True, True]
+    noted = folder_of(jobs[1]) / "outputs.md5"
+    noted.write_bytes(b"\xb1" + noted.read_bytes()[1:])  # one flipped bit
+    forget_recorded(jobs[0].snapshots_dir, {"1" * 32, "2" * 32}.__contains__)
+    assert folder_of(jobs[1]).exists()
 
 
 def test_no_snapshot_before_its_time(make_job: MakeJob, run: Run) -> None:

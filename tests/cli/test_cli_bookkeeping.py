@@ -1,0 +1,42 @@
+"""The small files that stages keep for themselves: a flipped bit in one ends no stage."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from pdpipe.cli.recorded import recorded
+from pdpipe.cli.turns import turn
+
+NOT_UTF8 = b"\xb1234"
+
+
+def test_a_lock_file_of_dvc_that_is_not_utf8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    md5 = "0123456789abcdef" * 2
+    cached = Path(".dvc/cache/files/md5") / md5[:2] / md5[2:]
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    damaged = Path("stages/naive/dvc.lock")
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(NOT_UTF8)
+    assert not recorded(md5)
+    Path("dvc.lock").write_text(f"md5: {md5}\n")
+    assert recorded(md5)
+
+
+def test_a_holder_that_is_not_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    other = FileLock(tmp_path / "teacher.lock", is_singleton=False, thread_local=False)
+    other.acquire()
+    (tmp_path / "teacher.holder").write_bytes(NOT_UTF8)
+    end = threading.Timer(1.5, other.release)
+    end.start()
+    with turn(tmp_path, "teacher"):
+        pass
+    end.join()
+    assert "is running this stage already" in capfd.readouterr().err
