@@ -75,7 +75,8 @@ SINGLE_KEYS = [
     ("teacher.updates", 2.5, "teacher.updates: input should be a valid integer, got 2.5"),
     ("teacher.updates", True, "teacher.updates: input should be a valid integer, got true"),
     ("teacher.flip", "yes", "teacher.flip is 'yes': write true or false"),
-    ("ladder.32.from", 64, 'ladder.32.from is 64, a number: write it in quotes, "64"'),
+    ("ladder.32.from", 64.0, "ladder.32.from is 64.0, a number: write it in quotes"),
+    ("data.path", "a\0b", r"data.path is 'a\x00b', with characters that cannot be printed"),
     ("data.path", 7, 'data.path is 7, a number: write it in quotes, "7"'),
     ("teacher", 3, "teacher: input should be a valid dictionary"),
     ("ladder", None, "ladder: input should be a valid dictionary, got null"),
@@ -491,3 +492,13 @@ def test_a_file_of_an_earlier_version_says_what_it_said() -> None:
     assert found.network.norm_groups is None  # the rule of then
     assert (found.extractor.source, found.data.sixteen_bit) == ("auto", "refuse")
     assert (found.guide.steps, found.ladder["1"].updates) == (64, 250)
+
+
+def test_a_step_count_to_distil_from_may_stand_without_quotes(raw: dict[str, Any]) -> None:
+    """As a shell leaves it in `dvc exp run -S ladder.16.from=64`."""
+    raw["ladder"]["16"]["from"] = 64
+    raw["ladder"].pop("32")
+    assert parse_params(raw).ladder["16"].from_ == "64"
+    raw["ladder"]["16"]["from"] = True
+    with pytest.raises(ParamsError, match=r"from is true, a truth value: write it in quotes"):
+        parse_params(raw)

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from pdpipe import __version__
-from pdpipe.cli.failures import sentence_about
+from pdpipe.cli.failures import sentence_about, shortened
 from pdpipe.cli.streams import lasting_output
 from pdpipe.errors import PdpipeError
 from pdpipe.waiting import share_cores
@@ -365,5 +365,5 @@ def main() -> None:
             sentence = str(error) if isinstance(error, PdpipeError) else sentence_about(error)
             if sentence is None:
                 raise
-            print(f"error: {sentence}", file=sys.stderr)
+            print(f"error: {shortened(sentence)}", file=sys.stderr)
             sys.exit(2)

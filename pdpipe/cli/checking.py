@@ -35,8 +35,12 @@ def check_here(params: Params) -> list[str]:
         from pdpipe.data import open_source
 
         source = open_source(params.data)
-        check_source(source, params)
         notes = source.notes()
+        try:
+            check_source(source, params)
+        except ParamsError:
+            say_notes(notes)  # what is left out may be why the rest does not suffice
+            raise
     if params.evaluation.extractor != "classifier":
         from pdpipe.evaluation.inception import check_weights
 

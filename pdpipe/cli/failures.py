@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 
 _AGAIN = "then run the same command again"
@@ -51,6 +52,11 @@ def sentence_about(error: BaseException) -> str | None:
     if cause is not None:
         return f"{other} failed: {_of_system(cause)}"
     return f"{other} failed ({_short(error)}): mend that, {_AGAIN}"
+
+
+def shortened(sentence: str) -> str:
+    """The same with what a user gave too much of cut in its middle."""
+    return re.sub(r"\S{1000,}", lambda word: f"{word[0][:200]}…{word[0][-100:]}", sentence)
 
 
 def _of_system(error: OSError) -> str:

@@ -29,8 +29,8 @@ def prepare() -> None:
     from pdpipe.data import open_source, write_shards
 
     source = open_source(params.data)  # a wrong source is refused before anything starts
+    say_notes(source.notes())  # first: what is left out may be why the rest does not suffice
     check_source(source, params)
-    say_notes(source.notes())
     used = {"seed": params.seed, "data": params.data.model_dump()}
     with stage_run("prepare", "data", params, used, [], DATA_CODE) as run:
         with Progress("prepare", len(source), "images") as progress:

@@ -68,7 +68,8 @@ def check_weights(path: Path | None, sha256: str) -> tuple[Path, str]:
     if path is None:
         raise EvaluationError(f"evaluation.extractor {NAME} needs a weights file: {_GET}")
     if not path.is_file():
-        raise EvaluationError(f"the weights file {path} does not exist: {_GET}")
+        problem = "is no file" if path.exists() else "does not exist"
+        raise EvaluationError(f"the weights file {path} {problem}: {_GET}")
     found = digest_file(path)
     if not found.startswith(sha256.lower()):
         raise EvaluationError(

@@ -127,6 +127,11 @@ def check_classes(extractor: str, num_classes: int) -> None:
 
 def check_path(data: DataParams) -> None:
     """The data's folder neither holds nor lies in what the pipeline writes itself."""
+    if not data.path.isprintable():
+        raise ParamsError(
+            f"data.path is {data.path!r}, with characters that cannot be printed: name the folder "
+            "without them"
+        )
     given = Path(os.path.realpath(data.path))  # unlike `resolve`, it takes links in a circle
     for own in OWN:
         place = Path(os.path.realpath(own))

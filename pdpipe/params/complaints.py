@@ -44,7 +44,8 @@ def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
         what = "a date" if isinstance(given, date) else "a number"
         if isinstance(given, bool):
             what = "a truth value"
-        return f'{where} is {shown}, {what}: write it in quotes, "{shown}"'
+        as_it_was = "" if isinstance(given, float) else f', "{shown}"'
+        return f"{where} is {shown}, {what}: write it in quotes{as_it_was}"
     return f"{where}: {_lower_first(str(problem['msg']))}, got {shown}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pdpipe.errors import ParamsError
 from pdpipe.files import digest
@@ -150,11 +150,16 @@ class HalveParams(OptimizerParams):
     loss_weight: LossWeight
 
 
+def _as_key(steps: object) -> object:
+    """A step count without quotes, as a shell leaves it after `-S`, is the key that it names."""
+    return str(steps) if type(steps) is int else steps
+
+
 class Rung(Section):
     """One rung of the ladder: a student distilled from the one at `from_` steps."""
 
     model_config = ConfigDict(populate_by_name=True)
-    from_: Annotated[str, Field(alias="from")]
+    from_: Annotated[str, Field(alias="from"), BeforeValidator(_as_key)]
     updates: Count
     learning_rate: LearningRate
 

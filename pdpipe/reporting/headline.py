@@ -16,6 +16,9 @@ from pdpipe.reporting.speedup import Saving, saved_sentence, saving_of
 
 # How many of the shortest students `dvc metrics show` lists: at a glance means few.
 LISTED = 4
+# Of the metrics, what reports/metrics.json leaves to the report and to trackers: beside the rest of
+# them, `dvc exp show --only-changed` has no room for the changed setting in 160 characters.
+UNLISTED = ("saved_low", "saved_high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +26,8 @@ class Headline:
     """What a chain's overview shows of a report.
 
     `saved` is what the student of the sentence saves at equal FID, empty without students.
-    `metrics` are those of reports/metrics.json, flat and numeric as trackers want them;
-    `table` maps each column to its values, a row for each w.
+    `metrics` are flat and numeric as trackers want them; reports/metrics.json has them but
+    `UNLISTED`. `table` maps each column to its values, a row for each w.
     """
 
     sentence: str
@@ -49,11 +52,11 @@ def headline(m: Measurements) -> Headline:
 
 
 def headline_metrics(m: Measurements) -> dict[str, float]:
-    """The few numbers of reports/metrics.json, at `headline_w`.
+    """The few numbers at `headline_w`.
 
     The names are short: `dvc exp show` gives each a column. `fid_4` is the FID of the student of
     4 steps. `saved` is how many times fewer evaluations the headline's student takes: at equal FID,
-    interpolated, with the ends of its interval; `saved_near_teacher` with what is near the teacher.
+    interpolated, with the ends of its interval; `saved_near` with what is near the teacher.
     """
     w = headline_w(m)
     listed = sorted(m.student_steps)[:LISTED]
@@ -62,7 +65,7 @@ def headline_metrics(m: Measurements) -> dict[str, float]:
         "fid_teacher": float(m.full(w)["fid"]),
         "fid_floor": float(m.heldout["fid"]),
         **_at_equal_fid(saving_of(m, w)),
-        "saved_near_teacher": match(m, w).fewer_evaluations,
+        "saved_near": match(m, w).fewer_evaluations,
         "w": w,
     }
 

@@ -12,7 +12,7 @@ from pdpipe.params import Params
 from pdpipe.reporting import figures, grids, method, tables
 from pdpipe.reporting.beside_papers import published_markdown, published_section
 from pdpipe.reporting.explorer import explorer
-from pdpipe.reporting.headline import Headline, headline
+from pdpipe.reporting.headline import UNLISTED, Headline, headline
 from pdpipe.reporting.latex import paper_latex
 from pdpipe.reporting.markdown import report_markdown
 from pdpipe.reporting.measurements import measurements
@@ -58,7 +58,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         write_text(reports_dir / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     with replacing(reports_dir / "table.parquet") as temporary:
         m.reproducible.to_parquet(temporary, index=False)
-    write_json(reports_dir / "metrics.json", found.metrics | {"figure": found.figure})
+    listed = {name: value for name, value in found.metrics.items() if name not in UNLISTED}
+    write_json(reports_dir / "metrics.json", listed | {"figure": found.figure})
     schedule = build_schedule(**params.schedule.model_dump())
     with figures.style():
         curves = {

@@ -140,6 +140,9 @@ def test_one_class_has_no_classifier(typed: Typed) -> None:
     folder_of_images(typed, ["cats"])
     for command in ("check", "prepare"):
         assert "telling classes apart, but the data have one class: set" in typed.refused(command)
+    (typed.root / "data/raw/cats/a.heic").write_bytes(b"")  # may be why
+    for command in (["check"], ["check", "--done", "results/checked"], ["prepare"]):
+        assert typed.run(*command).err.startswith("note: data/raw has what is left out: 1 .heic\n")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pdpipe.cli.failures import sentence_about
+from pdpipe.cli.failures import sentence_about, shortened
 from pdpipe.files import replacing, write_text
 
 if TYPE_CHECKING:
@@ -201,3 +201,12 @@ def test_what_a_stage_says_arrives_at_once() -> None:
         process.kill()
         assert ready
         assert process.stderr.readline() == "said\n"
+
+
+def test_a_sentence_does_not_repeat_a_very_long_argument() -> None:
+    path = "/somewhere/" + "a" * 300
+    assert (
+        shortened(f"there is no model at {path}: run it") == f"there is no model at {path}: run it"
+    )
+    said = shortened(f"there is no model at {'b' * 100_000}: run it")
+    assert said == f"there is no model at {'b' * 200}…{'b' * 99}:" + " run it"

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from pdpipe.params import dotted
 from pdpipe.reporting import provenance, tables
 from pdpipe.reporting.measurements import TABLE_COLUMNS, measurements
 from pdpipe.reporting.results import read_results
@@ -235,8 +236,20 @@ def test_metrics_json_is_few_and_flat_enough_for_dvc(full_chain, full_report):
     summary = json.loads((full_report / "metrics.json").read_text())
     fids = {f"fid_{n}": full_chain.value("fid", "student", n, 0.3) for n in (1, 2, 4, 8)}
     fids |= {"fid_teacher": full_chain.value("fid", "teacher", 16, 0.3), "fid_floor": 1.4321}
-    saved = {"saved": 32.0, "saved_low": 32.0, "saved_high": 32.0, "saved_near_teacher": 32.0}
+    saved = {"saved": 32.0, "saved_near": 32.0}
     assert summary == fids | saved | {"w": 0.3, "figure": "FID-1500[digits-cnn]"}
+
+
+def test_metrics_json_leaves_room_for_the_setting_that_was_changed(full_report, raw):
+    """In `dvc exp show --only-changed`, where every figure but the floor changed, on 160 columns.
+
+    DVC puts the metrics before the settings, and drops from the right what does not fit.
+    """
+    summary = json.loads((full_report / "metrics.json").read_text())
+    between, figure, experiment, created = 3, 7, len("  └── 631e8cc [urban-whey]"), 8
+    widths = [max(len(name), figure) for name in {*summary} - {"fid_floor", "figure"}]
+    widths += [experiment, created, max(len(key) for key in dotted(raw))]
+    assert sum(width + between for width in widths) <= 160
 
 
 def test_costs_add_up_and_name_their_machines(make_chain):
