@@ -72,9 +72,12 @@ def server_address(directory: Path) -> ServerAddress:
 def project_root(directory: Path) -> Path:
     """DVC_ROOT, else `directory`.
 
-    DVC sets it to the user's project also for an experiment that runs in a temporary copy.
+    DVC sets it to the user's project also for an experiment that runs in a temporary copy. In a
+    study's stage it is the study's folder, below the project's, where the stage runs.
     """
-    return Path(os.environ.get("DVC_ROOT") or directory).absolute()
+    directory = directory.absolute()
+    root = Path(os.environ.get("DVC_ROOT") or directory).absolute()
+    return directory if root.is_relative_to(directory) else root
 
 
 def set_environment() -> None:

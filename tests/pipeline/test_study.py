@@ -178,8 +178,14 @@ TRAINED = {
 def test_a_study_trains_its_own_students(chain, copy_of, stages_run, tmp_path):
     project = with_study(copy_of(chain.project, tmp_path / "project"), STOCHASTIC, TRAINED)
     params = project.root / "stages/stochastic/params.yaml"
-    ran = stages_run(project.run("pdpipe", "study", STOCHASTIC))
+    ran = stages_run(project.run("pdpipe", "study", STOCHASTIC, PDPIPE_TRACKING="on"))
     assert ran == ["code", "distil@stochastic-2", "measure@stochastic-2", "conclude"]
+    assert (project.root / "mlflow.db").is_file()  # of the chain and its studies
+    own = {path.name for path in (project.root / "stages/stochastic").iterdir()}
+    assert own == {
+        ".dvc", "code", "cost", "dvc.lock", "dvc.yaml", "models", "params.yaml",
+        "results", "table.csv", "training",
+    }  # fmt: skip
     assert project.repro() == ["report"]
     page = (project.root / "reports/index.html").read_text(encoding="utf-8")
     assert "Stochastic students" in page

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pdpipe.tracking import open_tracker, publish_chain
+from pdpipe.tracking.server import project_root
 
 if TYPE_CHECKING:
     from conftest import Store
@@ -126,6 +127,19 @@ def test_curves_have_their_steps_and_a_second_report_adds_no_points(store: Store
     (parent,) = store.runs(chain="chain")
     expected = [(1, 0.8), (1, 0.9), (4, 0.3)]
     assert store.points(parent, "FID by sampling steps/student") == expected
+
+
+def test_the_store_is_the_projects_in_an_experiment_and_in_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC names the project of an experiment's copy, and the folder of a study's stage."""
+    copy = tmp_path / ".dvc/tmp/exps/tmpabc"
+    assert project_root(tmp_path) == tmp_path
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert project_root(copy) == tmp_path
+    assert project_root(tmp_path) == tmp_path
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "stages/naive"))
+    assert project_root(tmp_path) == tmp_path
 
 
 def test_reports_at_once_make_one_parent(
