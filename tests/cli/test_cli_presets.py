@@ -99,7 +99,7 @@ def test_another_style_is_no_edit(typed: Typed) -> None:
     path.write_text(old, encoding="utf-8")
     assert typed.run("preset", "digits").code == 0
     assert path.read_text(encoding="utf-8") == text
-    for edited in (old + "# mine\n", old.replace("updates: 250", "updates: 251")):
+    for edited in (old + "# mine\n", old.replace("updates: 400", "updates: 401")):
         assert edited != old
         path.write_text(edited, encoding="utf-8")
         assert "stages/naive/params.yaml has edits" in typed.refused("preset", "digits")

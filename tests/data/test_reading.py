@@ -15,7 +15,7 @@ from PIL import Image
 
 from pdpipe.data import iterate_split, load_split
 from pdpipe.errors import DataError
-from pdpipe.files import digest_file
+from pdpipe.files import digest_file, sealed, unsealed
 
 MEND = r"restore it with `dvc checkout -f`, or make it again with `dvc repro -f prepare`$"
 
@@ -43,10 +43,10 @@ def replace_heldout(directory: Path, members: dict[str, bytes]) -> None:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest = unsealed(json.loads((directory / "manifest.json").read_text()))
     shard = manifest["splits"]["heldout"]["shards"][0]
     shard.update(sha256=digest_file(path), bytes=path.stat().st_size)
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    (directory / "manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
 def both(directory: Path, split: str) -> list[Exception]:
