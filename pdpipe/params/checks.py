@@ -127,7 +127,7 @@ def check_classes(extractor: str, num_classes: int) -> None:
 
 def check_path(data: DataParams) -> None:
     """The data's folder neither holds nor lies in what the pipeline writes itself."""
-    if not data.path.isprintable():
+    if any(character < " " or character == "\x7f" for character in data.path):
         raise ParamsError(
             f"data.path is {data.path!r}, with characters that cannot be printed: name the folder "
             "without them"
