@@ -21,11 +21,19 @@ STUDIES = "Stages of a study (run by `pdpipe study`)"
 GROUPS = (MAKE, LOOK, USE, DIAGNOSE, STAGES, STUDIES)
 
 
-class Grouped(TyperGroup):
-    """Commands in the help by what a person does, each with the whole of its first sentence."""
+class Commands(TyperGroup):
+    """Commands in the help by what a person does; an interrupted one says how to go on."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; here, since Typer swallows the interrupt."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again to go on", file=sys.stderr)
+            sys.exit(130)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # the types are Click's, inside
-        """Write a section for each group, in order."""
+        """Write a section for each group, in order, with the whole first sentence of each."""
         for group in GROUPS:
             rows = [
                 (name, (command.help or "").partition("\n\n")[0])
@@ -38,7 +46,7 @@ class Grouped(TyperGroup):
 
 app = typer.Typer(
     name="pdpipe",
-    cls=Grouped,
+    cls=Commands,
     help="Progressive and guided distillation of diffusion models.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -358,9 +366,6 @@ def main() -> None:
     with lasting_output():
         try:
             app()
-        except KeyboardInterrupt:
-            print("interrupted; run the same command again to go on", file=sys.stderr)
-            sys.exit(130)
         except Exception as error:
             sentence = str(error) if isinstance(error, PdpipeError) else sentence_about(error)
             if sentence is None:

@@ -83,18 +83,18 @@ class Snapshots:
         )
 
 
-def forget_recorded(root: Path, is_recorded: Callable[[str], bool]) -> None:
+def forget_recorded(root: Path, is_recorded: Callable[[str, float], bool]) -> None:
     """Remove the runs below `root` whose outputs are all recorded, and those left for long.
 
     Args:
         root: the folder of all stages' snapshots.
-        is_recorded: whether a file of this md5 is.
+        is_recorded: whether a file of this md5 was, since this time in seconds since the epoch.
     """
     for folder in root.glob("*/*"):
         noted = folder / _OUTPUTS
         text = noted.read_bytes().decode(errors="replace") if noted.is_file() else ""
         md5s = text.split()  # damaged ones are of no file: the run is kept
-        recorded = bool(md5s) and all(map(is_recorded, md5s))
+        recorded = bool(md5s) and all(is_recorded(md5, noted.stat().st_mtime) for md5 in md5s)
         if recorded or time.time() - _last_change(folder) > KEEP_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
 

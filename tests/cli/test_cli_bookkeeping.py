@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -25,9 +26,26 @@ def test_a_lock_file_of_dvc_that_is_not_utf8(
     damaged = Path("stages/naive/dvc.lock")
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(NOT_UTF8)
-    assert not recorded(md5)
+    assert not recorded(md5, 0.0)
     Path("dvc.lock").write_text(f"md5: {md5}\n")
-    assert recorded(md5)
+    assert recorded(md5, 0.0)
+
+
+def test_the_record_of_an_earlier_run_is_none_of_a_later_one_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a training whose DVC was killed is thrown away where it gave what DVC has anyway."""
+    monkeypatch.chdir(tmp_path)
+    md5 = "0123456789abcdef" * 2
+    cached = Path(".dvc/cache/files/md5") / md5[:2] / md5[2:]
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    lock = Path("dvc.lock")
+    lock.write_text(f"md5: {md5}\n")
+    written = lock.stat().st_mtime
+    assert not recorded(md5, written + 60.0)
+    os.utime(lock, (written + 61.0,) * 2)
+    assert recorded(md5, written + 60.0)
 
 
 def test_a_holder_that_is_not_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

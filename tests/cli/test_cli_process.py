@@ -126,6 +126,22 @@ def test_training_goes_on_without_its_tracking_server(typed: Typed) -> None:
     assert not (typed.root / "mlflow.db").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_stage_says_how_to_go_on(typed: Typed, number: signal.Signals) -> None:
+    typed.write(typed.params() | {"teacher": typed.params()["teacher"] | {"updates": 100_000}})
+    snapshots = typed.root / ".pdpipe/snapshots/teacher"
+    with folder(typed.root):
+        stage = start("pdpipe", "teacher", PDPIPE_SNAPSHOT_SECONDS="0.001", PDPIPE_TRACKING="off")
+        started = time.monotonic()
+        while not list(snapshots.glob("*/state.pt")) and time.monotonic() - started < 120:
+            time.sleep(0.01)
+        stage.send_signal(number)
+        _, said = stage.communicate(timeout=60)
+    assert stage.returncode == 130
+    assert said.splitlines()[-1] == "interrupted; run the same command again to go on"
+    assert "Traceback" not in said
+
+
 def test_a_kill_while_the_tracking_server_is_slow_loses_no_training(typed: Typed) -> None:
     """DVC deletes what a killed stage wrote, so the stage has to be able to write it again."""
     model = typed.root / "models/teacher.safetensors"

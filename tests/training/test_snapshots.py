@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import runpy
 import shutil
 import time
 from collections.abc import Callable
@@ -17,12 +18,16 @@ from torch import Tensor, nn
 
 from pdpipe.data import ImageSet
 from pdpipe.files import read_sealed, write_sealed
-from pdpipe.training.job import Batch, Job, Optimization
+from pdpipe.plan import Batch, Optimization
+from pdpipe.training.job import Job
 from pdpipe.training.loop import train
 from pdpipe.training.snapshots import KEEP_SECONDS, Snapshots, forget_recorded
 
 if TYPE_CHECKING:
     from conftest import MakeJob
+
+HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))
+make_plan = HELPERS["make_plan"]
 
 Run = Callable[..., list[Tensor]]
 
@@ -49,9 +54,9 @@ def run(settings: Callable[..., Optimization], digits: ImageSet) -> Run:
             if updates == stop:
                 raise Stop
             logits: Tensor = module(batch.x + batch.uniform().float() * batch.noise())
-            return nn.functional.cross_entropy(logits, batch.labels)
+            return nn.functional.cross_entropy(logits, batch.given.label)
 
-        trained, _ = train(job, network, objective, digits, settings())
+        trained, _ = train(job, make_plan(network, objective, settings()), digits)
         if not keep:
             shutil.rmtree(job.snapshots.folder)
         return [*trained.parameters()]
@@ -139,11 +144,11 @@ def test_what_is_recorded_is_not_kept(make_job: MakeJob, run: Run) -> None:
         run(job, keep=True)
     jobs[0].snapshots.note_outputs(["1" * 32])
     jobs[1].snapshots.note_outputs(["1" * 32, "2" * 32])
-    forget_recorded(jobs[0].snapshots_dir, {"1" * 32, "3" * 32}.__contains__)
+    forget_recorded(jobs[0].snapshots_dir, lambda md5, _: md5 in {"1" * 32, "3" * 32})
     assert [folder_of(job).exists() for job in jobs] == [False, True, True]
     noted = folder_of(jobs[1]) / "outputs.md5"
     noted.write_bytes(b"\xb1" + noted.read_bytes()[1:])  # one flipped bit
-    forget_recorded(jobs[0].snapshots_dir, {"1" * 32, "2" * 32}.__contains__)
+    forget_recorded(jobs[0].snapshots_dir, lambda md5, _: md5 in {"1" * 32, "2" * 32})
     assert folder_of(jobs[1]).exists()
 
 
@@ -258,7 +263,7 @@ def test_what_was_left_a_month_ago_goes(make_job: MakeJob, run: Run) -> None:
     for path in (old, other_stage):
         os.utime(path, (time.time() - KEEP_SECONDS - 60,) * 2)
     os.utime(recent, (time.time() - KEEP_SECONDS + 3600,) * 2)
-    forget_recorded(make_job().snapshots_dir, lambda _: False)
+    forget_recorded(make_job().snapshots_dir, lambda *_: False)
     assert not old.parent.exists()
     assert recent.exists()
     assert not other_stage.parent.exists()
