@@ -8,22 +8,23 @@ is the one that needs more updates.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from pdpipe.data import ImageSet, to_unit
+from pdpipe.diffusion import Condition
 from pdpipe.evaluation.measure import paired_mse
 from pdpipe.evaluation.rung_records import Drift, RungDistance, RungsProtocol, RungsRecord
-from pdpipe.models import DenoiserOf, DiffusionModel, guided_teacher, w_student
+from pdpipe.methods import method_of
+from pdpipe.methods.tasks import guide_task, rung_task
+from pdpipe.models import DiffusionModel
 from pdpipe.params import Params
+from pdpipe.plan import Batch, Objective
 from pdpipe.progress import Progress
 from pdpipe.seeds import derive_seed
-from pdpipe.training.guide import guide_objective
-from pdpipe.training.halve import halving_objective
-from pdpipe.training.job import Batch, Objective
 
 SAMPLES = 50  # images of each drift
 HELDOUT = 1000  # most held-out images in the loss
@@ -140,19 +141,10 @@ def _objective(
     rung: Rung, student: DiffusionModel, teacher: DiffusionModel, params: Params
 ) -> Objective:
     """What the student was trained on."""
-    schedule, kind = student.schedule, student.info.parameterization
-    w_range = (student.info.w_min, student.info.w_max or 0.0)
-
-    def denoisers(of: Callable[..., DenoiserOf]) -> DenoiserOf:
-        return of(teacher.network, teacher.schedule, teacher.info.parameterization)
-
-    if teacher.info.kind == "teacher":
-        weight = params.guide.loss_weight
-        return guide_objective(denoisers(guided_teacher), schedule, kind, weight, w_range)
-    ratio = rung.teacher_steps // rung.steps
-    weight = params.halve.loss_weight
-    goal = denoisers(w_student)
-    return halving_objective(goal, schedule, kind, weight, w_range, rung.steps, ratio)
+    first = teacher.info.kind == "teacher"
+    task = guide_task(params) if first else rung_task(params, rung.steps)
+    task = replace(task, teacher_steps=rung.teacher_steps)
+    return method_of("guide" if first else "halve").objective(teacher, student.network, task)
 
 
 @torch.inference_mode()
@@ -167,7 +159,8 @@ def _loss(
     total = 0.0
     for _ in range(DRAWS):
         for some, theirs in zip(torch.split(x, BATCH), torch.split(labels, BATCH), strict=True):
-            batch = Batch(some.to(device), theirs.to(device), generator, scalars)
+            given = Condition(label=theirs).to(device)
+            batch = Batch(some.to(device), given, generator, scalars)
             with student.autocast():
                 total += float(objective(student.network, batch)) * len(some)
     return total / (DRAWS * len(x))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-
-from pdpipe.files import canonical_json
+import json
 
 
 def derive_seed(*parts: object) -> int:
@@ -12,5 +11,5 @@ def derive_seed(*parts: object) -> int:
 
     Equal parts give equal seeds, on every machine; different parts give unrelated ones.
     """
-    text = canonical_json(list(parts))
+    text = json.dumps(list(parts), sort_keys=True, separators=(",", ":"), default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -14,10 +14,11 @@ import yaml
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from pdpipe.data import ImageSet, load_split, open_source, write_shards
+from pdpipe.data import ImageSet, load_split
 from pdpipe.models import DiffusionModel, ModelInfo
 from pdpipe.networks import UNet, UNetConfig
 from pdpipe.params import DataParams, Params, parse_params
+from pdpipe.sources import open_source, write_shards
 
 if TYPE_CHECKING:
     from xdist.remote import Producer

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,40 +15,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pdpipe"
 
-# Of equal number: no import of each other. L0 is made of single modules, in an order of their own.
-LAYERS = {
-    "errors": 0.0,
-    "extractors": 0.0,
-    "files": 0.05,  # on errors
-    "layout": 0.0,
-    "progress": 0.0,
-    "waiting": 0.0,
-    "params": 0.1,  # on errors, files
-    "seeds": 0.1,  # on files
-    "tensor_files": 0.1,  # on errors, files
-    "revisions": 0.1,  # on errors, layout
-    "presets": 0.2,  # on params, layout
-    "studies": 0.2,  # on layout, files
-    "runtime": 0.2,  # on params
-    "diffusion": 1,
-    "networks": 2,
-    "data": 2,
-    "tracking": 2,
-    "models": 3,
-    "training": 4,
-    "evaluation": 4,
-    "bench": 5,
-    "reporting": 5,
-    "rungs": 4.5,  # on training, evaluation
-    "toy": 5.5,  # on reporting
-    "cli": 6,
-}
+TOUR = ROOT / "docs/how-it-is-built.md"
+
+
+def rooms() -> list[list[str]]:
+    """The lines of the picture in the tour, the uppermost first."""
+    picture = TOUR.read_text(encoding="utf-8").partition("<!-- rooms -->\n```\n")[2]
+    return [line.split() for line in picture.partition("```")[0].splitlines()]
+
+
+# A room imports from those in lower lines, so not from those in its own.
+LAYERS = {room: -line for line, names in enumerate(rooms()) for room in names}
 OWNERS = {
     "typer": {"cli"},
     "mlflow": {"tracking"},
     "safetensors": {"tensor_files"},
-    "webdataset": {"data"},
-    "sklearn": {"data"},
+    "webdataset": {"data", "sources"},
+    "sklearn": {"sources"},
     "torch_fidelity": {"evaluation"},
     "torchvision": {"evaluation"},
     "pandas": {"reporting"},
@@ -64,18 +49,29 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FACADE = PACKAGE / "__init__.py"  # `pdpipe.load`
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, anywhere in it; names imported from pdpipe are modules."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def is_module(name: str) -> bool:
+    """Whether that is a file or a folder of the package."""
+    place = ROOT / name.replace(".", "/")
+    return place.is_dir() or place.with_name(f"{place.name}.py").is_file()
+
+
+def imports(path: Path, *, types: bool = True) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; names imported from pdpipe are modules.
+
+    Without `types`, what only the type checker imports is left out.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not types:
+        tree.body = [n for n in tree.body if not ast.unparse(n).startswith("if TYPE_CHECKING:")]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} has a relative import"
             assert node.module
-            if node.module == "pdpipe":
-                yield from (f"pdpipe.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if node.module == "pdpipe" or is_module(inner) else node.module
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             name = node.args[0]
             if isinstance(name, ast.Constant):
@@ -91,8 +87,26 @@ def identifier(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def test_every_part_has_a_layer() -> None:
-    assert {part(path) for path in MODULES if path != FACADE} == set(LAYERS)
+def test_every_part_has_a_place_in_the_picture_and_a_line_in_the_table() -> None:
+    parts = {part(path) for path in MODULES if path != FACADE}
+    assert parts == set(LAYERS)
+    assert sum(len(line) for line in rooms()) == len(LAYERS), "each stands there once"
+    rows = re.findall(r"^\| (`.*?) \|", TOUR.read_text(encoding="utf-8"), re.MULTILINE)
+    assert parts <= {
+        name.removesuffix(".py") for row in rows for name in re.findall(r"`(.+?)`", row)
+    }
+
+
+def test_every_place_that_the_tour_names_exists() -> None:
+    """`room/file.py`, `room/`, and `file.py::name`, whose name is defined there."""
+    named = re.findall(r"`((?:\w+/)*\w+(?:/|\.py)(?:::[\w.]+)?)`", TOUR.read_text(encoding="utf-8"))
+    assert len(named) > 40
+    for place in named:
+        path, _, name = place.partition("::")
+        found = next(p for p in (PACKAGE / path, ROOT / path) if p.exists())
+        if name:
+            last = name.rpartition(".")[2]
+            assert re.search(rf"\b(def|class) {last}\b", found.read_text(encoding="utf-8")), place
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p != FACADE], ids=identifier)
@@ -103,6 +117,17 @@ def test_imports_go_downwards(path: Path) -> None:
     assert not wrong, f"{identifier(path)} imports upwards or sideways: {wrong}"
 
 
+def test_no_two_files_import_each_other() -> None:
+    """Within a room too; a package's `__init__` stands for all that it takes from its files."""
+    files = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in MODULES}
+    named = {name.removesuffix("/__init__").replace("/", "."): path for name, path in files.items()}
+    graph = {
+        path: {named[n] for n in imports(path, types=False) if n in named} - {path}
+        for path in MODULES
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
 @pytest.mark.parametrize("path", MODULES, ids=identifier)
 def test_dependencies_have_one_owner(path: Path) -> None:
     used = {name.split(".")[0] for name in imports(path)}
@@ -110,13 +135,13 @@ def test_dependencies_have_one_owner(path: Path) -> None:
     assert not wrong, f"{identifier(path)} imports {wrong}"
 
 
-def test_diffusion_knows_torch_and_nothing_else() -> None:
+def test_diffusion_knows_numerics_and_nothing_else() -> None:
     used = {
         name.split(".")[0]
-        for path in (PACKAGE / "diffusion").glob("*.py")
+        for path in (PACKAGE / "diffusion").rglob("*.py")
         for name in imports(path)
     }
-    assert used <= {"torch", "pdpipe", *sys.stdlib_module_names}
+    assert used <= {"torch", "scipy", "pdpipe", *sys.stdlib_module_names}
 
 
 def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:

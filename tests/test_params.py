@@ -404,6 +404,7 @@ def test_chain_params_are_the_file_without_runtime_and_report(raw: dict[str, Any
     runtime = raw.pop("runtime")
     assert runtime
     assert raw.pop("report")
+    assert raw["network"].pop("name") == "unet"  # as in chains from before there was another
     assert chain_params(params) == raw
 
 

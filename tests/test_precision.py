@@ -36,7 +36,7 @@ def test_a_stage_has_the_precision_of_its_work(
     params, cuda = parse_params(raw), torch.device("cuda")
     run = StageRun("student-32", params, cuda, "", "", {}, {}, None)  # type: ignore[arg-type]
     for exact, expected in ((False, "bfloat16"), (True, "float32")):
-        assert run.job(exact).precision == run.provenance()["precision"] == expected
+        assert run.job(0, exact).precision == run.provenance()["precision"] == expected
 
 
 def test_what_is_to_be_learned_falls_like_1_over_n_and_the_noise_stays(

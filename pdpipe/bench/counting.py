@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from pdpipe.bench.untrained import Untrained
 from pdpipe.evaluation.evaluate import cell_evaluations
 from pdpipe.extractors import shipped_extractor
+from pdpipe.methods import method_of
+from pdpipe.methods.extractor import extractor_work
+from pdpipe.methods.tasks import guide_task, rung_task
+from pdpipe.methods.teacher import teacher_work
 from pdpipe.models import DiffusionModel, Sampling
 from pdpipe.params import Params
+from pdpipe.plan import Work
 from pdpipe.rungs import SAMPLES, drift_weights, rungs_of
 from pdpipe.runtime import needs_float32
-from pdpipe.training.work import (
-    Work,
-    extractor_work,
-    guide_work,
-    halving_work,
-    ratio_of,
-    teacher_work,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +29,8 @@ class CellWork:
 
 
 def halving_kind(params: Params, steps: int) -> str:
-    """The kind of a rung: how many of its teacher's steps one of its is, in which precision."""
-    kind = f"halve by {ratio_of(params.ladder[str(steps)], steps)}"
+    """The kind of a rung: teacher steps per student step, and the precision."""
+    kind = f"halve by {rung_task(params, steps).ratio}"
     long = needs_float32(params.teacher.parameterization, steps)
     return f"{kind} in float32" if long and params.runtime.precision == "auto" else kind
 
@@ -65,14 +62,15 @@ def cells_work(
 def trainings_of(params: Params) -> dict[str, tuple[str, Work]]:
     """{stage: (its kind of update, its work)} of every training stage, in the chain's order."""
     shipped = shipped_extractor(params.data.source, params.extractor.source) is not None
+    guide, halve = method_of("guide"), method_of("halve")
+    conditional = params.network.conditional
     found = {
         "extractor": ("extractor", extractor_work(params.extractor, shipped=shipped)),
         "teacher": ("teacher", teacher_work(params.teacher)),
-        "guide": ("guide", guide_work(params.guide, conditional=params.network.conditional)),
+        "guide": ("guide", guide.work(guide_task(params), conditional=conditional)),
     }
     for n in params.rungs():
-        rung = params.ladder[str(n)]
-        work = halving_work(params.halve, rung, n)
+        work = halve.work(rung_task(params, n), conditional=conditional)
         found[f"halve@{n}"] = (halving_kind(params, n), work)
     return found
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pdpipe.data import ImageSet, to_unit
-from pdpipe.diffusion import diffuse, multi_step_target
-from pdpipe.models import DiffusionModel, network_denoiser
-from pdpipe.networks import UNet
+from pdpipe.diffusion import Condition, diffuse, multi_step_target
+from pdpipe.models import DiffusionModel
+from pdpipe.networks import Network
 from pdpipe.seeds import derive_seed
 
 IMAGES = 500
@@ -59,14 +59,14 @@ def rung_noise(
     eps = torch.randn(x.shape, generator=generator)
     low, high = model.info.w_min, model.info.w_max or 0.0
     w = low + (high - low) * torch.rand(count, generator=generator)
+    given = Condition(label=images.labels[:count], w=w)
     place = torch.randperm(count, generator=generator).view(-1, 1, 1, 1)
 
-    def predicted(network: UNet, device: torch.device, n: int) -> tuple[Tensor, Tensor]:
+    def predicted(network: Network, device: torch.device, n: int) -> tuple[Tensor, Tensor]:
         """(v_hat, v_target) of the network as the teacher."""
         i = (1 + place * n // count).double()
         z_t = diffuse(x, eps, *model.schedule.alpha_sigma(i / n)).to(device)
-        given = (images.labels[:count].to(device), w.to(device))
-        denoise = network_denoiser(network, model.schedule, model.info.parameterization, *given)
+        denoise = model.predictor.of(network).denoiser(given.to(device))
         v_target = multi_step_target(denoise, z_t, i, n, model.schedule)
         return denoise(z_t, i / n).cpu(), v_target.cpu()
 
@@ -91,7 +91,7 @@ def image_noise(model: DiffusionModel) -> tuple[int, float, float]:
     of 1/255. Two images of each class, at the largest w up to 1.
     """
     steps = model.resolve_steps(None)
-    highest = 1.0 if model.network.config.num_classes else 0.0
+    highest = 1.0 if model.network.conditional else 0.0
     w = highest if model.info.w_max is None else min(highest, model.info.w_max)
     made = []
     for context in (nullcontext, partial(torch.autocast, model.device.type, torch.bfloat16)):

@@ -21,9 +21,10 @@ from pdpipe.bench.setting import random_images, seconds
 from pdpipe.bench.timing import LEAST_TIMINGS, Rate, Seconds
 from pdpipe.bench.training_rates import trainings, update_rate
 from pdpipe.bench.untrained import DataSize, Untrained
-from pdpipe.data import ImageSet, Source, load_split, write_shards
+from pdpipe.data import ImageSet, load_split
 from pdpipe.models import Sampling
 from pdpipe.params import Params
+from pdpipe.sources import Source, write_shards
 
 SHARDED_IMAGES = 256
 

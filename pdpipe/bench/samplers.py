@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from pdpipe.bench.setting import Ratio, config_of, inputs, quartiles, random_images, seconds
+from pdpipe.bench.setting import Ratio, inputs, quartiles, random_images, seconds, untrained
 from pdpipe.diffusion import SAMPLERS, Sampler, build_schedule, uniform_grid
 from pdpipe.errors import counted
-from pdpipe.models import network_denoiser
-from pdpipe.networks import UNet
+from pdpipe.models import Predictor
 from pdpipe.params import Params
 
 STEPS = 8
@@ -31,10 +30,10 @@ class SamplerResult(Ratio):
 @torch.inference_mode()
 def bench_samplers(params: Params, device: torch.device, repeats: int) -> Iterator[SamplerResult]:
     """Time every sampler on an untrained network, a batch of `evaluation.batch_size` images."""
-    network = UNet(config_of(params)).to(device).eval()
+    network = untrained(params).to(device).eval()
     schedule = build_schedule(**params.schedule.model_dump())
     batch = inputs(random_images(params), params.evaluation.batch_size, device)
-    denoiser = network_denoiser(network, schedule, params.teacher.parameterization, batch[2])
+    denoiser = Predictor(network, schedule, params.teacher.parameterization).denoiser(batch[2])
     grid, noise = uniform_grid(STEPS), torch.Generator(device).manual_seed(0)
     for name, make in SAMPLERS.items():
         sampler = make(schedule)

@@ -13,10 +13,13 @@ from typing import Any
 import torch
 
 from pdpipe.data import ImageSet
-from pdpipe.networks import UNetConfig
+from pdpipe.diffusion import Condition
+from pdpipe.methods.teacher import teacher_network
+from pdpipe.networks import Network
 from pdpipe.params import Params
 from pdpipe.training import Job
-from pdpipe.training.teacher import teacher_config
+
+CLASSES = 10  # of the random images, unless another number is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +41,13 @@ def quartiles(pairs: list[tuple[float, float]]) -> dict[str, float]:
     return {"ratio": middle, "low": low, "high": high}
 
 
-def config_of(params: Params, num_classes: int = 10) -> UNetConfig:
+def untrained(params: Params, num_classes: int = CLASSES) -> Network:
     """The teacher's network, by default for ten classes."""
     shape = (params.data.channels, params.data.image_size, params.data.image_size)
-    return teacher_config(shape, num_classes, params.teacher, params.network)
+    return teacher_network(shape, num_classes, params.teacher, params.network)
 
 
-def random_images(params: Params, num_classes: int = 10, count: int = 1024) -> ImageSet:
+def random_images(params: Params, num_classes: int = CLASSES, count: int = 1024) -> ImageSet:
     """Images of noise, of the size of the data."""
     size = (count, params.data.channels, params.data.image_size, params.data.image_size)
     return ImageSet(
@@ -85,11 +88,14 @@ def untracked_job(
     )
 
 
-def inputs(images: ImageSet, size: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """A batch for a network: (z_t, log_snr, labels, w)."""
+def inputs(
+    images: ImageSet, size: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, Condition]:
+    """A batch for a network: (z_t, log_snr, its condition)."""
     z = torch.randn(size, *images.images.shape[1:], device=device)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
-    return z, torch.zeros(size, device=device), labels, torch.ones(size, device=device)
+    given = Condition(labels, torch.ones(size, device=device))
+    return z, torch.zeros(size, device=device), given
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from pdpipe.bench.setting import config_of
 from pdpipe.data import read_manifest
 from pdpipe.errors import DataError
-from pdpipe.models import DiffusionModel
-from pdpipe.networks import Classifier, UNet
+from pdpipe.methods import method_of
+from pdpipe.methods.extractor import extractor_plan
+from pdpipe.methods.tasks import guide_task
+from pdpipe.methods.teacher import teacher_plan
+from pdpipe.models import DiffusionModel, ModelInfo
+from pdpipe.networks import Classifier, Network
 from pdpipe.params import Params
+from pdpipe.plan import Plan
 from pdpipe.runtime import autocast, needs_float32, precision
-from pdpipe.training.extractor import classifier_config
-from pdpipe.training.guide import student_info, student_of
-from pdpipe.training.teacher import teacher_info
 
 ASSUMED_CLASSES = 10
 ASSUMED_IMAGES = 10_000
@@ -61,24 +63,36 @@ def data_size(params: Params, shards: Path) -> DataSize:
 
 @dataclass(frozen=True)
 class Untrained:
-    """A chain's models, untrained, on the device and in the precision of its settings."""
+    """A chain's plans and models, untrained, on the device and in the precision of its settings."""
 
+    extractor: Plan
+    teacher_plan: Plan
     teacher: DiffusionModel
     student: DiffusionModel  # of stage one; the rungs have the same network
-    classifier: Classifier
+    classifier: Classifier  # the extractor's
 
 
 def untrained_models(params: Params, size: DataSize, device: torch.device) -> Untrained:
     """The models that the stages would begin with."""
+    side, channels = params.data.image_size, params.data.channels
     classes = [str(k) for k in range(size.classes)]
-    config = config_of(params, size.classes)
-    network = UNet(config).to(device).eval().requires_grad_(False)
-    info = teacher_info(config, classes, params.teacher, params.schedule, {})
-    guided = student_of(network, params.guide.w_frequencies, params.guide.w_max)
-    guided = guided.to(device).eval().requires_grad_(False)
-    teacher = DiffusionModel(network, info, device, sha256="")
-    student = DiffusionModel(guided, student_info(info, guided, params.guide, {}), device, "")
-    chosen = precision(device, params.runtime, needs_float32(info.parameterization))
-    teacher.autocast = student.autocast = partial(autocast, device, chosen)
-    layout = classifier_config(params.data.channels, size.classes, params.extractor)
-    return Untrained(teacher, student, Classifier(layout).to(device))
+    begun = teacher_plan(
+        (channels, side, side), classes, params.teacher, params.network, params.schedule, 0, {}
+    )
+    teacher = _model(begun, params, device)
+    student = method_of("guide").plan(teacher, guide_task(params), 0, {})
+    extractor = extractor_plan(channels, size.classes, params.extractor, 0)
+    assert isinstance(extractor.network, Classifier)
+    classifier = copy.deepcopy(extractor.network).to(device)
+    return Untrained(extractor, begun, teacher, _model(student, params, device), classifier)
+
+
+def _model(plan: Plan, params: Params, device: torch.device) -> DiffusionModel:
+    """A plan's network as a model in use."""
+    assert isinstance(plan.info, ModelInfo)
+    assert isinstance(plan.network, Network)
+    network = copy.deepcopy(plan.network).to(device).eval().requires_grad_(False)
+    model = DiffusionModel(network, plan.info, device, sha256="")
+    chosen = precision(device, params.runtime, needs_float32(plan.info.parameterization))
+    model.autocast = partial(autocast, device, chosen)
+    return model

@@ -5,30 +5,28 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from pdpipe.bench.setting import (
+    CLASSES,
     Ratio,
-    config_of,
     inputs,
     quartiles,
     random_images,
     seconds,
     untracked_job,
 )
+from pdpipe.bench.untrained import DataSize, Untrained, untrained_models
 from pdpipe.data import ImageSet
-from pdpipe.diffusion import build_schedule
-from pdpipe.models import guided_teacher, w_student
-from pdpipe.networks import UNet
-from pdpipe.params import OptimizerParams, Params
-from pdpipe.training.guide import guide_objective, student_of
-from pdpipe.training.halve import halving_objective
-from pdpipe.training.job import Batch, Objective
+from pdpipe.methods import method_of
+from pdpipe.methods.tasks import guide_task
+from pdpipe.networks import Network
+from pdpipe.params import Params
+from pdpipe.plan import Batch, Optimization, Plan, Work
 from pdpipe.training.loop import make_batch, update
-from pdpipe.training.optimization import optimization
 from pdpipe.training.resume import save_snapshot
 from pdpipe.training.state import TrainState
 
@@ -69,55 +67,54 @@ def bench_updates(params: Params, device: torch.device, repeats: int) -> Iterato
     gradient (stage one: one of the doubled batch; a halving: two) and the student's forward and
     backward. What remains is the target, the optimiser, the average and the batch.
     """
-    images = random_images(params)
-    teacher = UNet(config_of(params)).to(device).eval().requires_grad_(False)
-    student = student_of(teacher, params.guide.w_frequencies, params.guide.w_max).to(device)
-    above = student_of(teacher, params.guide.w_frequencies, params.guide.w_max)
-    above = above.to(device).eval().requires_grad_(False)
-    schedule = build_schedule(**params.schedule.model_dump())
-    w_range = (params.guide.w_min, params.guide.w_max)
-    kind = params.teacher.parameterization
-    stage_one = guide_objective(
-        guided_teacher(teacher, schedule, kind), schedule, kind, params.guide.loss_weight, w_range
-    )
-    halving = halving_objective(
-        w_student(above, schedule, kind), schedule, kind, params.halve.loss_weight, w_range, 4, 2
-    )
+    models, images = _models(params, device), random_images(params)
+    guide = method_of("guide").plan(models.teacher, guide_task(params), 0, {})
+    task = replace(guide_task(params), steps=4, teacher_steps=8)
+    halve = method_of("halve").plan(models.student, task, 0, {})
     both = 2 if params.network.conditional else 1
+    teacher, above = models.teacher.network, models.student.network
     yield _measure(
-        "stage one", params, device, images, student, stage_one, params.guide,
+        "stage one", params, device, images, guide,
         lambda: _forward(teacher, images, params.guide.batch_size * both, device), repeats,
     )  # fmt: skip
     yield _measure(
-        "halving", params, device, images, student, halving, params.halve,
+        "halving", params, device, images, halve,
         lambda: [_forward(above, images, params.halve.batch_size, device)
                  for _ in range(2)], repeats,
     )  # fmt: skip
 
 
+def _models(params: Params, device: torch.device) -> Untrained:
+    size = DataSize(classes=CLASSES, train=0, heldout=0, known=False)
+    return untrained_models(params, size, device)
+
+
 def bench_snapshots(params: Params, device: torch.device, repeats: int) -> SnapshotResult:
     """Time the snapshots of the student's training, written to the project's file system."""
-    teacher = UNet(config_of(params)).to(device)
-    student = student_of(teacher, params.guide.w_frequencies, params.guide.w_max).to(device)
-    settings = optimization(params.guide, repeats, 1e-5)
+    student = _models(params, device).student.network.requires_grad_(True)
+    settings = Optimization.of(params.guide, repeats, 1e-5)
     images = random_images(params)
+    work = Work(updates=repeats, batch_size=settings.batch_size, forwards=1)
+    plan = Plan(
+        network=student, objective=_squared_output, optimization=settings, info=None, work=work
+    )
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".pdpipe-bench-") as folder:
         job = untracked_job(params, device, Path(folder))
-        state = TrainState(student, settings, device)
+        state = TrainState(plan, device)
         batch = make_batch(job, images, settings.batch_size, 0, False)
-        update(job, state, _squared_output, batch, settings)  # fills the optimiser's state
+        update(job, state, batch)  # fills the optimiser's state
         times = [seconds(lambda: save_snapshot(job, state), device) for _ in range(repeats)]
     return SnapshotResult(statistics.median(times), params.runtime.snapshot_seconds)
 
 
-def _squared_output(network: UNet, batch: Batch) -> torch.Tensor:
+def _squared_output(network: Network, batch: Batch) -> torch.Tensor:
     zeros = torch.zeros(len(batch.x), device=batch.x.device)
-    loss: torch.Tensor = network(batch.x, zeros, batch.labels, zeros).square().mean()
-    return loss
+    prediction: torch.Tensor = network(batch.x, zeros, batch.given.at(zeros))
+    return prediction.square().mean()
 
 
 @torch.no_grad()
-def _forward(network: UNet, images: ImageSet, size: int, device: torch.device) -> None:
+def _forward(network: Network, images: ImageSet, size: int, device: torch.device) -> None:
     network(*inputs(images, size, device))
 
 
@@ -126,20 +123,19 @@ def _measure(
     params: Params,
     device: torch.device,
     images: ImageSet,
-    student: UNet,
-    objective: Objective,
-    section: OptimizerParams,
+    plan: Plan,
     teacher_forwards: Callable[[], object],
     repeats: int,
 ) -> BenchResult:
-    settings = optimization(section, repeats + 10, 1e-5)
-    state = TrainState(student, settings, device)
+    settings = replace(plan.optimization, updates=repeats + 10, learning_rate=1e-5)
+    state = TrainState(replace(plan, optimization=settings), device)
+    student = state.network
     with tempfile.TemporaryDirectory() as folder:
         job = untracked_job(params, device, Path(folder))
 
         def whole() -> None:
             batch = make_batch(job, images, settings.batch_size, state.step, False)
-            update(job, state, objective, batch, settings)
+            update(job, state, batch)
 
         def bare() -> None:
             teacher_forwards()

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from pdpipe import layout
-from pdpipe.bench.setting import config_of, inputs, random_images
-from pdpipe.networks import UNet
+from pdpipe.bench.setting import inputs, random_images, untrained
 from pdpipe.params import read_params
 from pdpipe.tensor_files import digest_tensors
 from pdpipe.waiting import A_SHORT_SPIN, POLICY, SPINS
@@ -91,7 +90,7 @@ def time_updates(seconds: float) -> None:
     """Print, as JSON, the times of forward and backward for so long, and the gradients' sha256."""
     params = read_params(layout.PARAMS)
     torch.manual_seed(0)
-    network = UNet(config_of(params))
+    network = untrained(params)
     for parameter in network.parameters():  # some start at zero, and so would their gradients
         torch.nn.init.normal_(parameter, std=0.05)
     images = random_images(params, count=2)

@@ -13,7 +13,7 @@ from pdpipe.errors import ParamsError
 from pdpipe.params import Params, check_classes, check_shares
 
 if TYPE_CHECKING:
-    from pdpipe.data import Source
+    from pdpipe.sources import Source
 
 
 _WRITTEN = (
@@ -32,7 +32,7 @@ def check_here(params: Params) -> list[str]:
         _check_writable(folder)
     notes = []
     if params.data.source != "digits":
-        from pdpipe.data import open_source
+        from pdpipe.sources import open_source
 
         source = open_source(params.data)
         notes = source.notes()

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pdpipe import layout
+from pdpipe import layout, pipeline
 from pdpipe.cli import overview
 from pdpipe.cli.run import (
-    EVALUATION_CODE,
-    TRAINING_CODE,
     StageRun,
     check_rung,
     digest_input,
@@ -39,9 +37,8 @@ def reference() -> None:
     from pdpipe.evaluation.reference import build_reference, save_reference
 
     train, heldout = load_images(params, "train"), load_images(params, "heldout")
-    inputs = [layout.SHARDS, layout.EXTRACTOR]
     used = {"extractor": params.evaluation.extractor}
-    with stage_run("reference", "reference", params, used, inputs, EVALUATION_CODE) as run:
+    with stage_run(pipeline.REFERENCE, params, used) as run:
         extractor = load_extractor(run)
         measured = build_reference(
             train,
@@ -80,8 +77,7 @@ def rungs(steps: int | None) -> None:
         "loss_weights": [params.guide.loss_weight, params.halve.loss_weight],
         "steps": steps,
     }
-    code = [*dict.fromkeys([*TRAINING_CODE, *EVALUATION_CODE]), "rungs.py"]
-    with stage_run("rungs", "rungs", params, used, inputs, code) as run:
+    with stage_run(pipeline.rungs(params), params, used, inputs) as run:
         counter = EvaluationCounter()
         found = measure_rungs(
             chosen,
@@ -103,8 +99,7 @@ def evaluate_teacher() -> None:
     """Stage `evaluate-teacher`."""
     params = read_stage_params()
     used = {"evaluation": params.evaluation.model_dump()}
-    inputs = [layout.TEACHER, layout.EXTRACTOR, layout.REFERENCE]
-    with stage_run("evaluate-teacher", "teacher", params, used, inputs, EVALUATION_CODE) as run:
+    with stage_run(pipeline.EVALUATE_TEACHER, params, used) as run:
         _evaluate(run, layout.TEACHER, "teacher", params.evaluation.teacher_places)
 
 
@@ -114,8 +109,7 @@ def evaluate_student(steps: int) -> None:
     check_rung(params, steps)
     name = f"student-{steps}"
     used = {"evaluation": params.evaluation.model_dump(), "steps": steps}
-    inputs = [layout.student(steps), layout.EXTRACTOR, layout.REFERENCE, layout.samples("teacher")]
-    with stage_run(f"evaluate@{steps}", name, params, used, inputs, EVALUATION_CODE) as run:
+    with stage_run(pipeline.evaluate(steps), params, used) as run:
         _evaluate(run, layout.student(steps), name, params.evaluation.places([steps]))
 
 
@@ -220,9 +214,8 @@ def report() -> None:
         "report": params.report.model_dump(),
         "schedule": params.schedule.model_dump(),
     }
-    code = ["diffusion", "reporting"]
     inputs = [*outputs.values(), layout.STUDIES]
-    with stage_run("report", "report", params, used, inputs, code) as run:
+    with stage_run(pipeline.REPORT, params, used, inputs) as run:
         found = write_report(params, layout.RESULTS, layout.REPORTS, layout.STUDIES)
         print(found.sentence)
         run.outputs["metrics"] = layout.REPORTS / "metrics.json"
@@ -231,16 +224,6 @@ def report() -> None:
 
 
 def main_outputs(params: Params) -> dict[str, Path]:
-    """{stage: its main output}, by whose digest the run that made it is found."""
-    rungs = params.rungs()
-    return {
-        "prepare": layout.SHARDS,
-        "extractor": layout.EXTRACTOR,
-        "reference": layout.metrics("floor"),
-        "teacher": layout.TEACHER,
-        "guide": layout.student(params.guide.steps),
-        **{f"halve@{n}": layout.student(n) for n in rungs},
-        "rungs": layout.metrics("rungs"),
-        "evaluate-teacher": layout.metrics("teacher"),
-        **{f"evaluate@{n}": layout.metrics(f"student-{n}") for n in rungs},
-    }
+    """{stage: its main output} of all before the report; its digest finds the run that made it."""
+    stages = pipeline.chain(params)
+    return {name: stage.outputs[0] for name, stage in stages.items() if name != "report"}

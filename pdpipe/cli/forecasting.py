@@ -36,11 +36,13 @@ from pdpipe.runtime import configure, machine
 EMPTY_STAGE = """
 import time
 from pdpipe.cli.run import read_stage_params, stage_run
+from pdpipe.pipeline import Stage
 params = read_stage_params()
 import torch
 import pdpipe.evaluation.evaluate, pdpipe.models, pdpipe.training
 from pdpipe.evaluation.fidelity import inception_score
-with stage_run("forecast", "forecast", params, {}, [], ["training"]):
+stage = Stage(name="forecast", makes="forecast", command="", code=("training",), outputs=())
+with stage_run(stage, params, {}):
     started = time.perf_counter()
     inception_score(torch.zeros(2, 2))
     print(time.perf_counter() - started)

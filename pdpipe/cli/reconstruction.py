@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pdpipe import layout
-from pdpipe.cli.run import EVALUATION_CODE, StageRun, load_images, stage_run
+from pdpipe import layout, pipeline
+from pdpipe.cli.run import StageRun, load_images, stage_run
 from pdpipe.cli.studies import read_settings
 from pdpipe.errors import ParamsError
 from pdpipe.files import digest_file
@@ -14,9 +14,9 @@ from pdpipe.params import models_of
 
 if TYPE_CHECKING:
     from pdpipe.data import ImageSet
-    from pdpipe.evaluation.coding import Rig
-    from pdpipe.evaluation.reconstruction import Row
     from pdpipe.params import TransferParams
+    from pdpipe.studies.coding import Rig
+    from pdpipe.studies.reconstruction import Row
 
 
 def reconstruct(study: str) -> None:
@@ -28,12 +28,12 @@ def reconstruct(study: str) -> None:
             f"study {study} reconstructs nothing: add a section `reconstruction` to "
             f"{layout.study_params(study)}, or measure its arms with `pdpipe measure`"
         )
-    from pdpipe.evaluation.reconstruction import (
+    from pdpipe.evaluation.records import write_record
+    from pdpipe.studies.reconstruction import (
         ReconstructionRecord,
         check_transfer,
         measure_reconstruction,
     )
-    from pdpipe.evaluation.records import write_record
 
     heldout = load_images(params, "heldout")
     files = [*map(Path, dict.fromkeys(models_of(asked, transfer).values()))]
@@ -41,9 +41,7 @@ def reconstruct(study: str) -> None:
         "study": settings.model_dump(include={"baseline", "reconstruction", "transfer"}),
         "evaluation": params.evaluation.model_dump(),
     }
-    inputs = [layout.SHARDS, layout.EXTRACTOR, *files]
-    name = f"{study}.reconstruct"
-    with stage_run(name, study, params, used, inputs, EVALUATION_CODE) as run:
+    with stage_run(pipeline.reconstruct(study, settings), params, used) as run:
         rig = _rig(run, files)
         if transfer is not None:
             check_transfer(rig, transfer)  # before what takes long
@@ -65,8 +63,8 @@ def reconstruct(study: str) -> None:
 
 
 def _rig(run: StageRun, files: list[Path]) -> Rig:
-    from pdpipe.evaluation.coding import Judge, Rig
     from pdpipe.models import load_classifier
+    from pdpipe.studies.coding import Judge, Rig
 
     classifier, info = load_classifier(layout.EXTRACTOR, device=str(run.device))
     return Rig(
@@ -80,8 +78,8 @@ def _transfer(
     run: StageRun, rig: Rig, heldout: ImageSet, transfer: TransferParams, out: Path
 ) -> list[Row]:
     """The rows of the style transfer, whose picture is written to `out`."""
-    from pdpipe.evaluation.pictures import save_pictures
-    from pdpipe.evaluation.reconstruction import measure_transfer
+    from pdpipe.studies.pictures import save_pictures
+    from pdpipe.studies.reconstruction import measure_transfer
 
     rows, blocks = measure_transfer(rig, heldout, transfer)
     named = [[heldout.classes[label] for label in pair] for pair in transfer.pairs]

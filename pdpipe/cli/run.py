@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from pdpipe.cli.turns import turn
 from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.files import digest, digest_file, digest_paths, sealed, write_json
 from pdpipe.params import Params, chain_id, read_params
+from pdpipe.pipeline import PREPARE, Stage
 from pdpipe.runtime import autocast, configure, machine, needs_float32, precision
 
 if TYPE_CHECKING:
@@ -24,14 +25,11 @@ if TYPE_CHECKING:
 
     from pdpipe.data import ImageSet
     from pdpipe.models import DiffusionModel
+    from pdpipe.plan import Work
     from pdpipe.tracking import StageTracker
-    from pdpipe.training import Job, TrainingCost
+    from pdpipe.training import Job
 
 PACKAGE = Path(pdpipe.__file__).parent
-DATA_CODE = ["data"]
-TRAINING_CODE = ["data", "diffusion", "models", "networks", "training", "seeds.py"]
-EVALUATION_CODE = ["data", "diffusion", "evaluation", "models", "networks", "seeds.py"]
-CONCLUSION_CODE = ["evaluation", "reporting/measurements.py", "reporting/studies"]
 
 
 @dataclass
@@ -52,14 +50,14 @@ class StageRun:
     artifacts: list[Path] = field(default_factory=list)
     training: Job | None = None
 
-    def job(self, exact: bool = False) -> Job:
-        """What the training loop needs of the run; `exact` where bfloat16 would drown it."""
+    def job(self, seed: int, exact: bool = False) -> Job:
+        """What the training needs of the run; `exact` where bfloat16 would drown it."""
         from pdpipe.training import Job
 
         chosen = precision(self.device, self.params.runtime, exact)
         self.training = Job(
             stage=self.name,
-            seed=self.params.seed,
+            seed=seed,
             key=self.key,
             snapshots_dir=layout.SNAPSHOTS,
             runtime=self.params.runtime,
@@ -98,7 +96,7 @@ class StageRun:
 
         assert self.training is not None
         return {
-            "seed": self.params.seed,
+            "seed": self.training.seed,
             "params": self.used,
             "inputs": self.inputs,
             "pdpipe": pdpipe.__version__,
@@ -106,16 +104,16 @@ class StageRun:
             "precision": self.training.precision,
         }
 
-    def write_training_cost(self, cost: TrainingCost, path: Path | None = None) -> None:
+    def write_training_cost(self, work: Work, seconds: float, path: Path | None = None) -> None:
         """Write the cost file of a training, that of a stage of the chain by default."""
         counts = {
-            "updates": cost.updates,
-            "batch_size": cost.batch_size,
-            "images_seen": cost.images_seen,
-            "network_evaluations": cost.network_evaluations,
+            "updates": work.updates,
+            "batch_size": work.batch_size,
+            "images_seen": work.images_seen,
+            "network_evaluations": work.network_evaluations,
         }
-        self._write_cost(path or layout.cost(self.name), self.name, counts, cost.seconds)
-        self.final["training_seconds"] = cost.seconds
+        self._write_cost(path or layout.cost(self.name), self.name, counts, seconds)
+        self.final["training_seconds"] = seconds
 
     def write_stage_cost(self, stage: str, images: int, network_evaluations: int) -> None:
         """Write the cost file of a stage that neither trains nor measures a model's cells."""
@@ -129,41 +127,34 @@ class StageRun:
 
 @contextmanager
 def stage_run(
-    stage: str,
-    name: str,
-    params: Params,
-    used: dict[str, Any],
-    inputs: list[Path],
-    code: list[str],
+    stage: Stage, params: Params, used: dict[str, Any], inputs: Iterable[Path] | None = None
 ) -> Iterator[StageRun]:
     """The run of a stage; on success it is tracked with its outputs, else as failed or killed.
 
     One process at a time runs a stage: another waits for it.
 
     Args:
-        stage: as DVC calls it, e.g. halve@4.
-        name: of what it makes, e.g. student-4.
+        stage: of the chain or of a study.
         params: the validated params.yaml.
         used: the settings that determine the result.
-        inputs: the files that do; the shards by their manifest, which has their checksums.
-        code: parts of the package that do.
+        inputs: the files that do, where they are not the stage's; the shards by their manifest.
     """
     from pdpipe.tracking import open_tracker
     from pdpipe.training.snapshots import forget_recorded
 
     device = configure(params.runtime)
-    with turn(layout.WORK / "turns", stage):
+    with turn(layout.WORK / "turns", stage.name):
         forget_recorded(layout.SNAPSHOTS, recorded)
-        found = {path.as_posix(): digest_input(path) for path in inputs}
-        code_digest = digest(sorted(digest_paths(PACKAGE / part for part in code).values()))
-        key = digest({"stage": name, "used": used, "inputs": found, "code": code_digest})
+        found = {path.as_posix(): digest_input(path) for path in (inputs or stage.inputs)}
+        code_digest = digest(sorted(digest_paths(PACKAGE / part for part in stage.code).values()))
+        key = digest({"stage": stage.makes, "used": used, "inputs": found, "code": code_digest})
         about = machine(device)
         tags = {"pdpipe.device": about["device"], "pdpipe.machine": about["name"]}
         # Before `prepare` has run, the shards may be another chain's.
-        prepared = stage != "prepare" and (layout.SHARDS / "manifest.json").is_file()
+        prepared = stage is not PREPARE and (layout.SHARDS / "manifest.json").is_file()
         chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
-        with open_tracker(stage, used, tags | {"pdpipe.key": key}, chain=chain) as tracker:
-            run = StageRun(name, params, device, key, code_digest, used, found, tracker)
+        with open_tracker(stage.name, used, tags | {"pdpipe.key": key}, chain=chain) as tracker:
+            run = StageRun(stage.makes, params, device, key, code_digest, used, found, tracker)
             yield run
             run.note_outputs()  # before all that could be slow
             tracker.finish(
@@ -183,7 +174,7 @@ def read_stage_params() -> Params:
 
 
 def digest_input(path: Path) -> str:
-    """sha256 of a file's bytes, of shards that of their manifest's contents; "" if not there."""
+    """sha256 of the file; for shards, of the contents listed in the manifest; "" if not there."""
     if path == layout.SHARDS:
         from pdpipe.data import read_manifest
 

@@ -6,11 +6,10 @@ import shutil
 import time
 from pathlib import Path
 
-from pdpipe import layout
+from pdpipe import layout, pipeline
 from pdpipe.cli.checking import check_source, say_notes
+from pdpipe.cli.making import Output, train_student, train_teacher
 from pdpipe.cli.run import (
-    DATA_CODE,
-    TRAINING_CODE,
     StageRun,
     check_rung,
     load_images,
@@ -20,19 +19,18 @@ from pdpipe.cli.run import (
 from pdpipe.extractors import shipped_extractor, trained_name
 from pdpipe.files import replacing
 from pdpipe.progress import Progress
-from pdpipe.runtime import needs_float32
 
 
 def prepare() -> None:
     """Stage `prepare`."""
     params = read_stage_params()
-    from pdpipe.data import open_source, write_shards
+    from pdpipe.sources import open_source, write_shards
 
     source = open_source(params.data)  # a wrong source is refused before anything starts
     say_notes(source.notes())  # first: what is left out may be why the rest does not suffice
     check_source(source, params)
     used = {"seed": params.seed, "data": params.data.model_dump()}
-    with stage_run("prepare", "data", params, used, [], DATA_CODE) as run:
+    with stage_run(pipeline.PREPARE, params, used) as run:
         with Progress("prepare", len(source), "images") as progress:
             manifest = write_shards(
                 source, params.data, params.seed, layout.SHARDS, lambda _: progress.advance()
@@ -47,8 +45,7 @@ def extractor() -> None:
     params = read_stage_params()
     shipped = shipped_extractor(params.data.source, params.extractor.source)
     used = {"seed": params.seed, "extractor": params.extractor.model_dump()}
-    code = [*TRAINING_CODE, "extractors"]
-    with stage_run("extractor", "extractor", params, used, [layout.SHARDS], code) as run:
+    with stage_run(pipeline.EXTRACTOR, params, used) as run:
         accuracy = _train_extractor(run) if shipped is None else _take_extractor(run, shipped)
         run.outputs["extractor"] = layout.EXTRACTOR
         run.final["heldout_accuracy"] = accuracy
@@ -56,30 +53,32 @@ def extractor() -> None:
 
 def _train_extractor(run: StageRun) -> float:
     """The held-out accuracy of the extractor that it trains and writes."""
+    from pdpipe.methods.extractor import extractor_info, extractor_plan
     from pdpipe.models import save_classifier
-    from pdpipe.training import train_extractor
+    from pdpipe.training import train
 
-    params = run.params
-    train, heldout = load_images(params, "train"), load_images(params, "heldout")
+    params, settings = run.params, run.params.extractor
+    images, heldout = load_images(params, "train"), load_images(params, "heldout")
+    channels, classes = images.images.shape[1], len(images.classes)
+    plan = extractor_plan(channels, classes, settings, params.seed)
+    trained, seconds = train(run.job(params.seed), plan, images)
     name = trained_name(params.data.source)
-    network, info, cost = train_extractor(
-        run.job(), train, heldout, params.extractor, name, run.provenance()
-    )
-    save_classifier(layout.EXTRACTOR, network, info)
-    run.write_training_cost(cost)
+    info = extractor_info(trained, heldout, name, settings.min_accuracy, run.provenance())
+    save_classifier(layout.EXTRACTOR, trained, info)
+    run.write_training_cost(plan.work, seconds)
     return info.heldout_accuracy
 
 
 def _take_extractor(run: StageRun, shipped: Path) -> float:
     """The held-out accuracy of a shipped extractor, which it copies, byte for byte."""
+    from pdpipe.methods.extractor import extractor_work
     from pdpipe.models import load_classifier
-    from pdpipe.training.work import extractor_work
 
     _, info = load_classifier(shipped, device="cpu")  # a damaged file is refused
     with replacing(layout.EXTRACTOR) as temporary:
         shutil.copyfile(shipped, temporary)
-    seconds = time.monotonic() - run.started
-    run.write_training_cost(extractor_work(run.params.extractor, shipped=True).cost(seconds))
+    work = extractor_work(run.params.extractor, shipped=True)
+    run.write_training_cost(work, time.monotonic() - run.started)
     print(f"extractor: {info.name}, which comes with pdpipe for {run.params.data.source}")
     return info.heldout_accuracy
 
@@ -87,57 +86,37 @@ def _take_extractor(run: StageRun, shipped: Path) -> float:
 def teacher() -> None:
     """Stage `teacher`."""
     params = read_stage_params()
-    from pdpipe.models import save_model
-    from pdpipe.training import train_teacher
-
-    train = load_images(params, "train")
+    images = load_images(params, "train")
     used = {
         "seed": params.seed,
         "teacher": params.teacher.model_dump(),
         "network": params.network.model_dump(),
         "schedule": params.schedule.model_dump(),
     }
-    with stage_run("teacher", "teacher", params, used, [layout.SHARDS], TRAINING_CODE) as run:
-        network, info, cost = train_teacher(
-            run.job(exact=needs_float32(params.teacher.parameterization)),
-            train,
-            params.teacher,
-            params.network,
-            params.schedule,
-            run.provenance(),
-        )
-        save_model(layout.TEACHER, network, info)
-        run.write_training_cost(cost)
-        run.outputs["model"] = layout.TEACHER
+    with stage_run(pipeline.TEACHER, params, used) as run:
+        out = Output(layout.TEACHER)
+        train_teacher(run, images, params.teacher, params.network, params.seed, out)
 
 
 def guide() -> None:
     """Stage `guide`."""
     params = read_stage_params()
-    from pdpipe.models import save_model
-    from pdpipe.training import train_guide
+    from pdpipe.methods.tasks import guide_task
 
-    train = load_images(params, "train")
+    images = load_images(params, "train")
     used = {"seed": params.seed, "guide": params.guide.model_dump()}
-    name, out = f"student-{params.guide.steps}", layout.student(params.guide.steps)
-    inputs = [layout.SHARDS, layout.TEACHER]
-    with stage_run("guide", name, params, used, inputs, TRAINING_CODE) as run:
-        model = run.load(layout.TEACHER)
-        job = run.job(exact=needs_float32(model.info.parameterization))
-        network, info, cost = train_guide(job, train, model, params.guide, run.provenance())
-        save_model(out, network, info)
-        run.write_training_cost(cost)
-        run.outputs["model"] = out
+    task, out = guide_task(params), layout.student(params.guide.steps)
+    with stage_run(pipeline.guide(params), params, used) as run:
+        train_student(run, images, "guide", layout.TEACHER, task, params.seed, Output(out))
 
 
 def halve(steps: int) -> None:
     """Stage `halve`: one rung of the ladder."""
     params = read_stage_params()
     check_rung(params, steps)
-    from pdpipe.models import save_model
-    from pdpipe.training import train_halving
+    from pdpipe.methods.tasks import rung_task
 
-    train = load_images(params, "train")
+    images = load_images(params, "train")
     rung = params.ladder[str(steps)]
     used = {
         "seed": params.seed,
@@ -145,15 +124,6 @@ def halve(steps: int) -> None:
         "rung": {"steps": steps, **rung.model_dump(by_alias=True)},
     }
     above, out = layout.student(rung.from_), layout.student(steps)
-    inputs = [layout.SHARDS, above]
-    with stage_run(
-        f"halve@{steps}", f"student-{steps}", params, used, inputs, TRAINING_CODE
-    ) as run:
-        model = run.load(above)
-        job = run.job(exact=needs_float32(model.info.parameterization, steps))
-        network, info, cost = train_halving(
-            job, train, model, steps, rung, params.halve, run.provenance()
-        )
-        save_model(out, network, info)
-        run.write_training_cost(cost)
-        run.outputs["model"] = out
+    task = rung_task(params, steps)
+    with stage_run(pipeline.halve(params, steps), params, used) as run:
+        train_student(run, images, "halve", above, task, params.seed, Output(out))

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from pdpipe import layout
+from pdpipe import layout, pipeline
 from pdpipe.cli.evaluations import cell_store, load_instruments, main_outputs
+from pdpipe.cli.making import Output, train_student, train_teacher
 from pdpipe.cli.run import (
-    CONCLUSION_CODE,
-    EVALUATION_CODE,
     PACKAGE,
-    TRAINING_CODE,
-    StageRun,
     digest_input,
     load_images,
     read_stage_params,
@@ -33,10 +29,7 @@ from pdpipe.params import (
     read_study,
     teacher_settings,
 )
-from pdpipe.runtime import machine, needs_float32
-
-if TYPE_CHECKING:
-    from pdpipe.training import Job
+from pdpipe.runtime import machine
 
 _Entry = TypeVar("_Entry")
 
@@ -94,12 +87,7 @@ def code(study: str) -> None:
     _, settings = _read(study)
     _check_other_studies(study, settings)
     _check_chain(study, settings)
-    parts = {
-        "training": TRAINING_CODE,
-        "evaluation": EVALUATION_CODE,
-        "conclusion": CONCLUSION_CODE,
-    }
-    for part, names in parts.items():
+    for part, names in pipeline.STUDY_CODE.items():
         digests = digest_paths(PACKAGE / name for name in names)
         relative = {Path(k).relative_to(PACKAGE).as_posix(): v for k, v in digests.items()}
         write_json(layout.study_code(study, part), relative)
@@ -111,26 +99,15 @@ def teach(study: str, key: str) -> None:
     taught = _entry(study, "teacher", key, settings.teachers)
     teacher, network = teacher_settings(taught, params, f"teachers.{key}")
     seed = params.seed if taught.seed is None else taught.seed
-    from pdpipe.training import train_teacher
-
-    train = load_images(params, "train")
+    images = load_images(params, "train")
     used = {
         "seed": seed,
         "teacher": teacher.model_dump(),
         "network": network.model_dump(),
         "schedule": params.schedule.model_dump(),
     }
-    inputs = [layout.SHARDS]
-    name = f"{study}.teach@{key}"
-    with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
-        exact = needs_float32(teacher.parameterization)
-        job, provenance = _seeded(run, seed, exact)
-        _save(
-            run,
-            study,
-            key,
-            *train_teacher(job, train, teacher, network, params.schedule, provenance),
-        )
+    with stage_run(pipeline.teach(study, key), params, used) as run:
+        train_teacher(run, images, teacher, network, seed, _output(study, key))
 
 
 def distil(study: str, key: str) -> None:
@@ -140,9 +117,9 @@ def distil(study: str, key: str) -> None:
     guide = guide_settings(student, params, f"students.{key}")
     halve = halve_settings(student, params, f"students.{key}")
     seed = params.seed if student.seed is None else student.seed
-    from pdpipe.training.studies import train_student
+    from pdpipe.methods.tasks import study_task
 
-    train, source = load_images(params, "train"), Path(student.from_)
+    images, source = load_images(params, "train"), Path(student.from_)
     stage_one = student.algorithm == "guide"
     used = {
         "seed": seed,
@@ -150,32 +127,14 @@ def distil(study: str, key: str) -> None:
         "settings": (guide if stage_one else halve).model_dump(),
         "w": [guide.w_frequencies, guide.w_max],
     }
-    inputs = [layout.SHARDS, source]
-    name = f"{study}.distil@{key}"
-    with stage_run(name, f"{study}-{key}", params, used, inputs, TRAINING_CODE) as run:
-        model = run.load(source)
-        exact = needs_float32(model.info.parameterization, 0 if stage_one else student.steps)
-        job, provenance = _seeded(run, seed, exact)
-        _save(
-            run,
-            study,
-            key,
-            *train_student(job, train, model, student, halve, guide, provenance),
-        )
+    task, out = study_task(student, guide, halve), _output(study, key)
+    with stage_run(pipeline.distil(study, key, student.from_), params, used) as run:
+        train_student(run, images, student.algorithm, source, task, seed, out)
 
 
-def _seeded(run: StageRun, seed: int, exact: bool) -> tuple[Job, dict[str, Any]]:
-    """The run's job and its model's provenance, with a seed of the model's own."""
-    return replace(run.job(exact), seed=seed), {**run.provenance(), "seed": seed}
-
-
-def _save(run: StageRun, study: str, key: str, network: Any, info: Any, cost: Any) -> None:
-    from pdpipe.models import save_model
-
-    out = layout.study_model(study, key)
-    save_model(out, network, info.model_copy(update={"name": key}))
-    run.write_training_cost(cost, layout.study_training(study, key))
-    run.outputs["model"] = out
+def _output(study: str, key: str) -> Output:
+    """Where a model of a study goes, which is called by its key."""
+    return Output(layout.study_model(study, key), key, layout.study_training(study, key))
 
 
 def read_settings(study: str) -> tuple[Params, StudyParams]:
@@ -201,15 +160,13 @@ def measure(study: str, arm: str) -> None:
     """Stage `measure` of a study: one of its arms."""
     params, settings = read_settings(study)
     chosen = _entry(study, "arm", arm, settings.arms)
-    from pdpipe.evaluation.arms import ArmCost, ArmRecord, measure_arm
     from pdpipe.evaluation.records import Machine, write_record
     from pdpipe.evaluation.sheets import load_paired
+    from pdpipe.studies.arms import ArmCost, ArmRecord, measure_arm
 
     model_path = Path(chosen.model)
-    inputs = [model_path, layout.EXTRACTOR, layout.REFERENCE, layout.samples("teacher")]
     used = {"arm": chosen.model_dump(), "evaluation": params.evaluation.model_dump()}
-    name = f"{study}.measure@{arm}"
-    with stage_run(name, f"{study}-{arm}", params, used, inputs, EVALUATION_CODE) as run:
+    with stage_run(pipeline.measure(study, arm, chosen.model), params, used) as run:
         model = run.load(model_path)
         store = cell_store(run, model)
         paired = load_paired(layout.samples("teacher"), chosen.w)
@@ -236,10 +193,8 @@ def conclude(study: str) -> None:
     from filelock import FileLock
 
     encoders = settings.reconstruction is not None
-    inputs = [layout.study_reconstruction(study)] if encoders else []
-    inputs += [layout.study_metrics(study, arm) for arm in settings.arms]
-    name = f"{study}.conclude"
-    with stage_run(name, study, params, settings.model_dump(), inputs, ["reporting"]) as run:
+    stage = pipeline.conclude(study, settings)
+    with stage_run(stage, params, settings.model_dump()) as run:
         used = _used_of_chain(settings)
         if encoders and params.evaluation.extractor == "classifier":
             used["extractor"] = digest_input(layout.EXTRACTOR)  # it judged the images
@@ -252,9 +207,9 @@ def conclude(study: str) -> None:
 
 
 def _conclude_arms(study: str, settings: StudyParams, about: dict[str, Any]) -> None:
-    from pdpipe.evaluation.arms import ArmCost, ArmRecord
     from pdpipe.evaluation.records import read_record
     from pdpipe.reporting.studies import write_study
+    from pdpipe.studies.arms import ArmCost, ArmRecord
 
     again = f"pdpipe study {study}"
     arms = {
@@ -268,9 +223,9 @@ def _conclude_arms(study: str, settings: StudyParams, about: dict[str, Any]) -> 
 
 
 def _conclude_reconstruction(study: str, settings: StudyParams, about: dict[str, Any]) -> None:
-    from pdpipe.evaluation.reconstruction import ReconstructionRecord
     from pdpipe.evaluation.records import read_record
     from pdpipe.reporting.studies import write_reconstruction
+    from pdpipe.studies.reconstruction import ReconstructionRecord
 
     again = f"pdpipe study {study}"
     record = read_record(layout.study_reconstruction(study), ReconstructionRecord, again)

@@ -1,4 +1,4 @@
-"""Splits as tensors: all of one in memory, or batch by batch."""
+"""Splits as tensors in memory."""
 
 from __future__ import annotations
 
@@ -63,40 +63,6 @@ def load_split(directory: Path, split: str, *, workers: int = 0, verify: bool = 
     return ImageSet(
         images=images, labels=labels, classes=tuple(manifest.classes), digest=manifest.digest
     )
-
-
-def iterate_split(
-    directory: Path, split: str, batch_size: int, *, verify: bool = True
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (images uint8 (b, C, H, W), labels int64 (b,)) of a split, in `load_split`'s order.
-
-    One batch is in memory at a time; the last may be smaller. The manifest and the lengths of the
-    shards are checked at the call, each shard's sha256 when its turn comes.
-
-    Raises:
-        DataError: as `load_split`.
-    """
-    assert batch_size >= 1
-    manifest = read_manifest(directory)
-    record = manifest.split(split)
-    check_sizes(directory, record)
-    return _batches(directory, manifest, record, batch_size, verify)
-
-
-def _batches(
-    directory: Path, manifest: Manifest, record: Split, batch_size: int, verify: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    images: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
-    for shard in record.shards:
-        for image, label in read_shard(directory, manifest, shard, verify=verify):
-            images.append(image)
-            labels.append(label)
-            if len(labels) == batch_size:
-                yield torch.from_numpy(np.stack(images)), torch.tensor(labels)
-                images, labels = [], []
-    if labels:
-        yield torch.from_numpy(np.stack(images)), torch.tensor(labels)
 
 
 class _Shards(Dataset[Arrays | DataError]):

@@ -21,6 +21,7 @@ guided models); DDPM = Ho et al. 2020; DDIM = J. Song et al. 2021; SDE = Y. Song
 SDEs); CFG = Ho & Salimans 2022.
 """
 
+from pdpipe.diffusion.condition import Condition
 from pdpipe.diffusion.guidance import GuidedDenoiser, guided
 from pdpipe.diffusion.losses import LOSS_WEIGHTS, v_loss_weight, weighted_loss
 from pdpipe.diffusion.mixtures import GaussianMixture
@@ -87,6 +88,7 @@ __all__ = [
     "SCHEDULES",
     "AdaptiveFlow",
     "Ancestral",
+    "Condition",
     "CosineSchedule",
     "DPMSolver",
     "Denoiser",

@@ -52,7 +52,7 @@ def v_from_eps(eps_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Te
 
 
 def v_from_v(v_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """`v_hat` itself: the identity beside its neighbours."""
+    """`v_hat` itself: there is nothing to convert."""
     return v_hat
 
 

@@ -58,11 +58,6 @@ class Schedule(ABC):
         phi = self.angle(t)
         return phi.cos(), phi.sin()
 
-    def alpha_sigma_rate(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(dalpha/dt, dsigma/dt) = (-sigma_t, alpha_t) dphi/dt."""
-        (alpha, sigma), rate = self.alpha_sigma(t), self.angle_rate(t)
-        return -sigma * rate, alpha * rate
-
     def log_snr(self, t: Tensor) -> Tensor:
         """`log(alpha_t**2 / sigma_t**2) = -2 log tan(phi_t)`, decreasing in t."""
         return -2.0 * self.angle(t).tan().log()

@@ -17,7 +17,7 @@ from pdpipe.diffusion.parameterization import scale, x_from_v
 
 
 def mixed(keep: Tensor, z: Tensor, add: Tensor, other: Tensor) -> Tensor:
-    """`keep z + add other`: of a keep close to 1, what it differs by is multiplied, then z added.
+    """`keep z + add other`, as `z + ((keep - 1) z + add other)` where keep rounds to 1.
 
     Args:
         keep, add: float64 coefficients that broadcast against the images; keep in [0, 1].

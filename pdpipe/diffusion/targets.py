@@ -20,7 +20,7 @@ Times = Callable[[Tensor, int, int], list[Tensor]]
 """(i, N, ratio) -> the times that the teacher passes, from the student's t to where it must land.
 
 i is the number of the student's interval, [(i - 1)/N, i/N], integers in 1 … N, (B, 1, 1, 1); ratio
-is how many of the teacher's steps one of the student's is. Times are float64, shaped like i.
+is the number of teacher steps per student step. Times are float64, shaped like i.
 """
 
 
@@ -62,8 +62,8 @@ def target_along(
 
     The teachers step through t = times[0], times[1], … to t'' = times[-1], either way in time.
     With z'' their end, `v_target = (cos(D) z_t - z'') / sin(D)`, D = phi_t - phi_t''. It is
-    accumulated here in the form without cancellation: of `z'' = c z_t - sum_j b_j v_j` only the
-    differences enter,
+    accumulated here in the form without cancellation. The end is `z'' = c z_t - sum_j b_j v_j`, and
+    c is close to cos(D): only their small difference r is ever multiplied with z_t,
 
         v_target = (sum_j b_j v_j + r z_t) / sin(D),    r = cos(D) - c,
         c = prod_j cos(d_j),    b_j = sin(d_j) prod_{l > j} cos(d_l),

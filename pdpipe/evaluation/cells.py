@@ -111,7 +111,7 @@ class Maker:
             first=start,
             repeat=repeat,
         )
-        conditional = self.model.network.config.num_classes > 0
+        conditional = self.model.network.conditional
         rounded = to_uint8(images)
         seen = observe(rounded, labels if conditional else None, self.instruments, first=start)
         tensors = seen.tensors() | self._kept(images, rounded, repeat, start)

@@ -73,7 +73,7 @@ def evaluate_model(
         ParamsError: the samples cannot be shared equally by the classes.
         ModelError: a w outside the model's range.
     """
-    conditional = model.network.config.num_classes > 0
+    conditional = model.network.conditional
     classes = model.info.classes if conditional else ["all"]
     labels = balanced_labels(settings.num_samples, len(classes))
     cells = _all_cells(model, instruments, settings, labels, places, store, sampling)
@@ -153,7 +153,7 @@ def _protocol(
     sampling: Sampling,
 ) -> Protocol:
     reference, full = instruments.reference, max(settings.teacher_steps)
-    conditional = model.network.config.num_classes > 0
+    conditional = model.network.conditional
     return Protocol(
         extractor=reference.extractor,
         sampler=sampling.name,

@@ -1,17 +1,10 @@
 """Trained models: what a file holds, how it is stored, and how it makes images."""
 
 from pdpipe.models.checkpoint import load_classifier, load_model, save_classifier, save_model
-from pdpipe.models.denoisers import (
-    DenoiserOf,
-    guided_denoiser,
-    guided_teacher,
-    network_denoiser,
-    w_student,
-    with_null,
-)
 from pdpipe.models.encoding import decode_noise, encode_images
 from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel, sample_noise
+from pdpipe.models.predictor import DenoiserOf, Predictor
 from pdpipe.models.sampling import Sampling, evaluations_of, make_sampler, most_steps
 
 __all__ = [
@@ -19,20 +12,16 @@ __all__ = [
     "DenoiserOf",
     "DiffusionModel",
     "ModelInfo",
+    "Predictor",
     "Sampling",
     "decode_noise",
     "encode_images",
     "evaluations_of",
-    "guided_denoiser",
-    "guided_teacher",
     "load_classifier",
     "load_model",
     "make_sampler",
     "most_steps",
-    "network_denoiser",
     "sample_noise",
     "save_classifier",
     "save_model",
-    "w_student",
-    "with_null",
 ]

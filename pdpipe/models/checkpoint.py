@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from torch import Tensor
+import torch
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from torch import Tensor, nn
 
 from pdpipe import layout
+from pdpipe.diffusion import PARAMETERIZATIONS, Condition
 from pdpipe.errors import DamagedError, ModelError, brief
 from pdpipe.files import digest_file
-from pdpipe.models.info import ClassifierInfo, ModelInfo
+from pdpipe.models.info import ClassifierInfo, ModelInfo, cleaned
 from pdpipe.models.model import DiffusionModel
-from pdpipe.networks import Classifier, ClassifierConfig, UNet, UNetConfig
+from pdpipe.networks import Classifier, ClassifierConfig, Network, UNet, network_of
+from pdpipe.params import ScheduleParams
+from pdpipe.registry import NETWORKS
 from pdpipe.runtime import resolve_device
 from pdpipe.tensor_files import load_tensors, save_tensors
 
 Info = TypeVar("Info", bound=BaseModel)
-Config = TypeVar("Config", UNetConfig, ClassifierConfig)
+Config = TypeVar("Config")
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 _METADATA_KEY = "pdpipe"
 
 
-def save_model(path: Path, network: UNet, info: ModelInfo) -> None:
+def save_model(path: Path, network: Network, info: ModelInfo) -> None:
     """Write a diffusion model, atomically; equal models have equal bytes."""
     _save(path, network.state_dict(), info)
 
@@ -41,8 +47,12 @@ def load_model(path: str | Path, device: str = "auto") -> DiffusionModel:
     """
     path = Path(path)
     tensors, info = _load(path, ModelInfo)
-    network = UNet(_config(UNetConfig, info.network, path))
-    _fill(network, tensors, path)
+    kind, sizes = _kind_of(info.network, path)
+    config = _config(kind.Config, sizes, path)
+    network = _filled(lambda: kind(config), tensors, path, _predict_one)
+    problem = _contradiction(info, network)
+    if problem is not None:
+        raise _not_usable(path, problem)
     target = resolve_device(device)
     network.to(target).eval().requires_grad_(False)
     return DiffusionModel(network, info, target, digest_file(path))
@@ -52,15 +62,12 @@ def load_classifier(path: str | Path, device: str = "auto") -> tuple[Classifier,
     """The extractor stored at `path`, in evaluation mode on `device`; raises ModelError."""
     path = Path(path)
     tensors, info = _load(path, ClassifierInfo)
-    network = Classifier(_config(ClassifierConfig, info.network, path))
-    _fill(network, tensors, path)
+    config = _config(ClassifierConfig, info.network, path)
+    network = _filled(lambda: Classifier(config), tensors, path)
+    if len(info.classes) != network.config.num_classes:
+        raise _not_usable(path, f"it names {len(info.classes)} classes, its network has others")
     network.to(resolve_device(device)).eval().requires_grad_(False)
     return network, info
-
-
-def network_config(network: UNet | Classifier) -> dict[str, object]:
-    """The plain values from which the network can be rebuilt."""
-    return asdict(network.config)
 
 
 def _save(path: Path, tensors: dict[str, Tensor], info: BaseModel) -> None:
@@ -85,11 +92,9 @@ def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
     except KeyError:
         raise ModelError(f"{path} was not written by pdpipe: it has no pdpipe metadata") from None
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
         wanted = "a teacher or student" if kind is ModelInfo else "an extractor"
         raise ModelError(
-            f"{path} is not what is needed here ({where}: {problem['msg']}): give {wanted} made by "
+            f"{path} is not what is needed here ({_first_problem(error)}): give {wanted} made by "
             "this version"
         ) from None
     except DamagedError as error:
@@ -99,22 +104,98 @@ def _load(path: Path, kind: type[Info]) -> tuple[dict[str, Tensor], Info]:
         ) from None
 
 
+def _kind_of(described: dict[str, Any], path: Path) -> tuple[type[Network], dict[str, Any]]:
+    """The network that a file names, and its sizes; one without a name is a U-Net."""
+    sizes = dict(described)
+    name = sizes.pop("name", UNet.name)
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise _cannot_build(path, f"it has no network {cleaned(str(name))!r}")
+    return network_of(name), sizes
+
+
 def _config(kind: type[Config], fields: dict[str, Any], path: Path) -> Config:
     try:
-        return kind(**fields)
-    except TypeError as error:
-        raise ModelError(
-            f"{path} describes a network that this version of pdpipe cannot build ({error}): train "
-            "it again, or use the version that made it"
-        ) from None
+        return TypeAdapter(kind).validate_json(json.dumps(fields))
+    except ValidationError as error:
+        raise _cannot_build(path, _first_problem(error)) from None
 
 
-def _fill(network: UNet | Classifier, tensors: dict[str, Tensor], path: Path) -> None:
+def _filled(
+    build: Callable[[], AnyNetwork],
+    tensors: dict[str, Tensor],
+    path: Path,
+    try_out: Callable[[AnyNetwork], object] = lambda network: None,
+) -> AnyNetwork:
+    """The network that a file describes, with its weights.
+
+    It is laid out, and tried out, without memory first: only where the file's own tensors fill it,
+    it is built.
+    """
     try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = brief(error, 160)
-        raise ModelError(
-            f"the weights in {path} do not fit the network that the file describes ({reason}): "
-            "delete it and run `dvc repro`"
-        ) from None
+        with torch.device("meta"):
+            network = build()
+            try_out(network)
+        layout = network.state_dict()
+    except Exception as error:  # of torch's layers, which refuse sizes in many ways
+        raise _cannot_build(path, brief(error, 160)) from None
+    for name in sorted(layout.keys() ^ tensors.keys()):
+        missing = "is missing" if name in layout else "has no place"
+        raise _do_not_fit(path, f"{cleaned(name)} {missing}")
+    for name, tensor in tensors.items():
+        if tensor.shape != layout[name].shape:
+            raise _do_not_fit(path, f"{name} has another shape")
+        if not tensor.isfinite().all():
+            raise _do_not_fit(path, f"{name} has values that are not finite")
+    network = build()
+    network.load_state_dict(tensors)
+    return network
+
+
+def _predict_one(network: Network) -> None:
+    """The prediction of one image, which fails where the network's sizes do not fit each other."""
+    config, one = network.config, torch.zeros(1)
+    z_t = torch.zeros(1, config.channels, config.image_size, config.image_size)
+    network(z_t, one, Condition(label=one.long(), w=one))
+
+
+def _contradiction(info: ModelInfo, network: Network) -> str | None:
+    """What the metadata say of a network that cannot be."""
+    config = network.config
+    if config.num_classes not in (0, len(info.classes)):
+        return f"it names {len(info.classes)} classes, and its network has {config.num_classes}"
+    if config.heads != PARAMETERIZATIONS[info.parameterization].heads:
+        return f"it predicts {info.parameterization}, and its network has {config.heads} outputs"
+    takes_w = network.takes_w or info.guidance == "input"
+    if takes_w and info.w_max != (config.w_max if network.takes_w else 0.0):
+        return f"it says that w ends at {info.w_max}, and its network was trained up to another"
+    try:
+        ScheduleParams.model_validate(info.schedule)
+    except ValidationError as error:
+        return f"its schedule cannot be used: {_first_problem(error)}"
+    return None
+
+
+def _not_usable(path: Path, problem: str) -> ModelError:
+    return ModelError(
+        f"{path} contradicts itself ({problem}): get the file again from where it was made"
+    )
+
+
+def _cannot_build(path: Path, reason: str) -> ModelError:
+    return ModelError(
+        f"{path} describes a network that this version of pdpipe cannot build ({reason}): train "
+        "it again, or use the version that made it"
+    )
+
+
+def _do_not_fit(path: Path, reason: str) -> ModelError:
+    return ModelError(
+        f"the weights in {path} do not fit the network that the file describes ({reason}): "
+        "delete it and run `dvc repro`"
+    )
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(cleaned(str(part)) for part in problem["loc"])
+    return f"{where}: {problem['msg']}"

@@ -1,44 +1,71 @@
-"""What is stored beside the weights: everything needed to rebuild a model and to use it rightly."""
+"""What is stored beside the weights: everything needed to rebuild a model and to use it rightly.
+
+A file may come from a stranger: every field is bounded, and text is cleaned of what a terminal
+would obey.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+MOST_STEPS = 1_000_000
+LONGEST = 200  # characters of a name
+
+
+def cleaned(text: str) -> str:
+    """Text of one line that can be printed, and not too long."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[:LONGEST]
+
+
+Name = Annotated[str, AfterValidator(cleaned)]
+Classes = Annotated[list[Name], Field(min_length=1, max_length=2**20)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class ClassifierInfo(BaseModel):
     """The metadata of the extractor's file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     format: Literal[1] = 1
     kind: Literal["extractor"] = "extractor"
-    name: str  # called so in every figure made with it, e.g. digits-cnn
-    network: dict[str, Any]
-    classes: list[str]
-    heldout_accuracy: float
+    name: Name  # called so in every figure made with it, e.g. digits-cnn
+    network: dict[str, Any]  # the fields of ClassifierConfig
+    classes: Classes
+    heldout_accuracy: Annotated[float, Field(ge=0.0, le=1.0)]
     provenance: dict[str, Any]
 
 
 class ModelInfo(BaseModel):
     """The metadata of a teacher's or a student's file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     format: Literal[1] = 1
     kind: Literal["teacher", "student", "encoder"]
-    name: str  # teacher, student-4
+    name: Name  # teacher, student-4
     guidance: Literal["mixture", "input"]  # two evaluations mixed, or w an input of the network
     sampler: Literal["ddim", "stochastic"]  # that a student was trained for; a teacher takes any
-    network: dict[str, Any]  # the fields of UNetConfig
+    network: dict[str, Any]  # its name, and the fields of its config
     schedule: dict[str, Any]  # the arguments of diffusion.build_schedule
     parameterization: Literal["v", "x", "eps", "x_eps"]
-    steps: int | None  # a student's DDIM steps; None: any number
-    w_min: float  # the guidance weights it may be used with
-    w_max: float | None  # None: no upper end
-    w_convention: str = "x_hat_w = (1 + w) x_hat_conditional - w x_hat_unconditional"
-    classes: list[str]
-    weights: str = "ema"  # or raw: the last update's, where the decay of the average is 0
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None  # a student's; None: any number
+    w_min: NotNegative  # the guidance weights it may be used with
+    w_max: NotNegative | None  # None: no upper end
+    w_convention: Literal["x_hat_w = (1 + w) x_hat_conditional - w x_hat_unconditional"] = (
+        "x_hat_w = (1 + w) x_hat_conditional - w x_hat_unconditional"
+    )
+    classes: Classes
+    weights: Literal["ema", "raw"] = "ema"  # raw: the last update's; the average has no decay
     provenance: dict[str, Any]  # seed, params of its stage, digests of what it was made from
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.w_max is not None and self.w_max < self.w_min:
+            raise ValueError(f"w_min {self.w_min:g} is above w_max {self.w_max:g}")
+        if self.kind == "student" and self.steps is None:
+            raise ValueError("a student has a number of steps")
+        return self
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -11,16 +11,15 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from pdpipe.diffusion import Denoiser, Sampler, build_schedule, uniform_grid
+from pdpipe.diffusion import Condition, Denoiser, Sampler, build_schedule, uniform_grid
 from pdpipe.errors import ModelError, counted
-from pdpipe.models.denoisers import guided_denoiser, network_denoiser
-from pdpipe.models.info import ModelInfo
+from pdpipe.models.info import MOST_STEPS, ModelInfo
+from pdpipe.models.predictor import Predictor
 from pdpipe.models.sampling import make_sampler
-from pdpipe.networks import UNet
+from pdpipe.networks import Network
 from pdpipe.seeds import derive_seed
 
 DEFAULT_TEACHER_STEPS = 64
-MOST_STEPS = 1_000_000
 
 
 def sample_noise(image_shape: Sequence[int], seed: int, first: int, count: int) -> Tensor:
@@ -40,7 +39,9 @@ def sample_noise(image_shape: Sequence[int], seed: int, first: int, count: int) 
 class DiffusionModel:
     """A teacher or student with its schedule; `sample` makes images from labels, w and a seed."""
 
-    def __init__(self, network: UNet, info: ModelInfo, device: torch.device, sha256: str) -> None:
+    def __init__(
+        self, network: Network, info: ModelInfo, device: torch.device, sha256: str
+    ) -> None:
         self.network = network
         self.info = info
         self.device = device
@@ -52,6 +53,11 @@ class DiffusionModel:
     def __repr__(self) -> str:
         steps = "any steps" if self.info.steps is None else counted(self.info.steps, "step")
         return f"<pdpipe {self.info.name}: {steps}, {self.parameters:,} parameters>"
+
+    @property
+    def predictor(self) -> Predictor:
+        """Its network and what must be known to use it."""
+        return Predictor(self.network, self.schedule, self.info.parameterization)
 
     @property
     def parameters(self) -> int:
@@ -73,14 +79,10 @@ class DiffusionModel:
             ModelError: w is outside the range the model was trained for.
         """
         self.check_w(w)
-        labels = labels.to(self.device)
-        if isinstance(w, Tensor):
-            weights = w.to(self.device)
-        else:
-            weights = torch.full((len(labels),), w, device=self.device)
-        arguments = (self.network, self.schedule, self.info.parameterization, labels, weights)
+        weights = w if isinstance(w, Tensor) else torch.full((len(labels),), w)
+        given = Condition(label=labels, w=weights).to(self.device)
         mixed = self.evaluations_per_step(w) == 2
-        return guided_denoiser(*arguments) if mixed else network_denoiser(*arguments)
+        return self.predictor.guided(given) if mixed else self.predictor.denoiser(given)
 
     def check_w(self, w: float | Tensor) -> None:
         """Raise ModelError unless the model may be used at guidance weight w, each if several."""
@@ -95,7 +97,7 @@ class DiffusionModel:
                 f"{self.info.name} was trained for guidance weights w from {low:g}{upper}, not "
                 f"{w:g}: choose w in that range (w = 0 is no guidance)"
             )
-        if w > 0 and not self.network.config.num_classes:
+        if w > 0 and not self.network.conditional:
             raise ModelError(f"{self.info.name} is unconditional: only w = 0 can be used")
 
     def resolve_steps(self, steps: int | None) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 
@@ -11,10 +13,11 @@ from torch import Tensor, nn
 class ClassifierConfig:
     """Everything that determines the classifier's layout; plain values, stored with it."""
 
-    channels: int  # of the images
-    num_classes: int
-    features: int  # penultimate width
-    dropout: float
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+    channels: Annotated[int, Field(ge=1, le=2**16)]  # of the images
+    num_classes: Annotated[int, Field(ge=1, le=2**20)]
+    features: Annotated[int, Field(ge=1, le=2**20)]  # penultimate width
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Classifier(nn.Module):

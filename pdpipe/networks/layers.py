@@ -1,4 +1,4 @@
-"""The building blocks of the U-Net (PD, released layout): embeddings, residual block, attention."""
+"""Building blocks: embeddings, and the U-Net's residual block and attention (PD, released code)."""
 
 from __future__ import annotations
 
@@ -148,11 +148,22 @@ class ResBlock(nn.Module):
         return out
 
 
+def attend(qkv: Tensor, heads: int) -> Tensor:
+    """Every token's attended values (B, L, C), from queries, keys and values (B, L, 3C)."""
+    b, length, channels = qkv.shape
+    split = qkv.reshape(b, length, 3, heads, channels // 3 // heads)
+    q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, L, channels of a head)
+    attended = F.scaled_dot_product_attention(q, k, v)
+    return attended.transpose(1, 2).reshape(b, length, channels // 3)
+
+
 class Attention(nn.Module):
     """Self-attention over the H*W positions, with a residual connection that starts at zero."""
 
     def __init__(self, channels: int, head_channels: int, norm_groups: int | None = None) -> None:
         super().__init__()
+        if channels % head_channels:
+            raise ValueError(f"heads of {head_channels} channels do not fill {channels}")
         self.heads = channels // head_channels
         self.norm = group_norm(channels, norm_groups)
         self.qkv = nn.Linear(channels, 3 * channels)
@@ -162,8 +173,5 @@ class Attention(nn.Module):
         """(B, C, H, W), h plus its attended values."""
         b, c, height, width = h.shape
         positions = self.norm(h).flatten(2).transpose(1, 2)  # (B, H*W, C)
-        qkv = self.qkv(positions).reshape(b, height * width, 3, self.heads, c // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, H*W, head_channels)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.project(attended.transpose(1, 2).reshape(b, height * width, c))
+        out: Tensor = self.project(attend(self.qkv(positions), self.heads))
         return h + out.transpose(1, 2).reshape(b, c, height, width)

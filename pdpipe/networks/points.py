@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pdpipe.diffusion import Condition
 from pdpipe.networks.layers import GuidanceEmbedding, TimeEmbedding
+from pdpipe.networks.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +27,18 @@ class PointNetworkConfig:
     w_max: float = 4.0
 
 
-class PointNetwork(nn.Module):
+class PointNetwork(Network):
     """Points (B, D, 1, 1) in, predictions of the same shape out; zero before it is trained.
 
     Residual blocks of two layers, each scaled and shifted by the sum of the embeddings of time,
     label and w, as the U-Net's are.
     """
 
+    name = "points"  # of no setting
+    Config = PointNetworkConfig
+
     def __init__(self, config: PointNetworkConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width = config.width
         self.embed_time = TimeEmbedding(64, width)
         self.embed_label = nn.Embedding(config.num_classes + 1, width)
@@ -50,21 +54,10 @@ class PointNetwork(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    @property
-    def null_label(self) -> int:
-        """The label that stands for "no label": the index after the last class."""
-        return self.config.num_classes
-
-    def forward(
-        self,
-        z_t: Tensor,
-        log_snr: Tensor,
-        labels: Tensor | None,
-        w: Tensor | None = None,
-    ) -> Tensor:
-        """The prediction, shaped like z_t (B, D, 1, 1); w (B,) is 0 where it is None."""
-        w = torch.zeros_like(log_snr) if w is None else w
-        emb = F.silu(self.embed_time(log_snr) + self.embed_label(labels) + self.embed_w(w))
+    def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
+        """The prediction, shaped like z_t (B, D, 1, 1), at labels and w (0 where there is none)."""
+        w = torch.zeros_like(log_snr) if given.w is None else given.w
+        emb = F.silu(self.embed_time(log_snr) + self.embed_label(given.label) + self.embed_w(w))
         z = z_t.flatten(1)
         angle = (z[:, :, None] * self.octaves).flatten(1)
         h = self.first(torch.cat([z, angle.sin(), angle.cos()], dim=1))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pdpipe.diffusion import Condition
 from pdpipe.networks.layers import (
     Attention,
     GuidanceEmbedding,
@@ -17,30 +20,39 @@ from pdpipe.networks.layers import (
     group_norm,
     zero_initialised,
 )
+from pdpipe.networks.network import Count, Network, Side
+
+Levels = Annotated[list[Count], Field(min_length=1, max_length=16)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """Everything that determines the network's layout; plain values, stored in checkpoints."""
+    """Everything that determines the network's layout; plain values, stored in model files.
 
-    image_size: int  # side in pixels
-    channels: int  # of the images
-    num_classes: int  # 0: unconditional
-    base_channels: int
-    channel_multipliers: list[int]  # one level each
-    blocks_per_level: int
-    attention_resolutions: list[int]  # image sides
-    head_channels: int
-    embedding_channels: int
+    The bounds are those of a file that is read, and keep its layout small enough to be looked at.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+    image_size: Side  # in pixels
+    channels: Count  # of the images
+    num_classes: Annotated[int, Field(ge=0, le=2**20)]  # 0: unconditional
+    base_channels: Count
+    channel_multipliers: Levels  # one level each
+    blocks_per_level: Annotated[int, Field(ge=1, le=64)]
+    attention_resolutions: Annotated[list[Count], Field(max_length=16)]  # image sides
+    head_channels: Count
+    embedding_channels: Count
     resample_blocks: bool = True  # resample inside a residual block; False: just pool and repeat
-    dropout: float = 0.0
-    w_frequencies: int = 0  # of the embedding of w; 0: the network takes no w
-    w_max: float = 0.0  # scale of that embedding
-    heads: int = 1  # outputs for each channel of the images: 2 where both x and eps are predicted
-    norm_groups: int | None = None  # of every normalisation; None: the rule of older files
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    w_frequencies: Annotated[int, Field(ge=0, le=2**14)] = 0  # of w's embedding; 0: it takes no w
+    w_max: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0  # scale of that embedding
+    heads: Annotated[int, Field(ge=1, le=2)] = (
+        1  # outputs for each image channel: 2 where x and eps are predicted
+    )
+    norm_groups: Count | None = None  # of every normalisation; None: the rule of older files
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """A U-Net conditioned on log-SNR, and, where its config says so, on a label and on w.
 
     conv, then per level `blocks_per_level` residual blocks (with attention at the listed image
@@ -49,9 +61,11 @@ class UNet(nn.Module):
     Layout: PD, released code; w enters where the time does (GD, section 3.1).
     """
 
+    name = "unet"
+    Config = UNetConfig
+
     def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width, emb = config.base_channels, config.embedding_channels
         self.embed_time = TimeEmbedding(width, emb)
         self.embed_label = nn.Embedding(config.num_classes + 1, emb) if config.num_classes else None
@@ -74,11 +88,6 @@ class UNet(nn.Module):
         self.conv_out = zero_initialised(
             nn.Conv2d(channels, config.heads * config.channels, 3, padding=1)
         )
-
-    @property
-    def null_label(self) -> int:
-        """The label that stands for "no label": the index after the last class."""
-        return self.config.num_classes
 
     def _build_down(self) -> tuple[nn.ModuleList, list[int], int]:
         """The levels on the way down, the channels of each skip, and of the last output."""
@@ -129,31 +138,24 @@ class UNet(nn.Module):
         c = self.config
         return ResBlock(channels, out, c.embedding_channels, c.dropout, direction, c.norm_groups)
 
-    def embedding(self, log_snr: Tensor, labels: Tensor | None, w: Tensor | None) -> Tensor:
+    def embedding(self, log_snr: Tensor, given: Condition) -> Tensor:
         """The swished sum of the embeddings of time, label and w: (B, embedding_channels)."""
         emb: Tensor = self.embed_time(log_snr)
         if self.embed_label is not None:
-            emb = emb + self.embed_label(labels)
+            emb = emb + self.embed_label(given.label)
         if self.embed_w is not None:
-            emb = emb + self.embed_w(w)
+            emb = emb + self.embed_w(given.w)
         return F.silu(emb)
 
-    def forward(
-        self,
-        z_t: Tensor,
-        log_snr: Tensor,
-        labels: Tensor | None = None,
-        w: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
         """The prediction (B, heads * C, H, W), in the teacher's parameterization.
 
         Args:
             z_t: noisy images, (B, C, H, W).
             log_snr: of each image's time, (B,).
-            labels: class indices, `null_label` for none, (B,); ignored by unconditional networks.
-            w: guidance weights, (B,); ignored by networks without an embedding of w.
+            given: its label (`null_label` for none) and w, as far as the network takes them.
         """
-        emb = self.embedding(log_snr, labels, w)
+        emb = self.embedding(log_snr, given)
         h = self.conv_in(z_t)
         skips = [h]
         for layers in self.down:
@@ -177,3 +179,6 @@ def _apply(layers: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
     for layer in layers.children():
         h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
     return h
+
+
+NETWORK = UNet

@@ -13,18 +13,17 @@ from pdpipe.params.models import (
     ExtractorParams,
     GuideParams,
     HalveParams,
-    NetworkParams,
     OptimizerParams,
     Params,
     ReportParams,
     Rung,
     RuntimeParams,
     ScheduleParams,
-    Section,
     TeacherParams,
     chain_id,
     chain_params,
 )
+from pdpipe.params.networks import DiTParams, NetworkParams, UNetParams
 from pdpipe.params.reading import (
     dotted,
     environment_runtime,
@@ -39,6 +38,7 @@ from pdpipe.params.reconstruction import (
     TransferParams,
     models_of,
 )
+from pdpipe.params.section import Section
 from pdpipe.params.studies import (
     ArmParams,
     DistilledParams,
@@ -56,6 +56,7 @@ __all__ = [
     "ArmParams",
     "CoderParams",
     "DataParams",
+    "DiTParams",
     "DistilledParams",
     "EncodingParams",
     "EvaluationParams",
@@ -75,6 +76,7 @@ __all__ = [
     "TaughtParams",
     "TeacherParams",
     "TransferParams",
+    "UNetParams",
     "chain_id",
     "chain_params",
     "check_classes",

@@ -11,7 +11,7 @@ from pdpipe.errors import ParamsError, counted, did_you_mean
 from pdpipe.params.dialect import spelled
 
 if TYPE_CHECKING:
-    from pdpipe.params.models import DataParams, NetworkParams, Params
+    from pdpipe.params.models import DataParams, Params
 
 # The sources of images by their names, and how many classes they have, where that is known.
 SOURCES = {
@@ -34,58 +34,6 @@ OWN = (
     layout.WORK,
     *map(Path, (".dvc", ".git", "pdpipe")),
 )
-WIDEST = 2**14  # channels of a level
-
-
-def check_layout(network: NetworkParams, image_size: int) -> None:
-    """Every level but the last halves the image; attention sits at a side that occurs.
-
-    Heads and groups divide the channels wherever there are any.
-    """
-    halvings = len(network.channel_multipliers) - 1
-    if image_size % 2**halvings:
-        raise ParamsError(
-            f"data.image_size {image_size} cannot be halved at every level of "
-            f"network.channel_multipliers but the last, of which there are {halvings}: use a "
-            f"multiple of {2**halvings} or fewer levels"
-        )
-    sides = [image_size // 2**level for level in range(halvings + 1)]
-    for side in network.attention_resolutions:
-        if side not in sides:
-            raise ParamsError(
-                f"network.attention_resolutions has {side}, but the image sides in the network "
-                f"are {', '.join(map(str, sides))}: choose from those"
-            )
-    for side, multiplier in zip(sides, network.channel_multipliers, strict=True):
-        width = network.base_channels * multiplier
-        if width > WIDEST:
-            raise ParamsError(
-                f"network.base_channels {network.base_channels} times {multiplier} of "
-                f"network.channel_multipliers is a level of {width} channels: use {WIDEST} at most"
-            )
-        attended = side == sides[-1] or side in network.attention_resolutions  # the middle always
-        if attended and width % network.head_channels:
-            raise ParamsError(
-                f"network.head_channels {network.head_channels} does not divide the level width "
-                f"{width} (base_channels x multiplier): use a divisor of it"
-            )
-    if network.norm_groups is not None:
-        _check_groups(network.norm_groups, network.base_channels, sides[-1])
-
-
-def _check_groups(wanted: int, base: int, side: int) -> None:
-    """The groups divide every layer's channels, all multiples of the base; none has one value."""
-
-    def fits(groups: int) -> bool:
-        return base % groups == 0 and base // groups * side**2 > 1
-
-    if not fits(wanted):
-        fitting = [str(groups) for groups in range(1, min(base, 64) + 1) if fits(groups)]
-        raise ParamsError(
-            f"network.norm_groups {wanted} does not divide the channels of every "
-            f"layer, multiples of network.base_channels {base}, into groups of several values: "
-            f"use {', '.join(fitting[:-1])} or {fitting[-1]}"
-        )
 
 
 def check_source(data: DataParams) -> None:
@@ -154,7 +102,7 @@ def check_shares(num_samples: int, num_classes: int) -> None:
 
 def check_network(p: Params) -> None:
     """The network can be built, and what is asked of it can be learned."""
-    check_layout(p.network, p.data.image_size)
+    p.network.check(p.data.image_size)
     if not p.network.conditional and (p.guide.w_max > 0 or any(p.evaluation.w)):
         raise ParamsError(
             "network.conditional is false, so there is nothing to guide: set guide.w_min and "

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pdpipe.errors import did_you_mean
 from pdpipe.params.dialect import shortened, spelled
 from pdpipe.params.models import Params
+from pdpipe.params.networks import SECTIONS
 
 
 def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
@@ -22,12 +23,15 @@ def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
     """
     problems = error.errors(include_url=False)
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(shortened(str(part)) for part in problem["loc"])
+    where = ".".join(shortened(part) for part in _without_tag(problem["loc"]))
     kind, given = problem["type"], problem.get("input")
     shown = spelled(given)
     if kind == "extra_forbidden":
         *parents, name = (str(part) for part in problem["loc"])
         return f"unknown key {where}: {did_you_mean(shortened(name), _known_keys(root, parents))}"
+    if kind == "union_tag_invalid":
+        known = did_you_mean(problem["ctx"]["tag"], SECTIONS)
+        return f"{where}.name is {spelled(given['name'])}: {known}"
     if kind == "missing":
         more = " (`pdpipe preset digits` shows every key)" if root is Params else ""
         return f"{where} is missing: add it{more}"
@@ -49,10 +53,21 @@ def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
     return f"{where}: {_lower_first(str(problem['msg']))}, got {shown}"
 
 
+def _without_tag(loc: tuple[int | str, ...]) -> list[str]:
+    """The path to a setting, without the name of the network by which pydantic chose its class."""
+    parts = [str(part) for part in loc]
+    if len(parts) > 1 and parts[0] == "network" and parts[1] in SECTIONS:
+        del parts[1]
+    return parts
+
+
 def _known_keys(root: type[BaseModel], parents: list[str]) -> list[str]:
     """The keys of the section at `parents`; a mapping's keys are free, its values sections."""
     inside: Any = root
-    for part in parents:
+    for place, part in enumerate(parents):
+        if place == 1 and parents[0] == "network" and part in SECTIONS:
+            inside = SECTIONS[part]
+            continue
         values = get_args(inside)  # of a mapping: the types of its keys and of its values
         inside = values[1] if values else _section_of(inside.model_fields[part].annotation)
     return [field.alias or name for name, field in inside.model_fields.items()]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pdpipe.errors import ParamsError
 from pdpipe.files import digest
@@ -23,27 +23,24 @@ from pdpipe.params.checks import (
     check_report,
     check_source,
 )
+from pdpipe.params.networks import AnyNetworkParams
+from pdpipe.params.section import (
+    Batch,
+    Count,
+    Fraction,
+    LearningRate,
+    Positive,
+    SamplerName,
+    Section,
+    Seed,
+    Steps,
+    Weight,
+)
 
-# Every number has an end that no use reaches; beyond it lie overflows and memory errors.
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Batch = Annotated[int, Field(ge=1, le=2**16)]
-Steps = Annotated[int, Field(ge=1, le=2**16)]
-Channels = Annotated[int, Field(ge=1, le=2**14)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0, le=1e9)]
-LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
-Weight = Annotated[float, Field(ge=0.0, le=1000.0), AfterValidator(abs)]  # w; -0.0 is 0.0
 LossWeight = Literal["constant", "snr", "snr_truncated", "snr_plus_one"]
 Parameterization = Literal["v", "x", "eps", "x_eps"]
 MOST_THREADS = 1024  # more than any machine has; torch dies of thousands, without a word
 FEW_STEPS = 8  # a cell of up to so many is cheap, and measured at `evaluation.seeds` seeds
-
-
-class Section(BaseModel):
-    """A section of params.yaml: unknown keys forbidden, immutable, no coercion of types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataParams(Section):
@@ -75,20 +72,6 @@ class ExtractorParams(Section):
     dropout: Fraction
     label_smoothing: Fraction
     min_accuracy: Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class NetworkParams(Section):
-    """The U-Net that teacher and students share."""
-
-    base_channels: Annotated[int, Field(ge=4, le=2**12, multiple_of=4)]
-    channel_multipliers: Annotated[list[Channels], Field(min_length=1, max_length=10)]
-    blocks_per_level: Annotated[int, Field(ge=1, le=64)]
-    attention_resolutions: list[Count]
-    head_channels: Channels
-    embedding_channels: Annotated[int, Field(ge=2, le=2**14, multiple_of=2)]
-    norm_groups: Channels | None = None  # None: the rule of earlier versions, layer by layer
-    resample_blocks: bool
-    conditional: bool
 
 
 class ScheduleParams(Section):
@@ -175,9 +158,7 @@ class EvaluationParams(Section):
     seeds: Annotated[int, Field(ge=1, le=1000)]
     w: Annotated[list[Weight], Field(min_length=1)]
     teacher_steps: Annotated[list[Steps], Field(min_length=1)]
-    teacher_sampler: Literal[
-        "ddim", "ancestral", "stochastic", "dpm_solver", "euler", "heun", "rk4"
-    ]
+    teacher_sampler: SamplerName
     clip: bool
     paired_samples: Count
 
@@ -224,7 +205,7 @@ class Params(Section):
     seed: Seed
     data: DataParams
     extractor: ExtractorParams
-    network: NetworkParams
+    network: AnyNetworkParams
     schedule: ScheduleParams
     teacher: TeacherParams
     guide: GuideParams

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from pdpipe.errors import ParamsError
 from pdpipe.params.complaints import one_sentence
 from pdpipe.params.dialect import MOST_CHARACTERS, load_yaml, spelled
-from pdpipe.params.models import Params, RuntimeParams, Section
+from pdpipe.params.models import Params, RuntimeParams
+from pdpipe.params.section import Section
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from pdpipe.errors import counted
-from pdpipe.params.models import Count, Section, Steps, Weight
+from pdpipe.params.section import Count, Section, Steps, Weight
 
 Label = Annotated[int, Field(ge=0)]
 

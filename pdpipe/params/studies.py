@@ -13,21 +13,10 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from pdpipe import layout
 from pdpipe.errors import ParamsError, did_you_mean
-from pdpipe.params.checks import check_layout
 from pdpipe.params.complaints import one_sentence
-from pdpipe.params.models import (
-    Count,
-    GuideParams,
-    HalveParams,
-    LearningRate,
-    NetworkParams,
-    Params,
-    Section,
-    Seed,
-    Steps,
-    TeacherParams,
-    Weight,
-)
+from pdpipe.params.dialect import spelled
+from pdpipe.params.models import GuideParams, HalveParams, Params, TeacherParams
+from pdpipe.params.networks import SECTIONS, NetworkParams
 from pdpipe.params.reading import read_section
 from pdpipe.params.reconstruction import (
     ReconstructionParams,
@@ -35,13 +24,24 @@ from pdpipe.params.reconstruction import (
     complaints_of_reconstruction,
     models_of,
 )
+from pdpipe.params.section import (
+    Count,
+    LearningRate,
+    MethodName,
+    SamplerName,
+    Section,
+    Seed,
+    Steps,
+    Weight,
+)
 
 DDPM_STEPS = 1000  # of grid ddpm
 Gamma = Annotated[float, Field(ge=0.0, le=1.0)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]  # its model's
 Settings = dict[str, Any]  # of a section of params.yaml, in place of what stands there
 AnySection = TypeVar("AnySection", bound=Section)
-_OWN = ("steps", "updates", "learning_rate")  # of section guide, that a student says itself
+_OWN = {"steps", "updates", "learning_rate"}  # of section guide, that a student says itself
+_OF_W = {"w_frequencies", "w_max"}  # of section guide, that the first naive student uses
 
 
 class TaughtParams(Section):
@@ -56,7 +56,7 @@ class DistilledParams(Section):
     """A student of a study's own: `guide` is stage one, all others are halvings."""
 
     model_config = ConfigDict(populate_by_name=True)
-    algorithm: Literal["guide", "halve", "stochastic", "encoder", "naive"]
+    algorithm: MethodName
     from_: Annotated[str, Field(alias="from")]  # the file of the model that it is distilled from
     steps: Steps
     teacher_steps: Steps | None = None  # of that model; by default its own count
@@ -73,7 +73,7 @@ class ArmParams(Section):
 
     method: str = ""  # what it is called in the report; arms of one method stand in one row
     model: str  # its file
-    sampler: Literal["ddim", "ancestral", "stochastic", "dpm_solver", "euler", "heun", "rk4"]
+    sampler: SamplerName
     gammas: Annotated[list[Gamma], Field(min_length=1)] | None = None  # of ancestral
     grid: Literal["uniform", "ddpm"] = "uniform"
     nfe: list[Steps] = Field(default_factory=list)  # most network evaluations an image
@@ -116,7 +116,7 @@ def teacher_settings(
     """The sections `teacher` and `network` of a study's teacher; raises ParamsError."""
     return (
         _merged(params.teacher, taught.teacher, f"{where}.teacher"),
-        _network(taught.network, params, where),
+        _network(taught.network, params.network, params.data.image_size, where),
     )
 
 
@@ -132,22 +132,47 @@ def halve_settings(student: DistilledParams, params: Params, where: str) -> Halv
 
 
 def _merged(section: AnySection, changes: Settings, where: str) -> AnySection:
+    return _checked(type(section), section.model_dump() | changes, where)
+
+
+def _checked(section: type[AnySection], settings: Settings, where: str) -> AnySection:
     try:
-        return type(section).model_validate({**section.model_dump(), **changes})
+        return section.model_validate(settings)
     except ParamsError as error:
         raise ParamsError(f"{where}: {error}") from None
     except ValidationError as error:
-        raise ParamsError(f"{where}: {one_sentence(error, type(section))}") from None
+        raise ParamsError(f"{where}: {one_sentence(error, section)}") from None
 
 
-def _network(changes: Settings, params: Params, where: str) -> NetworkParams:
-    """The section `network` with changes in it, which can be built."""
-    network = _merged(params.network, changes, f"{where}.network")
+def _network(
+    changes: Settings, network: NetworkParams, image_size: int, where: str
+) -> NetworkParams:
+    """A section `network` with changes in it, which can be built; another network keeps no size."""
+    name = changes.get("name", network.name)
+    if name not in SECTIONS:
+        raise ParamsError(
+            f"{where}.network.name is {spelled(name)}: {did_you_mean(name, SECTIONS)}"
+        )
+    kept = network.model_dump() if name == network.name else {"conditional": network.conditional}
+    found = _checked(SECTIONS[name], kept | changes, f"{where}.network")
     try:
-        check_layout(network, params.data.image_size)
+        found.check(image_size)
     except ParamsError as error:
         raise ParamsError(f"{where}: {error}") from None
-    return network
+    return found
+
+
+def _network_of(model: str, study: str, found: StudyParams, params: Params) -> NetworkParams:
+    """The network that a model has, as far as this study and the chain say it."""
+    own = {layout.study_model(study, key).as_posix(): key for key in found.students}
+    taught = {layout.study_model(study, key).as_posix(): key for key in found.teachers}
+    seen: set[str] = set()
+    while model in own and model not in seen:
+        seen.add(model)
+        model = found.students[own[model]].from_
+    if model not in taught:
+        return params.network
+    return teacher_settings(found.teachers[taught[model]], params, f"teachers.{taught[model]}")[1]
 
 
 def _complaints(study: str, found: StudyParams, params: Params) -> Iterator[str]:
@@ -163,7 +188,8 @@ def _complaints(study: str, found: StudyParams, params: Params) -> Iterator[str]
     for key, student in found.students.items():
         guide_settings(student, params, f"students.{key}")
         halve_settings(student, params, f"students.{key}")
-        _network(student.network, params, f"students.{key}")
+        network = _network_of(student.from_, study, found, params)
+        _network(student.network, network, params.data.image_size, f"students.{key}")
         if not _is_model(student.from_, models, study):
             yield f"students.{key}.from is {student.from_}: {did_you_mean(student.from_, models)}"
         for name in _without_effect(student):
@@ -202,9 +228,10 @@ def _without_effect(student: DistilledParams) -> Iterator[str]:
         )
     elif student.algorithm != "naive" and student.guide:
         yield "guide"
-    yield from (f"guide.{name}" for name in _OWN if name in student.guide)
-    if "conditional" in student.network:
-        yield "network.conditional"
+    used = _OF_W if student.algorithm == "naive" else GuideParams.model_fields.keys() - _OWN
+    yield from (f"guide.{name}" for name in student.guide if name not in used)
+    for name in student.network.keys() & {"conditional", "name"}:
+        yield f"network.{name}"
 
 
 def _is_model(name: str, models: list[str], study: str) -> bool:

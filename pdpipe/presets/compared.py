@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from pdpipe.params import Params
+from pdpipe.params import Params, UNetParams
 from pdpipe.presets.ladders import TEACHER, arms_of, chain_model, ladder
 from pdpipe.presets.papers import GAMMAS, Paper, weights_of
 from pdpipe.presets.text import Entries, entries, filled
@@ -36,16 +36,17 @@ def smaller_student(params: Params, paper: Paper) -> str:
     make = partial(ladder, params, "smaller-student", first=chain_model(8), steps=(4, 2, 1))
     students: Entries = {}
     arms: Entries = {}
-    groups = params.network.norm_groups
-    assert groups is not None, "presets name it"
+    network = params.network
+    assert isinstance(network, UNetParams), "presets have no other"
+    assert network.norm_groups is not None, "presets name it"
     for name, quarters in QUARTERS.items():
         rungs = make(name=name, updates=UPDATES)
         method = "as large as its teacher"
         if quarters < 4:
             rungs[f"{name}-4"]["network"] = {
-                "base_channels": params.network.base_channels * quarters // 4,
-                "head_channels": params.network.head_channels * quarters // 4,
-                "norm_groups": groups * quarters // 4,
+                "base_channels": network.base_channels * quarters // 4,
+                "head_channels": network.head_channels * quarters // 4,
+                "norm_groups": network.norm_groups * quarters // 4,
             }
             method = f"channels × {quarters}/4"
         students |= rungs
@@ -54,7 +55,7 @@ def smaller_student(params: Params, paper: Paper) -> str:
     return filled(
         "smaller-student",
         paper.name,
-        channels=params.network.base_channels,
+        channels=network.base_channels,
         students=entries(students),
         arms=entries(arms),
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pdpipe.diffusion import (
     DDIM,
+    Condition,
     CosineSchedule,
     Denoiser,
     GaussianMixture,
@@ -20,12 +21,12 @@ from pdpipe.diffusion import (
     uniform_grid,
 )
 from pdpipe.errors import counted
-from pdpipe.models import DenoiserOf, w_student
+from pdpipe.methods.guide import guide_objective
+from pdpipe.methods.halve import halving_objective
+from pdpipe.models import DenoiserOf, Predictor
 from pdpipe.networks import PointNetwork, PointNetworkConfig
+from pdpipe.plan import Batch, Objective
 from pdpipe.progress import Progress
-from pdpipe.training.guide import guide_objective
-from pdpipe.training.halve import halving_objective
-from pdpipe.training.job import Batch, Objective
 
 _SEED_STEP = 1_000_003  # between the seeds of the trainings
 
@@ -89,13 +90,12 @@ def run_toy(settings: ToySettings) -> Toy:
     steps = settings.steps
     while True:
         _sample(toy, "teacher", teacher, steps, mixture, schedule, settings)
-        _sample(
-            toy, "student", w_student(student, schedule, "v"), steps, mixture, schedule, settings
-        )
+        model = Predictor(student, schedule, "v")
+        _sample(toy, "student", model.denoiser, steps, mixture, schedule, settings)
         if steps == 1:
             return toy
         steps //= 2
-        above = w_student(copy.deepcopy(student).requires_grad_(False), schedule, "v")
+        above = model.of(copy.deepcopy(student).requires_grad_(False)).denoiser
         objective = halving_objective(above, schedule, "v", "snr_truncated", w_range, steps, 2)
         _train(
             student, objective, mixture, settings.halve_updates, settings, counted(steps, "step")
@@ -103,11 +103,13 @@ def run_toy(settings: ToySettings) -> Toy:
 
 
 def exact_teacher(mixture: GaussianMixture, schedule: Schedule) -> DenoiserOf:
-    """(labels, w) -> the guided denoiser in closed form, two evaluations a call."""
+    """The guided denoiser of given labels and w in closed form, two evaluations a call."""
 
-    def of(labels: Tensor, w: Tensor) -> Denoiser:
-        both = torch.cat([labels, torch.full_like(labels, mixture.num_classes)])
-        return GuidedDenoiser(mixture.denoiser(schedule, both), w)
+    def of(given: Condition) -> Denoiser:
+        assert given.label is not None
+        assert given.w is not None
+        both = torch.cat([given.label, torch.full_like(given.label, mixture.num_classes)])
+        return GuidedDenoiser(mixture.denoiser(schedule, both), given.w)
 
     return of
 
@@ -133,7 +135,7 @@ def _truth(
             else:
                 labels = torch.arange(settings.points) % mixture.num_classes
                 z_1 = _noise(settings, generator)
-                denoiser = teacher(labels, torch.full((settings.points,), w))
+                denoiser = teacher(Condition(labels, torch.full((settings.points,), w)))
                 x = RungeKutta4(schedule).sample(denoiser, z_1, uniform_grid(64))
             draws.append(x.flatten(1))
         truth[w], floor[w] = draws[0], distance(draws[0], draws[1])
@@ -157,7 +159,7 @@ def _sample(
     labels = torch.arange(settings.points) % mixture.num_classes
     for w in settings.w:
         z_1 = _noise(settings, torch.Generator().manual_seed(settings.seed)).float()
-        denoiser = denoiser_of(labels, torch.full((settings.points,), w))
+        denoiser = denoiser_of(Condition(labels, torch.full((settings.points,), w)))
         x = DDIM(schedule).sample(denoiser, z_1, uniform_grid(steps)).flatten(1)
         toy.clouds.append(Cloud(model, steps, w, x, distance(x, toy.truth[w])))
 
@@ -177,7 +179,7 @@ def _train(
     with Progress(f"toy, {name}", updates, "updates") as progress:
         for _ in range(updates):
             x, labels = mixture.sample(settings.batch_size, generator)
-            loss = objective(student, Batch(x.float(), labels, generator, generator))
+            loss = objective(student, Batch(x.float(), Condition(labels), generator, generator))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -1,16 +1,6 @@
-"""Training: one loop for every stage, and the objective of each."""
+"""Training: one loop for the plan of every method, which it does not know."""
 
-from pdpipe.training.extractor import train_extractor
-from pdpipe.training.guide import train_guide
-from pdpipe.training.halve import train_halving
-from pdpipe.training.job import Job, TrainingCost
-from pdpipe.training.teacher import train_teacher
+from pdpipe.training.job import Job
+from pdpipe.training.loop import train
 
-__all__ = [
-    "Job",
-    "TrainingCost",
-    "train_extractor",
-    "train_guide",
-    "train_halving",
-    "train_teacher",
-]
+__all__ = ["Job", "train"]

@@ -15,26 +15,20 @@ import torch
 from torch import nn
 
 from pdpipe.data import ImageSet, batch_indices, to_unit
+from pdpipe.diffusion import Condition
 from pdpipe.errors import TrainingError
+from pdpipe.plan import Batch, Optimization, Plan, StatefulObjective
 from pdpipe.progress import Progress
 from pdpipe.seeds import derive_seed
-from pdpipe.training.job import Batch, Job, Objective, Optimization
+from pdpipe.training.job import Job
 from pdpipe.training.resume import resume, save_finished, save_snapshot, take_finished
-from pdpipe.training.state import Network, TrainState
+from pdpipe.training.state import TrainState
 
 LOG_EVERY = 10  # updates; also how often the loss is checked to be finite
 GRACE_SECONDS = 2.0  # that a snapshot may wait for the next log
 
 
-def train(
-    job: Job,
-    network: Network,
-    objective: Objective,
-    images: ImageSet,
-    optimization: Optimization,
-    *,
-    flip: bool = False,
-) -> tuple[Network, float]:
+def train(job: Job, plan: Plan, images: ImageSet) -> tuple[Any, float]:
     """The trained network's exponential moving average, and the seconds its training took.
 
     Interrupted at any moment, the same call goes on from the last snapshot; on the CPU, with the
@@ -47,15 +41,16 @@ def train(
     """
     finished = job.snapshots.load_finished()
     if finished is not None:
-        return take_finished(job, network, *finished)
-    state = TrainState(network, optimization, job.device, job.runtime.compile)
+        return take_finished(job, plan.network, *finished)
+    optimization = plan.optimization
+    state = TrainState(plan, job.device, job.runtime.compile)
     with _interruptible() as interrupted:
         resume(job, state)
         with Progress(job.stage, optimization.updates, "updates", done=state.step) as progress:
             pace = _Pace(job, state, optimization, progress)
             while state.step < optimization.updates:
-                batch = make_batch(job, images, optimization.batch_size, state.step, flip)
-                loss = update(job, state, objective, batch, optimization)
+                batch = make_batch(job, images, optimization.batch_size, state.step, plan.flip)
+                loss = update(job, state, batch)
                 stopping = interrupted.is_set()  # asked once: the signal may come at any line
                 pace.after_update(loss, ending=stopping or state.step == optimization.updates)
                 if stopping:
@@ -67,7 +62,7 @@ class _Pace:
     """When to log and when to write a snapshot: asked after every update."""
 
     def __init__(
-        self, job: Job, state: TrainState[Any], optimization: Optimization, progress: Progress
+        self, job: Job, state: TrainState, optimization: Optimization, progress: Progress
     ) -> None:
         self.job, self.state, self.optimization, self.progress = job, state, optimization, progress
         self.losses: list[torch.Tensor] = []  # since the last log
@@ -130,8 +125,8 @@ def make_batch(job: Job, images: ImageSet, size: int, step: int, flip: bool) -> 
     if flip:
         mirrored = torch.rand(len(x), 1, 1, 1, generator=scalars) < 0.5
         x = torch.where(mirrored, x.flip(-1), x)
-    labels = images.labels[chosen]
-    return Batch(x.to(job.device), labels.to(job.device), generator, scalars)
+    given = Condition(label=images.labels[chosen])
+    return Batch(x.to(job.device), given.to(job.device), generator, scalars)
 
 
 def _seed_default(device: torch.device, seed: int) -> None:
@@ -145,21 +140,17 @@ def _seed_default(device: torch.device, seed: int) -> None:
         torch.get_device_module(device).manual_seed(seed)
 
 
-def update(
-    job: Job,
-    state: TrainState[Any],
-    objective: Objective,
-    batch: Batch,
-    optimization: Optimization,
-) -> torch.Tensor:
+def update(job: Job, state: TrainState, batch: Batch) -> torch.Tensor:
     """One optimiser step; returns the loss, detached."""
     with job.autocast():
-        loss = objective(state.network, batch)
+        loss = state.objective(state.network, batch)
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(state.network.parameters(), optimization.grad_clip)
-    state.optimizer.step(optimization.rate(state.step))
+    nn.utils.clip_grad_norm_(state.network.parameters(), state.optimization.grad_clip)
+    state.optimizer.step(state.optimization.rate(state.step))
     state.ema.update_parameters(state.network)
+    if isinstance(state.objective, StatefulObjective):
+        state.objective.after_update(state.network)
     state.step += 1
     return loss.detach()
 

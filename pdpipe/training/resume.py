@@ -6,9 +6,10 @@ import sys
 from typing import Any
 
 import torch
+from torch import nn
 
 from pdpipe.training.job import Job
-from pdpipe.training.state import Network, TrainState
+from pdpipe.training.state import TrainState
 
 
 def _conditions(job: Job) -> dict[str, str]:
@@ -22,7 +23,7 @@ def _conditions(job: Job) -> dict[str, str]:
     }
 
 
-def save_snapshot(job: Job, state: TrainState[Any]) -> None:
+def save_snapshot(job: Job, state: TrainState) -> None:
     """Write the snapshot, then hand over the metrics logged up to it."""
     saved = {
         **state.state_dict(),
@@ -33,14 +34,14 @@ def save_snapshot(job: Job, state: TrainState[Any]) -> None:
     job.tracker.publish()
 
 
-def save_finished(job: Job, state: TrainState[Any]) -> None:
+def save_finished(job: Job, state: TrainState) -> None:
     """Keep the averaged weights, and hand over the last metrics."""
     about = {"seconds": state.seconds, "tracker": job.tracker.state_dict()}
     job.snapshots.save_finished(state.ema.module.state_dict(), about)
     job.tracker.publish()
 
 
-def resume(job: Job, state: TrainState[Any]) -> None:
+def resume(job: Job, state: TrainState) -> None:
     """Go on from the last snapshot, if there is one, and say so."""
     saved = job.snapshots.load()
     if saved is None:
@@ -59,8 +60,8 @@ def resume(job: Job, state: TrainState[Any]) -> None:
 
 
 def take_finished(
-    job: Job, network: Network, weights: dict[str, torch.Tensor], about: dict[str, Any]
-) -> tuple[Network, float]:
+    job: Job, network: nn.Module, weights: dict[str, torch.Tensor], about: dict[str, Any]
+) -> tuple[nn.Module, float]:
     """What `train` returned in an earlier run, whose result was not recorded; says so."""
     network.load_state_dict(weights)
     job.tracker.load_state_dict(about["tracker"])

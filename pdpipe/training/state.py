@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pdpipe.plan import Plan, StatefulObjective
 from pdpipe.training.adamw import AdamW
-from pdpipe.training.job import Optimization
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
-class TrainState(Generic[Network]):
-    """Everything that changes while training: network, its average, optimiser, step, seconds."""
+class TrainState:
+    """Everything that changes while training: network, its average, optimiser, step, seconds.
 
-    def __init__(
-        self,
-        network: Network,
-        optimization: Optimization,
-        device: torch.device,
-        compile_network: bool = False,
-    ) -> None:
-        self.network = network.to(device).train()
-        average = get_ema_multi_avg_fn(optimization.ema_decay)  # type: ignore[no-untyped-call]
+    And, if the objective has a state of its own, that.
+    """
+
+    def __init__(self, plan: Plan, device: torch.device, compile_network: bool = False) -> None:
+        self.objective, self.optimization = plan.objective, plan.optimization
+        self.network = plan.network.to(device).train()
+        average = get_ema_multi_avg_fn(plan.optimization.ema_decay)  # type: ignore[no-untyped-call]
         self.ema = AveragedModel(self.network, multi_avg_fn=average)
         self.optimizer = AdamW(
             self.network.parameters(),
-            betas=optimization.betas,
-            weight_decay=optimization.weight_decay,
+            betas=plan.optimization.betas,
+            weight_decay=plan.optimization.weight_decay,
         )
         if compile_network:
             self.network.compile()
@@ -40,12 +36,14 @@ class TrainState(Generic[Network]):
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only."""
+        own = self.objective
         return {
             "step": self.step,
             "seconds": self.seconds,
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "objective": own.state_dict() if isinstance(own, StatefulObjective) else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -53,9 +51,11 @@ class TrainState(Generic[Network]):
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if isinstance(self.objective, StatefulObjective):
+            self.objective.load_state_dict(state["objective"])
         self.step, self.seconds = state["step"], state["seconds"]
 
-    def averaged(self) -> Network:
+    def averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, in evaluation mode."""
-        network: Network = copy.deepcopy(self.ema.module)  # type: ignore[assignment]
+        network = copy.deepcopy(self.ema.module)
         return network.eval().requires_grad_(False)

@@ -10,9 +10,9 @@ import pytest
 
 from pdpipe.data import ImageSet
 from pdpipe.extractors import FOLDER, NAMES, shipped_extractor, trained_name
+from pdpipe.methods.extractor import accuracy
 from pdpipe.models import load_classifier
 from pdpipe.params import parse_params
-from pdpipe.training.extractor import accuracy
 
 if TYPE_CHECKING:
     from conftest import Typed

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conftest import Typed
 
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted(path.parent.name for path in (ROOT / "stages").glob("*/params.yaml"))
+STUDIES = sorted(path.stem for path in (ROOT / "pdpipe/presets/digits").glob("*.yaml"))
 UNGUIDED = [study for study in STUDIES if study not in ("encoder", "naive", "single-w")]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pdpipe.data import open_source, write_shards
-from pdpipe.data.sources import Source
 from pdpipe.params import DataParams
+from pdpipe.sources import open_source, write_shards
+from pdpipe.sources.source import Source
 
 MakeParams = Callable[..., DataParams]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pdpipe.data.images import image_formats, read_image
 from pdpipe.errors import DataError
+from pdpipe.sources.images import image_formats, read_image
 
 
 def noise(*shape: int) -> np.ndarray:

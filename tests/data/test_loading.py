@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import io
 import tarfile
-import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pdpipe.data import iterate_split, load_split, open_source, read_manifest, write_shards
-from pdpipe.data.shards import split_indices
+from pdpipe.data import load_split, read_manifest
+from pdpipe.sources import open_source, write_shards
+from pdpipe.sources.shards import split_indices
 
 
 def joined(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,7 +78,6 @@ def test_workers_change_nothing(digits_dir):
 def test_loading_leaves_the_random_state_alone(noise_dir):
     before = torch.get_rng_state()
     load_split(noise_dir, "train")
-    list(iterate_split(noise_dir, "train", 4))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -91,28 +90,3 @@ def test_loading_ignores_webdatasets_environment(noise_dir, monkeypatch, tmp_pat
     found = load_split(noise_dir, "train")
     assert torch.equal(found.images, expected.images)
     assert not (tmp_path / "cache").exists()
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 512, 5000])
-def test_batches_are_the_split_in_order(digits_dir, batch_size):
-    split = load_split(digits_dir, "train")
-    batches = list(iterate_split(digits_dir, "train", batch_size))
-    images, labels = joined(batches)
-    assert torch.equal(images, split.images)
-    assert torch.equal(labels, split.labels)
-    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
-    assert all(len(batch[1]) == batch_size for batch in batches[:-1])
-
-
-def test_batches_need_constant_memory(tmp_path, noise_source, data_params):
-    """19 MB of images in two shards pass through; what is held at once is a fraction of it."""
-    params = data_params(image_size=256, channels=3, images_per_shard=50)
-    write_shards(noise_source([50, 50], (256, 256, 3)), params, 0, tmp_path)
-    tracemalloc.start()
-    try:
-        count = sum(len(labels) for _, labels in iterate_split(tmp_path, "train", 2))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert count == 84
-    assert peak < 4e6

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pdpipe.data import open_source, read_manifest, write_shards
+from pdpipe.data import read_manifest
 from pdpipe.errors import DataError
 from pdpipe.files import sealed, unsealed
+from pdpipe.sources import open_source, write_shards
 
 Change = Callable[[dict[str, Any]], object]
 

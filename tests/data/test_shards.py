@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pdpipe.data import open_source, read_manifest, write_shards
-from pdpipe.data.shards import split_indices
+from pdpipe.data import read_manifest
 from pdpipe.errors import DataError
 from pdpipe.files import digest_file
+from pdpipe.sources import open_source, write_shards
+from pdpipe.sources.shards import split_indices
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -175,7 +176,7 @@ def test_all_unreadable_images_are_told_at_once(tmp_path, data_params, bad):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pdpipe.data import open_source, write_shards
+from pdpipe.sources import open_source, write_shards
 from pdpipe.params import DataParams
 
 params = DataParams.model_validate_json(sys.argv[1])

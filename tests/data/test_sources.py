@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pdpipe.data import open_source
-from pdpipe.data.images import image_formats
 from pdpipe.errors import DataError, ParamsError
+from pdpipe.sources import open_source
+from pdpipe.sources.images import image_formats
 
 
 def save(path: Path, value: int, mode: str = "L", size: tuple[int, int] = (8, 8)) -> None:

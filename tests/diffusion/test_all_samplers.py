@@ -15,6 +15,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 from torch.testing import assert_close
 
+from pdpipe import registry
 from pdpipe.diffusion import (
     DDIM,
     SAMPLERS,
@@ -59,6 +60,10 @@ def wavy(z_t: Tensor, t: Tensor) -> Tensor:
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def test_settings_know_every_sampler_by_its_name() -> None:
+    assert tuple(SAMPLERS) == registry.SAMPLERS
 
 
 @every_sampler
@@ -241,10 +246,8 @@ def textbook_flow(mixture: GaussianMixture, schedule: Schedule, z_1: Tensor) -> 
 
     def rate(time: float, flat: Any) -> Any:
         t = torch.tensor(time, dtype=torch.float64)
-        (alpha, sigma), (alpha_rate, sigma_rate) = (
-            schedule.alpha_sigma(t),
-            schedule.alpha_sigma_rate(t),
-        )
+        (alpha, sigma), angle_rate = schedule.alpha_sigma(t), schedule.angle_rate(t)
+        alpha_rate, sigma_rate = -sigma * angle_rate, alpha * angle_rate
         f = alpha_rate / alpha
         g_squared = 2 * sigma * sigma_rate - 2 * f * sigma**2
         z = torch.from_numpy(flat).view(z_1.shape).requires_grad_(True)

@@ -149,17 +149,12 @@ def slope(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 @every_schedule
 def test_derivatives_are_those_of_autograd(any_schedule: Schedule) -> None:
     """At both ends too."""
-    alpha_rate, sigma_rate = any_schedule.alpha_sigma_rate(TIMES)
     found = {
         "angle": any_schedule.angle_rate(TIMES),
-        "alpha": alpha_rate,
-        "sigma": sigma_rate,
         "log_snr": any_schedule.log_snr_rate(TIMES),
     }
     functions: dict[str, Callable[[Tensor], Tensor]] = {
         "angle": any_schedule.angle,
-        "alpha": lambda t: any_schedule.alpha_sigma(t)[0],
-        "sigma": lambda t: any_schedule.alpha_sigma(t)[1],
         "log_snr": any_schedule.log_snr,
     }
     for name, function in functions.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import pdpipe
+from pdpipe.diffusion import Condition
 from pdpipe.errors import ModelError, ParamsError
 from pdpipe.files import digest_file
 from pdpipe.models import (
@@ -27,7 +29,9 @@ from pdpipe.models import (
     save_classifier,
     save_model,
 )
-from pdpipe.networks import Classifier, ClassifierConfig
+from pdpipe.networks import Classifier, ClassifierConfig, described
+from pdpipe.networks.dit import DiT, DiTConfig
+from pdpipe.tensor_files import load_tensors, save_tensors
 
 MakeModel = Callable[..., DiffusionModel]
 
@@ -207,7 +211,7 @@ def test_a_file_from_before_there_were_norm_groups(tmp_path: Path) -> None:
     """Written by an earlier version, whose groups varied by layer; the output is that version's."""
     old = load_model(Path(__file__).with_name("without-norm-groups.safetensors"), device="cpu")
     z_t = torch.linspace(-2, 2, 64).view(1, 1, 8, 8)
-    conditions = torch.zeros(1), torch.tensor([1]), torch.ones(1)
+    conditions = torch.zeros(1), Condition(torch.tensor([1]), torch.ones(1))
     found = old.network(z_t, *conditions)
     expected = torch.tensor([-1.05711913, 0.02837511, 0.57239723, -0.08397555])
     assert_close(found.flatten()[::21], expected, rtol=0, atol=1e-5)
@@ -248,3 +252,155 @@ def test_unknown_device(path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ParamsError, match=r"is 'cuda', which cannot be used here"):
             pdpipe.load(path, device="cuda")
+
+
+def crafted(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """The model's file with other metadata, written as pdpipe writes it: its digest is right."""
+    tensors, about = load_tensors(path, "pdpipe")
+    change(about)
+    save_tensors(path, tensors, "pdpipe", about)
+    return path
+
+
+BIG = 10**9
+CRAFTED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "endless blocks": lambda about: about["network"].update(blocks_per_level=BIG),
+    "many blocks": lambda about: about["network"].update(blocks_per_level=64),
+    "wide": lambda about: about["network"].update(base_channels=2**16, embedding_channels=2**16),
+    "wider": lambda about: about["network"].update(base_channels=BIG),
+    "levels": lambda about: about["network"].update(channel_multipliers=[2] * 17),
+    "no levels": lambda about: about["network"].update(channel_multipliers=[]),
+    "zero": lambda about: about["network"].update(head_channels=0),
+    "negative": lambda about: about["network"].update(channels=-1),
+    "odd heads": lambda about: about["network"].update(head_channels=7),
+    "groups": lambda about: about["network"].update(norm_groups=3),
+    "classes": lambda about: about["network"].update(num_classes=BIG),
+    "other classes": lambda about: about["network"].update(num_classes=9),
+    "names": lambda about: about.update(classes=["a"] * 9),
+    "no names": lambda about: about.update(classes=[]),
+    "text": lambda about: about["network"].update(channels="1"),
+    "list": lambda about: about.update(network=[]),
+    "unknown": lambda about: about["network"].update(colour="red"),
+    "missing": lambda about: about["network"].pop("channels"),
+    "image": lambda about: about["network"].update(image_size=2**16 + 1),
+    "frequencies": lambda about: about["network"].update(w_frequencies=BIG),
+    "heads": lambda about: about["network"].update(heads=2),
+    "kind": lambda about: about.update(kind="gan"),
+    "parameterization": lambda about: about.update(parameterization="x_eps"),
+    "steps": lambda about: about.update(steps=0),
+    "huge steps": lambda about: about.update(steps=10**30),
+    "boolean steps": lambda about: about.update(steps=True),
+    "w": lambda about: about.update(w_min=-1.0),
+    "endless w": lambda about: about.update(w_max=float("inf")),
+    "no w": lambda about: about.update(w_min=float("nan")),
+    "w ends": lambda about: about.update(w_min=5.0),
+    "schedule": lambda about: about.update(schedule={"name": "linear"}),
+    "schedule's setting": lambda about: about["schedule"].update(power=2),
+    "schedule's ends": lambda about: about["schedule"].update(log_snr_min=1e308, log_snr_max=-5.0),
+    "schedule's text": lambda about: about["schedule"].update(log_snr_min="-20"),
+    "schedule without a name": lambda about: about["schedule"].pop("name"),
+    "schedule's far end": lambda about: about["schedule"].update(log_snr_max=1000.0),
+    "another w": lambda about: about.update(w_max=2.0),
+    "w without an end": lambda about: about.update(guidance="input", w_max=None),
+    "convention": lambda about: about.update(w_convention="w - 1"),
+    "no steps": lambda about: about.update(kind="student", steps=None),
+    "unhalved": lambda about: about["network"].update(image_size=7),
+    "network": lambda about: about["network"].update(name="transformer"),
+    "network's name": lambda about: about["network"].update(name=["dit"]),
+    "sizes of another": lambda about: about["network"].update(name="dit"),
+    "format": lambda about: about.update(format=2),
+    "deep": lambda about: about.update(name=[[[["x"]]]]),
+    "no metadata": lambda about: about.clear(),
+}
+
+
+@pytest.mark.parametrize("what", CRAFTED)
+def test_metadata_from_a_stranger_is_a_sentence(what: str, path: Path) -> None:
+    """At once and in little memory: nothing is built that the file's own tensors do not fill."""
+    tracemalloc.start()
+    with pytest.raises(ModelError) as error:
+        load_model(crafted(path, CRAFTED[what]), device="cpu")
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    said = str(error.value)
+    assert str(path) in said
+    assert "\n" not in said
+    assert len(said) < len(str(path)) + 400
+
+
+TINY_DIT: dict[str, Any] = {
+    "image_size": 8,
+    "channels": 1,
+    "num_classes": 10,
+    "patch_size": 2,
+    "width": 8,
+    "depth": 1,
+    "head_channels": 4,
+    "w_frequencies": 4,
+    "w_max": 4.0,
+}
+CRAFTED_DIT: dict[str, dict[str, Any]] = {
+    "image": {"image_size": 2**13},
+    "patches that do not fill it": {"image_size": 7},
+    "patch": {"patch_size": 3},
+    "heads": {"head_channels": 3},
+    "no blocks": {"depth": 0},
+    "blocks": {"depth": BIG},
+    "width": {"width": 2**14},
+    "odd width": {"width": 6},
+    "hidden": {"mlp_ratio": 16},
+}
+
+
+@pytest.fixture
+def dit_path(model: DiffusionModel, tmp_path: Path) -> Path:
+    """A transformer's file."""
+    network = DiT(DiTConfig(**TINY_DIT))
+    info = model.info.model_copy(update={"network": described(network)})
+    save_model(tmp_path / "dit.safetensors", network, info)
+    return tmp_path / "dit.safetensors"
+
+
+def test_another_network_comes_back_by_its_name(dit_path: Path) -> None:
+    found = load_model(dit_path, device="cpu")
+    assert isinstance(found.network, DiT)
+    assert found.info.network["name"] == "dit"
+    assert vars(found.network.config) == vars(DiTConfig(**TINY_DIT))
+
+
+@pytest.mark.parametrize("what", CRAFTED_DIT)
+def test_another_networks_sizes_from_a_stranger_are_a_sentence(what: str, dit_path: Path) -> None:
+    tracemalloc.start()
+    with pytest.raises(ModelError) as error:
+        load_model(crafted(dit_path, lambda a: a["network"].update(CRAFTED_DIT[what])), "cpu")
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    assert str(dit_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_side_of_the_images_takes_no_memory_before_there_are_any(dit_path: Path) -> None:
+    """It is the one size of a transformer that no tensor of its file bounds."""
+    change = {"image_size": 2**12}
+    network = load_model(crafted(dit_path, lambda a: a["network"].update(change)), "cpu").network
+    assert sum(tensor.numel() for tensor in network.buffers()) < 1e5
+
+
+def test_weights_that_are_not_finite_are_no_model(path: Path) -> None:
+    tensors, about = load_tensors(path, "pdpipe")
+    tensors["conv_in.bias"][0] = float("nan")
+    save_tensors(path, tensors, "pdpipe", about)
+    with pytest.raises(ModelError, match=r"conv_in\.bias has values that are not finite"):
+        load_model(path)
+
+
+def test_names_are_cleaned_of_what_a_terminal_would_obey(path: Path) -> None:
+    def change(about: dict[str, Any]) -> None:
+        about["name"] = "a\x1b[2J\rb" + "c" * 500
+        about["classes"][0] = "\x07one\n"
+
+    model = load_model(crafted(path, change), device="cpu")
+    assert model.info.name.startswith("a�[2J�bccc")
+    assert len(model.info.name) == 200
+    assert model.info.classes[0] == "�one�"
+    assert repr(model).isprintable()

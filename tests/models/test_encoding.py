@@ -14,6 +14,7 @@ from torch.testing import assert_close
 
 from pdpipe.diffusion import (
     DDIM,
+    Condition,
     CosineSchedule,
     Schedule,
     StochasticDDIM,
@@ -21,7 +22,8 @@ from pdpipe.diffusion import (
     uniform_grid,
 )
 from pdpipe.errors import ModelError
-from pdpipe.models import DiffusionModel, encode_images, network_denoiser
+from pdpipe.models import DiffusionModel, encode_images
+from pdpipe.networks import Network
 
 MakeModel = Callable[..., DiffusionModel]
 STUDENT = {"w_frequencies": 4, "w_max": 4.0}
@@ -36,20 +38,23 @@ def watch(network: nn.Module) -> list[int]:
     return seen
 
 
-class Exact(nn.Module):
+class Exact(Network):
     """The best v_hat when the images of class y are N(y/10 - 0.5, 0.4²), whose flow is known."""
 
     std = 0.4
-    config = SimpleNamespace(num_classes=10)
+
+    def __init__(self) -> None:
+        super().__init__(SimpleNamespace(num_classes=10, w_frequencies=0))
 
     def mean(self, labels: Tensor) -> Tensor:
         return (labels / 10 - 0.5).double().view(-1, 1, 1, 1)
 
-    def forward(self, z_t: Tensor, log_snr: Tensor, labels: Tensor, w: Tensor) -> Tensor:
+    def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
         alpha, sigma = (
             torch.sigmoid(k * log_snr.double()).sqrt().view(-1, 1, 1, 1) for k in (1, -1)
         )
-        mean = self.mean(labels)
+        assert given.label is not None
+        mean = self.mean(given.label)
         r = (z_t.double() - alpha * mean) / (alpha**2 * self.std**2 + sigma**2)
         return (alpha * sigma * (1 - self.std**2) * r - sigma * mean).to(z_t.dtype)
 
@@ -64,7 +69,7 @@ class Exact(nn.Module):
 
 def test_exact_denoiser_encodes_along_its_flow_and_back(make_model: MakeModel) -> None:
     model, network, labels = make_model(), Exact(), torch.tensor(LABELS)
-    model.network = network  # type: ignore[assignment]
+    model.network = network
     exact = network.noise_of(X, labels, model.schedule)
     errors: list[tuple[float, float]] = []
     for steps in (32, 64, 128):
@@ -93,7 +98,7 @@ def test_encoding_is_ddim_backwards_at_its_label_and_w(
 
     def denoiser(z_t: Tensor, t: Tensor) -> Tensor:
         of = (
-            network_denoiser(model.network, model.schedule, "v", y, weights)(z_t, t)
+            model.predictor.denoiser(Condition(y, weights))(z_t, t)
             for y in (labels, torch.full_like(labels, 10))
         )
         conditional = next(of)
@@ -165,10 +170,10 @@ def test_naive_students_take_two_evaluations_a_step(steps: int, make_model: Make
         assert seen == [cost * len(LABELS)] * steps
         z, t, weights = X, torch.tensor(0.6, dtype=torch.float64), torch.full((len(X),), w)
         conditional, unconditional = (
-            network_denoiser(model.network, model.schedule, "v", y, weights)(z, t)
+            model.predictor.denoiser(Condition(y, weights))(z, t)
             for y in (labels, torch.full_like(labels, 10))
         )
         expected = (1 + w) * conditional - w * unconditional
         assert_close(model.denoiser(labels, w)(z, t), expected, rtol=0, atol=2e-5)
-    without = network_denoiser(model.network, model.schedule, "v", labels, 0 * weights)(z, t)
+    without = model.predictor.denoiser(Condition(labels, 0 * weights))(z, t)
     assert (without - conditional).abs().max() > 0.01

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from pdpipe.diffusion import DDIM, SAMPLERS, Ancestral, CosineSchedule, uniform_grid
+from pdpipe.diffusion import DDIM, SAMPLERS, Ancestral, Condition, CosineSchedule, uniform_grid
 from pdpipe.errors import ModelError
 from pdpipe.models import (
     DiffusionModel,
     evaluations_of,
     make_sampler,
-    network_denoiser,
     sample_noise,
 )
 
@@ -127,7 +126,7 @@ def test_guided_teacher_is_two_evaluations_mixed(teacher: DiffusionModel) -> Non
     """The whole trajectory again, conditional and unconditional called apart."""
     labels = torch.tensor(LABELS)
     parts = [
-        network_denoiser(teacher.network, teacher.schedule, "v", chosen)
+        teacher.predictor.denoiser(Condition(chosen))
         for chosen in (labels, torch.full_like(labels, 10))
     ]
 
@@ -150,7 +149,7 @@ def test_student_is_given_its_w(student: DiffusionModel) -> None:
     images = []
     for w in (0.0, 0.3, 4.0):
         weights = torch.full((len(labels),), w)
-        denoiser = network_denoiser(student.network, student.schedule, "v", labels, weights)
+        denoiser = student.predictor.denoiser(Condition(labels, weights))
         images.append(student.sample(LABELS, w=w))
         expected = DDIM(student.schedule, clip=True).sample(denoiser, z_1, uniform_grid(4))
         assert_close(images[-1], expected, rtol=0, atol=1e-5)

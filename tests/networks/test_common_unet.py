@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from pdpipe.bench.setting import config_of
-from pdpipe.diffusion import CosineSchedule
+from pdpipe.bench.setting import untrained
+from pdpipe.diffusion import Condition, CosineSchedule
 from pdpipe.evaluation._torchvision import import_torchvision
 from pdpipe.networks import UNet, UNetConfig
 from pdpipe.networks.layers import Attention, Resample, ResBlock, sinusoidal
@@ -139,7 +139,7 @@ def same(network: UNet) -> tuple[Tensor, Tensor]:
     z_t = torch.randn(STEPS, c.channels, c.image_size, c.image_size, generator=torch.Generator())
     labels, j = k % (c.num_classes + 1), k % len(W)
     log_snr = schedule.log_snr((k + 1) / STEPS).float()
-    ours = network(z_t, log_snr, labels, torch.tensor(W)[j])
+    ours = network(z_t, log_snr, Condition(labels, torch.tensor(W)[j]))
     theirs = converted(network, schedule)(z_t, k, labels + (c.num_classes + 1) * j).sample
     return ours, theirs
 
@@ -159,7 +159,7 @@ def test_any_layout_is_a_common_one(layout: dict[str, Any], make_unet: MakeUNet)
 
 
 def test_the_digits_network_is_a_common_one(make_unet: MakeUNet) -> None:
-    config = vars(config_of(read_params(ROOT / "pdpipe/presets/digits.yaml")))
+    config = vars(untrained(read_params(ROOT / "pdpipe/presets/digits.yaml")).config)
     with torch.no_grad():
         ours, theirs = same(make_unet(**config | {"w_frequencies": 4, "w_max": 4.0}))
     assert_close(theirs, ours, rtol=1e-4, atol=2e-5)

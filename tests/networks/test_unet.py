@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from pdpipe.diffusion import Condition
 from pdpipe.networks import UNet, UNetConfig
 
 MakeUNet = Callable[..., UNet]
@@ -99,7 +100,7 @@ def test_output_is_shaped_like_the_image_and_depends_on_every_weight(
 ) -> None:
     network = make_unet(**layout).requires_grad_(True)
     z_t, log_snr, labels = inputs(network)
-    out = network(z_t, log_snr, labels)
+    out = network(z_t, log_snr, Condition(labels))
     assert out.shape == z_t.shape
     assert out.isfinite().all()
     out.square().sum().backward()
@@ -125,7 +126,8 @@ def test_untrained_network_outputs_exactly_zero(layout: dict[str, Any]) -> None:
         "embedding_channels": 16,
     }
     network = UNet(UNetConfig(**(config | layout)))
-    assert not network(*inputs(network)).any()
+    z_t, log_snr, labels = inputs(network)
+    assert not network(z_t, log_snr, Condition(labels)).any()
 
 
 def test_attention_sits_at_the_listed_sides_and_in_the_middle(make_unet: MakeUNet) -> None:
@@ -134,7 +136,8 @@ def test_attention_sits_at_the_listed_sides_and_in_the_middle(make_unet: MakeUNe
         for module in network.modules():
             if type(module).__name__ == "Attention":
                 module.register_forward_hook(lambda m, i, out: found.append(out.shape[-1]))
-        network(*inputs(network))
+        z_t, log_snr, labels = inputs(network)
+        network(z_t, log_snr, Condition(labels))
         return found
 
     assert sides(attention_resolutions=[]) == [4]
@@ -153,9 +156,9 @@ def test_resampling_blocks_have_weights_and_plain_resampling_has_none(make_unet:
 def test_every_image_for_itself(make_unet: MakeUNet) -> None:
     network = make_unet()
     z_t, log_snr, labels = inputs(network)
-    together = network(z_t, log_snr, labels)
+    together = network(z_t, log_snr, Condition(labels))
     for k in range(len(z_t)):
-        alone = network(z_t[k : k + 1], log_snr[k : k + 1], labels[k : k + 1])
+        alone = network(z_t[k : k + 1], log_snr[k : k + 1], Condition(labels[k : k + 1]))
         assert_close(alone[0], together[k], rtol=0, atol=1e-5)
 
 
@@ -163,12 +166,12 @@ def test_time_label_and_null_label_matter(make_unet: MakeUNet) -> None:
     network = make_unet()
     assert network.null_label == 10
     z_t, log_snr, labels = inputs(network)
-    out = network(z_t, log_snr, labels)
+    out = network(z_t, log_snr, Condition(labels))
     null = torch.full_like(labels, network.null_label)
     for other in (
-        network(z_t, log_snr + 1, labels),
-        network(z_t, log_snr, (labels + 1) % 10),
-        network(z_t, log_snr, null),
+        network(z_t, log_snr + 1, Condition(labels)),
+        network(z_t, log_snr, Condition((labels + 1) % 10)),
+        network(z_t, log_snr, Condition(null)),
     ):
         assert ((out - other).abs().amax(dim=(1, 2, 3)) > 1e-3).all()
 
@@ -176,8 +179,8 @@ def test_time_label_and_null_label_matter(make_unet: MakeUNet) -> None:
 def test_unconditional_network_ignores_labels_and_w(make_unet: MakeUNet) -> None:
     network = make_unet(num_classes=0)
     z_t, log_snr, labels = inputs(network)
-    out = network(z_t, log_snr)
-    assert torch.equal(out, network(z_t, log_snr, labels + 3, torch.ones(len(z_t))))
+    out = network(z_t, log_snr, Condition())
+    assert torch.equal(out, network(z_t, log_snr, Condition(labels + 3, torch.ones(len(z_t)))))
 
 
 def test_embedding_of_w_is_inert_at_first_for_every_w(make_unet: MakeUNet) -> None:
@@ -185,9 +188,9 @@ def test_embedding_of_w_is_inert_at_first_for_every_w(make_unet: MakeUNet) -> No
     student = UNet(UNetConfig(**(vars(teacher.config) | {"w_frequencies": 8, "w_max": 4.0})))
     student.load_state_dict(teacher.state_dict(), strict=False)
     z_t, log_snr, labels = inputs(teacher)
-    expected = teacher(z_t, log_snr, labels)
+    expected = teacher(z_t, log_snr, Condition(labels))
     for w in (0.0, 0.3, 1.0, 4.0, 17.0):
-        found = student(z_t, log_snr, labels, torch.full((len(z_t),), w))
+        found = student(z_t, log_snr, Condition(labels, torch.full((len(z_t),), w)))
         assert torch.equal(found, expected)
 
 
@@ -200,9 +203,11 @@ def test_embedding_of_w_learns_from_the_first_update_on(make_unet: MakeUNet) -> 
     optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
     z_t, log_snr, labels = inputs(student)
     for w in (0.0, 4.0):
-        student(z_t, log_snr, labels, torch.full((len(z_t),), w)).square().mean().backward()
+        student(
+            z_t, log_snr, Condition(labels, torch.full((len(z_t),), w))
+        ).square().mean().backward()
     optimizer.step()
-    low, high = (student(z_t, log_snr, labels, torch.full((6,), w)) for w in (0.0, 4.0))
+    low, high = (student(z_t, log_snr, Condition(labels, torch.full((6,), w))) for w in (0.0, 4.0))
     assert (low - high).abs().max() > 1e-4
 
 
@@ -218,15 +223,19 @@ def test_w_is_told_apart_over_its_whole_range(make_unet: MakeUNet) -> None:
 def test_w_max_0_is_possible(make_unet: MakeUNet) -> None:
     network = make_unet(num_classes=0, w_frequencies=4, w_max=0.0)
     z_t, log_snr, labels = inputs(network)
-    assert network(z_t, log_snr, labels, torch.zeros(6)).isfinite().all()
+    assert network(z_t, log_snr, Condition(labels, torch.zeros(6))).isfinite().all()
 
 
 def test_dropout_only_while_training(make_unet: MakeUNet) -> None:
     network = make_unet(dropout=0.5)
     z_t, log_snr, labels = inputs(network)
-    assert torch.equal(network(z_t, log_snr, labels), network(z_t, log_snr, labels))
+    assert torch.equal(
+        network(z_t, log_snr, Condition(labels)), network(z_t, log_snr, Condition(labels))
+    )
     network.train()
-    assert not torch.equal(network(z_t, log_snr, labels), network(z_t, log_snr, labels))
+    assert not torch.equal(
+        network(z_t, log_snr, Condition(labels)), network(z_t, log_snr, Condition(labels))
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,6 +257,6 @@ def test_stored_weights_keep_their_meaning(
         norm_groups=None,
     )
     z_t = torch.linspace(-2, 2, 64).view(1, 1, 8, 8)
-    out = network(z_t, torch.tensor([0.7]), torch.tensor([3]), torch.tensor([1.5]))
+    out = network(z_t, torch.tensor([0.7]), Condition(torch.tensor([3]), torch.tensor([1.5])))
     found = out.flatten()[[0, 9, 18, 27, 36, 63]]
     assert_close(found, torch.tensor(expected), rtol=0, atol=1e-3)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from pdpipe.diffusion import SAMPLERS, CosineSchedule
 from pdpipe.errors import ParamsError
-from pdpipe.evaluation.arms import samplings
 from pdpipe.models import evaluations_of, make_sampler, most_steps
 from pdpipe.models.sampling import Sampling
 from pdpipe.params import ArmParams, read_params, read_study
+from pdpipe.studies.arms import samplings
 
 ROOT = Path(__file__).parents[2]
 SCHEDULE = CosineSchedule()

@@ -27,8 +27,8 @@ def settings(name: str, params: Params) -> StudyParams:
 
 def test_all_of_them_are_here() -> None:
     assert NAMES == [
-        "baselines", "encoder", "ladders", "naive", "parameterization", "single-w",
-        "smaller-student", "stochastic", "unguided",
+        "backbone", "baselines", "encoder", "ladders", "naive", "parameterization",
+        "single-w", "smaller-student", "stochastic", "tract", "unguided",
     ]  # fmt: skip
 
 

@@ -16,9 +16,6 @@ from torch.testing import assert_close
 
 from pdpipe.data import ImageSet, to_unit
 from pdpipe.errors import EvaluationError, ParamsError
-from pdpipe.evaluation.coding import Judge, Rig, image_errors, mean_and_error
-from pdpipe.evaluation.pictures import save_pictures
-from pdpipe.evaluation.reconstruction import Row, measure_reconstruction, measure_transfer
 from pdpipe.files import digest_file
 from pdpipe.models import DiffusionModel, decode_noise, encode_images, sample_noise
 from pdpipe.networks import Classifier, ClassifierConfig
@@ -26,6 +23,9 @@ from pdpipe.params import Params, ReconstructionParams, TransferParams, read_par
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies import read_sections, reconstruction
 from pdpipe.reporting.studies.section import Study
+from pdpipe.studies.coding import Judge, Rig, image_errors, mean_and_error
+from pdpipe.studies.pictures import save_pictures
+from pdpipe.studies.reconstruction import Row, measure_reconstruction, measure_transfer
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "stages/encoder/params.yaml"

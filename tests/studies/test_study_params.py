@@ -121,6 +121,7 @@ def refused(path: Path, params: Params) -> str:
         ({"halve": {"ema_decy": 0}}, ".halve: unknown key ema_decy: did you mean"),
         ({"guide": {"w_mx": 1.0}}, ".guide: unknown key w_mx: did you mean 'w_max'?"),
         ({"guide": {"w_min": 5.0}}, ".guide: guide.w_min (5.0) is above guide.w_max"),
+        ({"guide": {"w_min": 0.5}}, ".guide.w_min has no effect on algorithm naive"),
         ({"guide": {"updates": 9}}, ".guide.updates has no effect on algorithm naive"),
         ({"network": {"width": 9}}, ".network: unknown key width"),
         ({"network": {"base_channels": 6}}, ".network: base_channels: input should"),

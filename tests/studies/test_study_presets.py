@@ -18,12 +18,18 @@ from pdpipe.presets.ladders import halvings
 from pdpipe.presets.text import block, number
 
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted(path.parent.name for path in (ROOT / "stages").glob("*/params.yaml"))
+OF_THE_DIGITS = {"backbone", "tract"}  # studies that no preset has
+STUDIES = sorted(
+    path.parent.name
+    for path in (ROOT / "stages").glob("*/params.yaml")
+    if path.parent.name not in OF_THE_DIGITS
+)
 PAPERS = ["cifar10", "imagenet64"]
 GRID = [0.0, 0.3, 1.0, 2.0, 4.0]
 REFRESH = (
     "stages/{0}/params.yaml was edited: copy it, or all of them, into the digits preset with\n"
-    'for s in stages/*/; do cp "$s/params.yaml" "pdpipe/presets/digits/$(basename "$s").yaml"; done'
+    "cd pdpipe/presets/digits; "
+    'for s in *.yaml; do cp "../../../stages/${{s%.yaml}}/params.yaml" "$s"; done'
 )
 
 

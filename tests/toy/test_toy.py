@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pdpipe.cli import tools
-from pdpipe.diffusion import CosineSchedule, GaussianMixture, guided
+from pdpipe.diffusion import Condition, CosineSchedule, GaussianMixture, guided
 from pdpipe.errors import ParamsError
 from pdpipe.reporting import figures
 from pdpipe.reporting.clouds import clouds
@@ -35,7 +35,7 @@ def test_the_teacher_is_guided_exactly() -> None:
     labels, w = torch.tensor([0, 3, 4]), torch.tensor([0.0, 0.5, 2.0])
     z = torch.randn(3, 2, 1, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     t = torch.tensor(0.6, dtype=torch.float64)
-    found = exact_teacher(mixture, schedule)(labels, w)(z, t)
+    found = exact_teacher(mixture, schedule)(Condition(labels, w))(z, t)
     conditional, whole = (mixture.denoiser(schedule, y)(z, t) for y in (labels, None))
     expected = guided(conditional, whole, w.view(-1, 1, 1, 1).double())
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pdpipe.training.job import Job, Optimization
+from pdpipe.plan import Optimization
+from pdpipe.training.job import Job
 
 MakeJob = Callable[..., Job]
 HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))

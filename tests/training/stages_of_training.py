@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from pdpipe.data import load_split
-from pdpipe.models import load_model
+from pdpipe.data import ImageSet, load_split
+from pdpipe.methods import method_of
+from pdpipe.methods.extractor import extractor_info, extractor_plan
+from pdpipe.methods.method import Task
+from pdpipe.methods.tasks import study_task
+from pdpipe.methods.teacher import teacher_plan
+from pdpipe.models import DiffusionModel, load_model
 from pdpipe.networks import UNet
-from pdpipe.params import Params, RuntimeParams
-from pdpipe.training import Job, train_guide, train_halving, train_teacher
+from pdpipe.params import DistilledParams, GuideParams, HalveParams, Params, Rung, RuntimeParams
+from pdpipe.plan import Objective, Optimization, Plan, Work
+from pdpipe.training import Job, train
 
 RUNTIME: dict[str, Any] = {
     "device": "cpu",
@@ -65,6 +72,88 @@ def make_job(
         "autocast": contextlib.nullcontext,
     }
     return Job(**(values | changes))
+
+
+Trained = tuple[Any, Any, Work]
+"""The trained network, its metadata and its cost."""
+
+
+def make_plan(network: nn.Module, objective: Objective, optimization: Optimization) -> Plan:
+    work = Work(updates=optimization.updates, batch_size=optimization.batch_size, forwards=1)
+    return Plan(
+        network=network, objective=objective, optimization=optimization, info=None, work=work
+    )
+
+
+def trained(job: Job, plan: Plan, images: ImageSet) -> Trained:
+    network, _ = train(job, plan, images)
+    return network, plan.info, plan.work
+
+
+def train_teacher(
+    job: Job, images: ImageSet, teacher: Any, network: Any, schedule: Any, provenance: Any
+) -> Trained:
+    shape, seed = tuple(images.images.shape[1:]), job.seed
+    plan = teacher_plan(shape, images.classes, teacher, network, schedule, seed, provenance)
+    return trained(job, plan, images)
+
+
+def train_guide(
+    job: Job, images: ImageSet, teacher: DiffusionModel, guide: GuideParams, provenance: Any
+) -> Trained:
+    halve: Any = None
+    task = Task(
+        steps=guide.steps,
+        updates=guide.updates,
+        learning_rate=guide.learning_rate,
+        guide=guide,
+        halve=halve,
+    )
+    return trained(job, method_of("guide").plan(teacher, task, job.seed, provenance), images)
+
+
+def train_halving(
+    job: Job,
+    images: ImageSet,
+    teacher: DiffusionModel,
+    num_steps: int,
+    rung: Rung,
+    halve: HalveParams,
+    provenance: Any,
+) -> Trained:
+    guide: Any = None
+    task = Task(
+        steps=num_steps,
+        teacher_steps=int(rung.from_),
+        updates=rung.updates,
+        learning_rate=rung.learning_rate,
+        guide=guide,
+        halve=halve,
+    )
+    return trained(job, method_of("halve").plan(teacher, task, job.seed, provenance), images)
+
+
+def train_student(
+    job: Job,
+    images: ImageSet,
+    teacher: DiffusionModel,
+    student: DistilledParams,
+    halve: HalveParams,
+    guide: GuideParams,
+    provenance: Any,
+) -> Trained:
+    method = method_of(student.algorithm)
+    task = study_task(student, guide, halve)
+    return trained(job, method.plan(teacher, task, job.seed, provenance), images)
+
+
+def train_extractor(
+    job: Job, images: ImageSet, heldout: ImageSet, extractor: Any, name: str, provenance: Any
+) -> Trained:
+    plan = extractor_plan(images.images.shape[1], len(images.classes), extractor, job.seed)
+    network, _ = train(job, plan, images)
+    info = extractor_info(network, heldout, name, extractor.min_accuracy, provenance)
+    return network, info, plan.work
 
 
 def run_stage(job: Job, params: Params, shards: Path, models: Path) -> UNet:

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from pdpipe.data import ImageSet
-from pdpipe.diffusion import CosineSchedule
+from pdpipe.diffusion import Condition, CosineSchedule
+from pdpipe.methods import METHODS, method_of
+from pdpipe.methods.halve import halving_objective
+from pdpipe.methods.method import Task
+from pdpipe.methods.naive import naive_objective
+from pdpipe.methods.tract import TractObjective
 from pdpipe.models import DiffusionModel
 from pdpipe.networks import UNet
-from pdpipe.params import Params, Rung
-from pdpipe.training.halve import ALGORITHMS
+from pdpipe.params import Params
 from pdpipe.training.loop import make_batch
-from pdpipe.training.work import halving_work, ratio_of
 
 if TYPE_CHECKING:
     from conftest import MakeJob
@@ -39,8 +42,8 @@ class Call:
     def __call__(self, z: Tensor, t: float) -> Tensor:
         alpha, sigma = coefficients(t)
         log_snr = torch.tensor([2 * math.log(alpha / sigma)])
-        given = (torch.tensor([self.label]), torch.tensor([self.w]))
-        out = self.network(z.float(), log_snr, *given).double()
+        given = Condition(torch.tensor([self.label]), torch.tensor([self.w]))
+        out = self.network(z.float(), log_snr, given).double()
         return alpha * z - sigma * out if self.kind == "v" else out
 
 
@@ -117,16 +120,35 @@ def plain_loss(
     return torch.stack(losses).mean()
 
 
+def flat(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """(z_t, log_snr, labels, w) of a network's arguments."""
+    z_t, log_snr, given = args
+    return z_t, log_snr, given.label, given.w
+
+
 def watch(network: nn.Module) -> list[tuple[Tensor, ...]]:
     """(z_t, log_snr, labels, w) of every call from now on."""
     seen: list[tuple[Tensor, ...]] = []
-    network.register_forward_hook(lambda module, given, out: seen.append(given))
+    network.register_forward_hook(lambda module, args, out: seen.append(flat(args)))
     return seen
 
 
 def teacher_of(algorithm: str, make_model: MakeModel, **info: Any) -> DiffusionModel:
-    """One that the algorithm distils: for naive, two students that take w."""
+    """One that the method distils: for naive, two students that take w."""
+    if algorithm == "guide":
+        return make_model(seed=1, **info)
     return make_model(STUDENT, 1, guidance="mixture" if algorithm == "naive" else "input", **info)
+
+
+def task_of(params: Params, loss_weight: str, n: int, ratio: int) -> Task:
+    return Task(
+        steps=n,
+        teacher_steps=ratio * n,
+        updates=3,
+        learning_rate=1e-3,
+        guide=params.guide,
+        halve=params.halve.model_copy(update={"loss_weight": loss_weight}),
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 16])
@@ -136,18 +158,24 @@ def teacher_of(algorithm: str, make_model: MakeModel, **info: Any) -> DiffusionM
     [("stochastic", "v"), ("stochastic", "x"), ("encoder", "v"), ("naive", "v"), ("naive", "x")],
 )
 def test_loss_is_the_papers_algorithm(
-    algorithm: str, kind: str, n: int, make_model: MakeModel, make_job: MakeJob, digits: ImageSet
+    algorithm: str,
+    kind: str,
+    n: int,
+    make_model: MakeModel,
+    make_job: MakeJob,
+    tiny_params: Params,
+    digits: ImageSet,
 ) -> None:
-    teacher = teacher_of(algorithm, make_model, parameterization=kind)
+    teacher = teacher_of(algorithm, make_model, parameterization=kind, w_min=0.5)
     student = make_model(STUDENT, 2).network
     batch = make_batch(make_job(), digits, 16, 0, False)
     seen = watch(student)
     ratio = 1 if algorithm == "stochastic" else 2
-    objective = ALGORITHMS[algorithm].objective(teacher, WEIGHTS[kind], (0.5, 4.0), n, ratio)
-    loss = objective(student, batch)
+    task = task_of(tiny_params, WEIGHTS[kind], n, ratio)
+    loss = method_of(algorithm).objective(teacher, student, task)(student, batch)
     (call,) = seen
     doubled = algorithm == "naive"
-    assert torch.equal(call[2][:16], batch.labels)
+    assert torch.equal(call[2][:16], batch.given.label)
     assert call[2][16:].tolist() == [NULL] * 16 * doubled
     assert call[3].min() >= 0.5
     for part in (call[0], call[1], call[3]):  # the halves differ in their labels alone
@@ -166,7 +194,12 @@ def test_naive_students_of_a_teacher_that_takes_no_w(
     seen = watch(student)
 
     def loss(algorithm: str, w: float) -> Tensor:
-        objective = ALGORITHMS[algorithm].objective(teacher, "snr_truncated", (w, w), 4, 2)
+        weight, at = "snr_truncated", (w, w)
+        halving = halving_objective(
+            teacher.predictor.denoiser, teacher.schedule, "v", weight, at, 4, 2
+        )
+        naive = naive_objective(teacher, weight, at, 4)
+        objective = naive if algorithm == "naive" else halving
         return objective(student, make_batch(make_job(), digits, 16, 0, False)).double()
 
     for w in (0.0, 2.0):
@@ -184,7 +217,7 @@ def test_naive_students_of_a_teacher_that_takes_no_w(
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
-@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+@pytest.mark.parametrize("algorithm", METHODS)
 def test_work_is_what_the_networks_see_in_an_update(
     algorithm: str,
     n: int,
@@ -195,15 +228,65 @@ def test_work_is_what_the_networks_see_in_an_update(
 ) -> None:
     teacher, student = teacher_of(algorithm, make_model), make_model(STUDENT, 2).network
     seen = watch(teacher.network), watch(student)
-    for ratio in {"stochastic": [1], "naive": [2]}.get(algorithm, [2, 4]):
-        rung = Rung(from_=str(ratio * n), updates=3, learning_rate=1e-3)
-        assert ratio_of(rung, n) == ratio
-        objective = ALGORITHMS[algorithm].objective(teacher, "snr", (0.0, 4.0), n, ratio)
+    method = method_of(algorithm)
+    for ratio in {"guide": [1], "stochastic": [1], "naive": [2]}.get(algorithm, [2, 4]):
+        task = task_of(tiny_params, "snr", n, ratio)
+        objective = method.objective(teacher, student, task)
         objective(student, make_batch(make_job(), digits, 5, 0, False))
         images = sum(len(z_t) for calls in seen for z_t, *_ in calls)
-        work = halving_work(tiny_params.halve, rung, n, algorithm)
+        work = method.work(task, conditional=teacher.network.conditional)
         assert images == 5 * work.forwards
         assert work.network_evaluations == work.forwards * 3 * tiny_params.halve.batch_size
-        assert work.cost(1.0).network_evaluations == work.network_evaluations
         for calls in seen:
             calls.clear()
+
+
+@pytest.mark.parametrize("kind", ["v", "x"])
+@pytest.mark.parametrize(("n", "ratio"), [(1, 2), (1, 8), (4, 3)])
+def test_loss_is_tracts(
+    n: int,
+    ratio: int,
+    kind: str,
+    make_model: MakeModel,
+    make_job: MakeJob,
+    tiny_params: Params,
+    digits: ImageSet,
+) -> None:
+    """Berthelot et al. 2023: a step of the teacher, and to the interval's end by the average."""
+    teacher = make_model(STUDENT, 1, guidance="input", parameterization=kind)
+    student, average = make_model(STUDENT, 2).network, make_model(STUDENT, 3).network
+    task = task_of(tiny_params, WEIGHTS[kind], n, ratio)
+    objective = TractObjective(teacher, student, task)
+    objective.load_state_dict(average.state_dict())
+    seen = watch(student)
+    loss = objective(student, make_batch(make_job(), digits, 24, 0, False))
+    (call,) = seen
+    losses, places = [], set()
+    for z_t, log_snr, label, w in zip(*call, strict=True):
+        z, y, weight = z_t[None].double(), int(label), float(w)
+        place = round(float(SCHEDULE.time(log_snr.double())) * n * ratio)  # in steps of the teacher
+        t, s = place / (n * ratio), (place - 1) / (n * ratio)
+        end = (place - 1) // ratio / n
+        places.add((place - 1) % ratio)
+        z_s = step(Call(teacher.network, kind, y, weight)(z, t), z, t, s)
+        at_end = s == pytest.approx(end)
+        z_end = z_s if at_end else step(Call(average, kind, y, weight)(z_s, s), z_s, s, end)
+        target = solved(z_end, z, t, end)
+        alpha, sigma = coefficients(t)
+        error = (target - Call(student, kind, y, weight)(z, t)).square().mean()
+        snr = (alpha / sigma) ** 2
+        losses.append({"snr_truncated": max(snr, 1.0), "snr": snr}[WEIGHTS[kind]] * error)
+    assert places == set(range(ratio))
+    assert_close(loss.double(), torch.stack(losses).mean(), rtol=2e-3, atol=0)
+
+
+def test_tracts_average_follows_the_student(make_model: MakeModel, tiny_params: Params) -> None:
+    teacher, student = make_model(STUDENT, 1, guidance="input"), make_model(STUDENT, 2).network
+    objective = TractObjective(teacher, student, task_of(tiny_params, "snr", 1, 4))
+    before = student.conv_in.weight.clone()
+    assert torch.equal(objective.average.state_dict()["conv_in.weight"], before)
+    torch.nn.init.zeros_(student.conv_in.weight)
+    for _ in range(2):
+        objective.after_update(student)
+    assert_close(objective.average.state_dict()["conv_in.weight"], before / 4)
+    assert not any(p.requires_grad for p in objective.average.parameters())

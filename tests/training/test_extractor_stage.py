@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,12 +11,14 @@ import torch
 
 from pdpipe.data import ImageSet, to_unit
 from pdpipe.errors import TrainingError
+from pdpipe.methods.extractor import accuracy
 from pdpipe.params import Params
-from pdpipe.training import train_extractor
-from pdpipe.training.extractor import accuracy
 
 if TYPE_CHECKING:
     from conftest import MakeJob
+
+HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))
+train_extractor = HELPERS["train_extractor"]
 
 
 def test_stage_learns_and_tells_how_well(

@@ -9,9 +9,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from pdpipe.diffusion import Condition
+from pdpipe.methods import method_of
+from pdpipe.methods.sizes import fitted
+from pdpipe.methods.tasks import study_task
 from pdpipe.models import DiffusionModel
+from pdpipe.networks import Network
 from pdpipe.params import DistilledParams, Params
-from pdpipe.training.studies import first_network, fitted
 
 MakeModel = Callable[..., DiffusionModel]
 W: dict[str, Any] = {"w_frequencies": 4, "w_max": 4.0}
@@ -20,6 +24,11 @@ W: dict[str, Any] = {"w_frequencies": 4, "w_max": 4.0}
 def student_params(algorithm: str, **network: Any) -> DistilledParams:
     values = {"from": "?", "steps": 2, "updates": 5, "learning_rate": 1e-3}
     return DistilledParams.model_validate(values | {"algorithm": algorithm, "network": network})
+
+
+def first_network(teacher: DiffusionModel, student: DistilledParams, params: Params) -> Network:
+    task = study_task(student, params.guide, params.halve)
+    return method_of(student.algorithm).first_network(teacher, task)
 
 
 def test_a_network_of_the_same_sizes_is_copied(make_model: MakeModel) -> None:
@@ -54,7 +63,7 @@ def test_layers_that_only_one_has(blocks: int, make_model: MakeModel) -> None:
     assert (len(ours) > len(theirs)) == (blocks == 3)
     assert torch.equal(ours["conv_in.weight"], theirs["conv_in.weight"])
     z = torch.zeros(2, 1, 8, 8)
-    assert student(z, torch.zeros(2), torch.zeros(2, dtype=torch.long)).isfinite().all()
+    assert student(z, torch.zeros(2), Condition(torch.zeros(2, dtype=torch.long))).isfinite().all()
 
 
 @pytest.mark.parametrize("w", [0.0, 0.5, 4.0])
@@ -63,7 +72,7 @@ def test_naive_students_start_as_their_teacher(
 ) -> None:
     """Mixed at any w, both are the guided teacher, before the first update; a small one takes w."""
     teacher = make_model({"dropout": 0.4})
-    network = first_network(teacher, student_params("naive"), tiny_params.guide).eval()
+    network = first_network(teacher, student_params("naive"), tiny_params).eval()
     assert network.config.dropout == 0.0
     info = teacher.info.model_copy(update={"steps": 2})
     student = DiffusionModel(network, info, torch.device("cpu"), "")
@@ -71,7 +80,7 @@ def test_naive_students_start_as_their_teacher(
     expected = teacher.sample(labels, w=w, steps=2, clip=False)
     assert_close(student.sample(labels, w=w, clip=False), expected, rtol=0, atol=1e-5)
     small = student_params("naive", base_channels=4, head_channels=4)
-    config = first_network(teacher, small, tiny_params.guide).config
+    config = first_network(teacher, small, tiny_params).config
     assert (config.base_channels, config.w_max) == (4, tiny_params.guide.w_max)
     assert config.w_frequencies == tiny_params.guide.w_frequencies
 
@@ -80,6 +89,6 @@ def test_a_halved_teacher_leaves_its_dropout_behind(
     make_model: MakeModel, tiny_params: Params
 ) -> None:
     teacher = make_model({"dropout": 0.4})
-    network = first_network(teacher, student_params("halve"), tiny_params.guide)
+    network = first_network(teacher, student_params("halve"), tiny_params)
     assert (network.config.dropout, teacher.network.config.dropout) == (0.0, 0.4)
     assert not any(m.p for m in network.modules() if isinstance(m, torch.nn.Dropout))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,26 +14,35 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from pdpipe.data import ImageSet
-from pdpipe.diffusion import CosineSchedule
-from pdpipe.models import DiffusionModel, guided_teacher, load_model, network_denoiser, save_model
-from pdpipe.networks import UNet
+from pdpipe.diffusion import Condition, CosineSchedule
+from pdpipe.methods.guide import guide_objective
+from pdpipe.methods.sizes import with_w
+from pdpipe.models import DiffusionModel, Predictor, load_model, save_model
+from pdpipe.networks import Network, UNet
 from pdpipe.params import Params
-from pdpipe.training import train_guide
-from pdpipe.training.guide import guide_objective, student_of
 from pdpipe.training.loop import make_batch
 
 if TYPE_CHECKING:
     from conftest import MakeJob
+
+HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))
+train_guide = HELPERS["train_guide"]
 
 MakeUNet = Callable[..., UNet]
 SCHEDULE = CosineSchedule()
 STUDENT = {"w_frequencies": 4, "w_max": 4.0}
 
 
+def flat(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """(z_t, log_snr, labels, w) of a network's arguments."""
+    z_t, log_snr, given = args
+    return z_t, log_snr, given.label, given.w
+
+
 def watch(network: nn.Module) -> list[tuple[Tensor, ...]]:
     """(z_t, log_snr, labels, w) of every call from now on."""
     seen: list[tuple[Tensor, ...]] = []
-    network.register_forward_hook(lambda module, args, out: seen.append(args))
+    network.register_forward_hook(lambda module, args, out: seen.append(flat(args)))
     return seen
 
 
@@ -49,11 +59,17 @@ def naive_loss(
         one, time = z_t[None], log_snr[None]
         alpha, sigma = (float(torch.sigmoid(k * log_snr.double()).sqrt()) for k in (1, -1))
         x_c, x_u = (
-            as_x(teacher(one, time, torch.tensor([y])).double(), one.double(), alpha, sigma, kind)
+            as_x(
+                teacher(one, time, Condition(torch.tensor([y]))).double(),
+                one.double(),
+                alpha,
+                sigma,
+                kind,
+            )
             for y in (int(label), 10)
         )
         x_w = (1 + float(w)) * x_c - float(w) * x_u
-        out = student(one, time, label[None], w[None]).double()
+        out = student(one, time, Condition(label[None], w[None])).double()
         error = (x_w - as_x(out, one.double(), alpha, sigma, kind)).square().mean()
         snr = (alpha / sigma) ** 2
         losses.append({"snr": snr, "snr_plus_one": 1 + snr}[weight] * error)
@@ -69,10 +85,10 @@ def test_loss_is_algorithm_1(
     batch = make_batch(make_job(), digits, 48, 0, False)
     seen = watch(student)
     loss = guide_objective(
-        guided_teacher(teacher, SCHEDULE, kind), SCHEDULE, kind, weight, (0.0, 4.0)
+        Predictor(teacher, SCHEDULE, kind).as_teacher, SCHEDULE, kind, weight, (0.0, 4.0)
     )(student, batch)
     (call,) = seen
-    assert torch.equal(call[2], batch.labels)
+    assert torch.equal(call[2], batch.given.label)
     expected = naive_loss(teacher, student, batch.x, call, kind, weight)
     assert_close(loss.double(), expected, rtol=1e-3, atol=0)
     at_zero = (*call[:3], torch.zeros_like(call[3]))
@@ -88,7 +104,7 @@ def test_w_is_uniform_in_its_range_and_independent_of_the_time(
     teacher, student = make_unet(seed=1), make_unet(seed=2, **STUDENT)
     batch = make_batch(make_job(), digits, 2000, 0, False)
     seen = watch(student)
-    guide_objective(guided_teacher(teacher, SCHEDULE, "v"), SCHEDULE, "v", "snr", w_range)(
+    guide_objective(Predictor(teacher, SCHEDULE, "v").as_teacher, SCHEDULE, "v", "snr", w_range)(
         student, batch
     )
     _, log_snr, _, w = seen[0]
@@ -102,23 +118,20 @@ def test_w_is_uniform_in_its_range_and_independent_of_the_time(
         assert abs(torch.corrcoef(order)[0, 1]) < 0.1
 
 
-class LabelledGaussian(nn.Module):
+class LabelledGaussian(Network):
     """The best v_hat when class y is N(y/10, 0.4²) and "no label" is N(0.5, 0.9²)."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.config = SimpleNamespace(num_classes=10)
-        self.null_label = 10
+        super().__init__(SimpleNamespace(num_classes=10))
 
-    def forward(
-        self, z_t: Tensor, log_snr: Tensor, labels: Tensor, w: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
         z = z_t.double()
         alpha, sigma = (
             torch.sigmoid(k * log_snr.double()).sqrt().view(-1, 1, 1, 1) for k in (1, -1)
         )
-        null = (labels == 10).view(-1, 1, 1, 1)
-        mean = torch.where(null, 0.5, labels.view(-1, 1, 1, 1) / 10)
+        assert given.label is not None
+        null = (given.label == 10).view(-1, 1, 1, 1)
+        mean = torch.where(null, 0.5, given.label.view(-1, 1, 1, 1) / 10)
         std = torch.where(null, 0.9, 0.4)
         r = (z - alpha * mean) / (alpha**2 * std**2 + sigma**2)
         return (alpha * sigma * (1 - std**2) * r - sigma * mean).float()
@@ -131,13 +144,11 @@ class GuidedGaussian(LabelledGaussian):
         super().__init__()
         self.sign = sign
 
-    def forward(
-        self, z_t: Tensor, log_snr: Tensor, labels: Tensor, w: Tensor | None = None
-    ) -> Tensor:
-        assert w is not None
-        conditional = super().forward(z_t, log_snr, labels)
-        unconditional = super().forward(z_t, log_snr, torch.full_like(labels, 10))
-        s = self.sign * w.view(-1, 1, 1, 1)
+    def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
+        assert given.w is not None
+        conditional = super().forward(z_t, log_snr, given)
+        unconditional = super().forward(z_t, log_snr, self.null(given))
+        s = self.sign * given.w.view(-1, 1, 1, 1)
         return (1 + s) * conditional - s * unconditional
 
 
@@ -145,7 +156,7 @@ def test_a_student_that_knows_the_answer_has_no_loss(make_job: MakeJob, digits: 
     teacher: Any = LabelledGaussian()
     batches = [make_batch(make_job(), digits, 256, 0, False) for _ in range(3)]
     loss = guide_objective(
-        guided_teacher(teacher, SCHEDULE, "v"), SCHEDULE, "v", "snr_plus_one", (0.0, 4.0)
+        Predictor(teacher, SCHEDULE, "v").as_teacher, SCHEDULE, "v", "snr_plus_one", (0.0, 4.0)
     )
     perfect, other_sign = (loss(GuidedGaussian(sign), batches.pop()) for sign in (1.0, -1.0))
     unguided = loss(GuidedGaussian(0.0), batches.pop())
@@ -160,15 +171,16 @@ def test_before_the_first_update_the_student_is_the_conditional_teacher(
 ) -> None:
     torch.manual_seed(5)
     teacher = make_unet(dropout=0.3)
-    student = student_of(teacher, 8, 4.0)
+    student = with_w(teacher, 8, 4.0)
     assert student.config.dropout == 0.0
     assert all(p.requires_grad for p in student.parameters())
     labels = torch.arange(10)
     z_t = torch.randn(10, 1, 8, 8)
     for time in (1 / 64, 0.5, 1.0):
         t = torch.tensor(time, dtype=torch.float64)
-        expected = network_denoiser(teacher, SCHEDULE, "v", labels)(z_t, t)
-        found = network_denoiser(student, SCHEDULE, "v", labels, torch.full((10,), w))(z_t, t)
+        expected = Predictor(teacher, SCHEDULE, "v").denoiser(Condition(labels))(z_t, t)
+        given = Condition(labels, torch.full((10,), w))
+        found = Predictor(student, SCHEDULE, "v").denoiser(given)(z_t, t)
         assert torch.equal(found, expected)
 
 
@@ -187,9 +199,9 @@ def test_stage_starts_from_the_teacher(
     guide = tiny_params.guide.model_copy(update={"learning_rate": 1e-30, "updates": 12})
     network, *_ = train_guide(make_job("student-4"), digits, teacher, guide, {})
     z_t, labels, log_snr = torch.randn(10, 1, 8, 8), torch.arange(10), torch.linspace(-9, 9, 10)
-    expected = teacher.network(z_t, log_snr, labels)
+    expected = teacher.network(z_t, log_snr, Condition(labels))
     for w in (0.0, 4.0):
-        found = network(z_t, log_snr, labels, torch.full((10,), w))
+        found = network(z_t, log_snr, Condition(labels, torch.full((10,), w)))
         assert_close(found, expected, rtol=0, atol=1e-6)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,20 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from pdpipe.data import ImageSet
-from pdpipe.diffusion import CosineSchedule
-from pdpipe.models import DiffusionModel, load_model, save_model, w_student
+from pdpipe.diffusion import Condition, CosineSchedule
+from pdpipe.methods.halve import halving_objective
+from pdpipe.models import DiffusionModel, Predictor, load_model, save_model
 from pdpipe.networks import UNet
 from pdpipe.params import Params
-from pdpipe.training import train_guide, train_halving, train_teacher
-from pdpipe.training.halve import halving_objective
 from pdpipe.training.loop import make_batch
 
 if TYPE_CHECKING:
     from conftest import MakeJob
+
+HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))
+train_guide = HELPERS["train_guide"]
+train_halving = HELPERS["train_halving"]
+train_teacher = HELPERS["train_teacher"]
 
 MakeUNet = Callable[..., UNet]
 SCHEDULE = CosineSchedule()
@@ -30,10 +35,16 @@ STUDENT = {"w_frequencies": 4, "w_max": 4.0}
 LOW, HIGH = math.atan(math.exp(-10)), math.atan(math.exp(10))
 
 
+def flat(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """(z_t, log_snr, labels, w) of a network's arguments."""
+    z_t, log_snr, given = args
+    return z_t, log_snr, given.label, given.w
+
+
 def watch(network: nn.Module) -> list[tuple[Tensor, ...]]:
     """(z_t, log_snr, labels, w) of every call from now on."""
     seen: list[tuple[Tensor, ...]] = []
-    network.register_forward_hook(lambda module, args, out: seen.append(args))
+    network.register_forward_hook(lambda module, args, out: seen.append(flat(args)))
     return seen
 
 
@@ -86,7 +97,7 @@ def naive_loss(
             network: UNet, z: Tensor, t: float, label: Tensor = label, w: Tensor = w
         ) -> Tensor:
             log_snr = torch.tensor([log_snr_at(t)])
-            out = network(z.float(), log_snr, label[None], w[None]).double()
+            out = network(z.float(), log_snr, Condition(label[None], w[None])).double()
             alpha, sigma = coefficients(t)
             return alpha * z - sigma * out if kind == "v" else out
 
@@ -112,7 +123,7 @@ def test_loss_is_algorithm_2(
     batch = make_batch(make_job(), digits, 32, 0, False)
     seen, teachers = watch(student), watch(teacher)
     objective = halving_objective(
-        w_student(teacher, SCHEDULE, kind),
+        Predictor(teacher, SCHEDULE, kind).denoiser,
         SCHEDULE,
         kind,
         "snr_truncated",
@@ -125,9 +136,9 @@ def test_loss_is_algorithm_2(
     assert len(teachers) == ratio
     for z, _, labels, w in teachers:
         assert len(z) == 32
-        assert torch.equal(labels, batch.labels)
+        assert torch.equal(labels, batch.given.label)
         assert torch.equal(w, call[3])
-    assert torch.equal(call[2], batch.labels)
+    assert torch.equal(call[2], batch.given.label)
     expected = naive_loss(teacher, student, call, num_steps, ratio, kind)
     assert_close(loss.double(), expected, rtol=2e-3, atol=0)
 
@@ -140,7 +151,13 @@ def test_every_grid_index_is_drawn_equally_often(
     batch = make_batch(make_job(), digits, 1000, 0, False)
     seen = watch(student)
     halving_objective(
-        w_student(teacher, SCHEDULE, "v"), SCHEDULE, "v", "snr_truncated", (0.5, 3.0), num_steps, 2
+        Predictor(teacher, SCHEDULE, "v").denoiser,
+        SCHEDULE,
+        "v",
+        "snr_truncated",
+        (0.5, 3.0),
+        num_steps,
+        2,
     )(student, batch)
     z_t, log_snr, _, w = seen[0]
     i = index_of(log_snr, num_steps)
@@ -160,12 +177,12 @@ def test_every_grid_index_is_drawn_equally_often(
 class Gaussian(nn.Module):
     """The teacher's best v_hat for class y and weight w: data N(y/10 + w/20, 0.5²)."""
 
-    def forward(self, z_t: Tensor, log_snr: Tensor, labels: Tensor, w: Tensor) -> Tensor:
+    def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
         z = z_t.double()
         alpha, sigma = (
             torch.sigmoid(k * log_snr.double()).sqrt().view(-1, 1, 1, 1) for k in (1, -1)
         )
-        mean = (labels / 10 + w.double() / 20).view(-1, 1, 1, 1)
+        mean = (given.label / 10 + given.w.double() / 20).view(-1, 1, 1, 1)
         r = (z - alpha * mean) / (alpha**2 * 0.25 + sigma**2)
         return (alpha * sigma * 0.75 * r - sigma * mean).float()
 
@@ -177,10 +194,10 @@ class HalvedGaussian(nn.Module):
         super().__init__()
         self.num_steps, self.ratio, self.shift = num_steps, ratio, shift
 
-    def forward(self, z_t: Tensor, log_snr: Tensor, labels: Tensor, w: Tensor) -> Tensor:
+    def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
         out = []
         for z, i, label, weight in zip(
-            z_t.double(), index_of(log_snr, self.num_steps), labels, w, strict=True
+            z_t.double(), index_of(log_snr, self.num_steps), given.label, given.w, strict=True
         ):
             mean = float(label) / 10 + (float(weight) + self.shift) / 20
 
@@ -200,7 +217,7 @@ def test_a_student_that_knows_the_answer_has_no_loss(
 ) -> None:
     teacher: Any = Gaussian()
     objective = halving_objective(
-        w_student(teacher, SCHEDULE, "v"),
+        Predictor(teacher, SCHEDULE, "v").denoiser,
         SCHEDULE,
         "v",
         "snr_truncated",
@@ -220,8 +237,8 @@ def test_a_student_that_knows_the_answer_has_no_loss(
 class PointMass(nn.Module):
     """x_hat is y/10, whatever the noise: any number of steps lands there."""
 
-    def forward(self, z_t: Tensor, log_snr: Tensor, labels: Tensor, w: Tensor) -> Tensor:
-        return (labels / 10).view(-1, 1, 1, 1).expand_as(z_t)
+    def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
+        return (given.label / 10).view(-1, 1, 1, 1).expand_as(z_t)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 64, 512])
@@ -231,7 +248,13 @@ def test_a_point_mass_is_its_own_student(
     teacher: Any = PointMass()
     batch = make_batch(make_job(), digits, 256, 0, False)
     objective = halving_objective(
-        w_student(teacher, SCHEDULE, "x"), SCHEDULE, "x", "constant", (0.0, 4.0), num_steps, 2
+        Predictor(teacher, SCHEDULE, "x").denoiser,
+        SCHEDULE,
+        "x",
+        "constant",
+        (0.0, 4.0),
+        num_steps,
+        2,
     )  # the error of x: that of v grows by 1/sigma in float32
     assert objective(PointMass(), batch) < 1e-11
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import os
+import runpy
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +18,15 @@ from torch.testing import assert_close
 
 from pdpipe.data import ImageSet, to_unit
 from pdpipe.errors import TrainingError
-from pdpipe.training.job import Batch, Job, Optimization
+from pdpipe.plan import Batch, Optimization
+from pdpipe.training.job import Job
 from pdpipe.training.loop import make_batch, train
 
 if TYPE_CHECKING:
     from conftest import MakeJob
+
+HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))
+make_plan = HELPERS["make_plan"]
 
 Settings = Callable[..., Optimization]
 
@@ -35,7 +41,7 @@ def objective(network: nn.Module, batch: Batch) -> Tensor:
     """Cross-entropy of noisy images, so that every kind of draw counts."""
     strength = batch.uniform().float()
     logits: Tensor = network(batch.x + strength * batch.noise())
-    return 3.0 * nn.functional.cross_entropy(logits, batch.labels)
+    return 3.0 * nn.functional.cross_entropy(logits, batch.given.label)
 
 
 def naive_training(
@@ -79,7 +85,7 @@ def test_training_is_the_naive_loop(
 ) -> None:
     job, o = make_job(), settings(ema_decay=ema_decay)
     raw, averaged, losses = naive_training(job, network, digits, o)
-    trained, seconds = train(job, network, objective, digits, o)
+    trained, seconds = train(job, make_plan(network, objective, o), digits)
     for found, expected, last in zip(trained.parameters(), averaged, raw, strict=True):
         assert_close(found.double(), expected, rtol=0, atol=1e-5)
         if ema_decay:
@@ -109,7 +115,7 @@ def test_the_average_is_over_the_weights_after_each_update(
         return network.w
 
     o = settings(updates=3, ema_decay=0.9, weight_decay=0.0, warmup=0, anneal=0.0)
-    trained, _ = train(make_job(), One(), descend, digits, o)
+    trained, _ = train(make_job(), make_plan(One(), descend, o), digits)
     # the gradient is always 1, so that Adam takes steps of exactly the learning rate
     assert seen == pytest.approx([1.0, 0.99, 0.98])
     assert trained.w.item() == pytest.approx(0.9 * (0.9 * 0.99 + 0.1 * 0.98) + 0.1 * 0.97, abs=1e-6)
@@ -124,7 +130,7 @@ def test_modes(
         modes.append(module.training)
         return objective(module, batch)
 
-    trained, _ = train(make_job(), network.eval(), note, digits, settings(updates=2))
+    trained, _ = train(make_job(), make_plan(network.eval(), note, settings(updates=2)), digits)
     assert modes == [True, True]
     assert not trained.training
     assert not any(p.requires_grad for p in trained.parameters())
@@ -170,7 +176,9 @@ def test_batches_hold_the_data_in_range_with_their_labels(
     found = set()
     for step in range(len(digits) // 61 + 1):  # an epoch
         batch = make_batch(make_job(), digits, 61, step, False)
-        found |= {(x.numpy().tobytes(), int(y)) for x, y in zip(batch.x, batch.labels, strict=True)}
+        found |= {
+            (x.numpy().tobytes(), int(y)) for x, y in zip(batch.x, batch.given.label, strict=True)
+        }
     pairs = zip(to_unit(digits.images), digits.labels, strict=True)
     assert found == {(x.numpy().tobytes(), int(y)) for x, y in pairs}
 
@@ -181,7 +189,7 @@ def test_flip_mirrors_about_half_of_the_images(make_job: MakeJob, digits: ImageS
     mirrored = (flipped.x == plain.x.flip(-1)).flatten(1).all(1)
     assert (same | mirrored).all()
     assert 420 < mirrored.sum() < 580
-    assert torch.equal(plain.labels, flipped.labels)
+    assert torch.equal(plain.given.label, flipped.given.label)
     assert torch.equal(plain.noise(), flipped.noise())
 
 
@@ -191,7 +199,9 @@ def test_dropout_is_seeded_by_the_update(
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
     first, second = (
-        train(make_job(key=key * 64), copy.deepcopy(network), objective, digits, settings())[0]
+        train(
+            make_job(key=key * 64), make_plan(copy.deepcopy(network), objective, settings()), digits
+        )[0]
         for key in "ab"
     )
     assert torch.equal(first[2].weight, second[2].weight)
@@ -211,7 +221,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     with pytest.raises(
         TrainingError, match=r"the loss of teacher is not finite at update 20: lower"
     ):
-        train(job, network, explode, digits, settings())
+        train(job, make_plan(network, explode, settings()), digits)
     saved = job.snapshots.load()
     assert saved is not None
     assert saved["step"] == 10
@@ -233,7 +243,7 @@ def test_weights_that_are_not_finite_are_never_written(
         return objective(module, batch)
 
     with pytest.raises(TrainingError, match=r"(a weight|the loss) of teacher is not finite at "):
-        train(job, network, watched, digits, settings())
+        train(job, make_plan(network, watched, settings()), digits)
     assert job.snapshots.load_finished() is None
     saved = job.snapshots.load()
     assert saved is not None
@@ -254,7 +264,7 @@ def test_the_advice_names_every_setting_that_can_break_the_weights(
 ) -> None:
     o = settings(weight_decay=decay, learning_rate=1e38)
     with pytest.raises(TrainingError, match=rf"lower its learning_rate,? {advice} in params.yaml"):
-        train(make_job(), network, objective, digits, o)
+        train(make_job(), make_plan(network, objective, o), digits)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -276,7 +286,7 @@ def test_a_signal_ends_the_run_between_two_updates(
         return objective(module, batch)
 
     with pytest.raises(KeyboardInterrupt):
-        train(job, network, interrupt, digits, settings())
+        train(job, make_plan(network, interrupt, settings()), digits)
     assert updates == 14
     saved = job.snapshots.load()
     assert saved is not None

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pdpipe.params import Params
-from pdpipe.training.job import Optimization, TrainingCost
-from pdpipe.training.optimization import optimization
+from pdpipe.plan import Optimization, Work
 
 Settings = Callable[..., Optimization]
 
@@ -39,12 +38,12 @@ def test_one_update(settings: Settings) -> None:
 
 def test_a_rung_brings_its_updates_and_rate(tiny_params: Params) -> None:
     rung = tiny_params.ladder["2"]
-    found = optimization(tiny_params.halve, rung.updates, rung.learning_rate)
+    found = Optimization.of(tiny_params.halve, rung.updates, rung.learning_rate)
     expected = tiny_params.halve.model_dump(exclude={"loss_weight"})
     expected |= {"updates": 30, "learning_rate": 1e-3, "betas": tuple(expected["betas"])}
     assert vars(found) == expected
 
 
 def test_images_seen() -> None:
-    cost = TrainingCost(updates=7, batch_size=5, network_evaluations=70, seconds=1.0)
-    assert cost.images_seen == 35
+    work = Work(updates=7, batch_size=5, forwards=2)
+    assert (work.images_seen, work.network_evaluations) == (35, 70)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,24 +15,32 @@ from torch.testing import assert_close
 
 from pdpipe.data import ImageSet
 from pdpipe.diffusion import CosineSchedule
+from pdpipe.methods.teacher import teacher_objective
 from pdpipe.networks import UNet
 from pdpipe.params import Params
-from pdpipe.training import train_teacher
-from pdpipe.training.job import Batch
+from pdpipe.plan import Batch
 from pdpipe.training.loop import make_batch
-from pdpipe.training.teacher import teacher_objective
 
 if TYPE_CHECKING:
     from conftest import MakeJob
+
+HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))
+train_teacher = HELPERS["train_teacher"]
 
 MakeUNet = Callable[..., UNet]
 SCHEDULE = CosineSchedule()
 
 
+def flat(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """(z_t, log_snr, labels, w) of a network's arguments."""
+    z_t, log_snr, given = args
+    return z_t, log_snr, given.label, given.w
+
+
 def watch(network: UNet) -> list[tuple[tuple[Tensor, ...], Tensor]]:
     """((z_t, log_snr, labels, w), output) of every call from now on."""
     seen: list[Any] = []
-    network.register_forward_hook(lambda module, args, out: seen.append((args, out)))
+    network.register_forward_hook(lambda module, args, out: seen.append((flat(args), out)))
     return seen
 
 
@@ -94,7 +104,7 @@ def test_labels_are_dropped_with_their_probability(
     assert (
         abs(dropped.double().mean() - dropout) < 5 * (dropout * (1 - dropout) / 2000) ** 0.5 + 1e-9
     )
-    assert torch.equal(labels[~dropped], batch.labels[~dropped])
+    assert torch.equal(labels[~dropped], batch.given.label[~dropped])
 
 
 def test_dropped_labels_are_not_those_of_certain_times(

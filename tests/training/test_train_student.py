@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,16 +14,20 @@ import torch
 
 from pdpipe.data import ImageSet
 from pdpipe.errors import TrainingError
+from pdpipe.methods import method_of
+from pdpipe.methods.tasks import study_task
 from pdpipe.models import DiffusionModel
 from pdpipe.params import DistilledParams, Params
-from pdpipe.training import TrainingCost
-from pdpipe.training.studies import check_teacher, teacher_steps, train_student
+from pdpipe.plan import Work
 
 if TYPE_CHECKING:
     from conftest import MakeJob
 
+HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))
+train_student = HELPERS["train_student"]
+
 MakeModel = Callable[..., DiffusionModel]
-Train = Callable[..., tuple[DiffusionModel, TrainingCost]]
+Train = Callable[..., tuple[DiffusionModel, Work]]
 W: dict[str, Any] = {"w_frequencies": 4, "w_max": 4.0}
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # network, metadata
     "teacher": ({}, {}),
@@ -72,17 +78,18 @@ def model(make_model: MakeModel) -> Callable[[str], DiffusionModel]:
         ("stochastic", {"teacher", "unconditional", "student", "unguided", "stochastic"}),
         ("encoder", {"teacher", "unconditional", "student", "unguided", "stochastic", "encoder"}),
         ("naive", {"teacher", "naive"}),
+        ("tract", {"teacher", "unconditional", "student", "unguided", "stochastic"}),
     ],
 )
 def test_what_each_algorithm_can_distil(
-    algorithm: str, allowed: set[str], model: Callable[[str], DiffusionModel]
+    algorithm: str, allowed: set[str], model: Callable[[str], DiffusionModel], train: Train
 ) -> None:
     for name in MODELS:
         if name in allowed:
-            check_teacher(model(name), algorithm)
+            assert method_of(algorithm).complaint(model(name)) is None
         else:
             with pytest.raises(TrainingError, match=r"^[^\n]+: (take|use) [^\n]+ in `from`$"):
-                check_teacher(model(name), algorithm)
+                train(model(name), student_params(algorithm))
 
 
 @pytest.mark.parametrize(
@@ -106,9 +113,11 @@ def test_steps_of_the_teacher(
     given: int | None,
     found: int,
     model: Callable[[str], DiffusionModel],
+    tiny_params: Params,
 ) -> None:
     student = student_params(algorithm, steps, teacher_steps=given)
-    assert teacher_steps(model(source), student) == found
+    task = study_task(student, tiny_params.guide, tiny_params.halve)
+    assert method_of(algorithm).teacher_steps(model(source), task) == found
 
 
 @pytest.mark.parametrize(
@@ -150,6 +159,7 @@ def test_steps_that_cannot_be_distilled(
         ("encoder", "encoder", {"kind": "encoder"}),
         ("naive", "teacher", {"guidance": "mixture"}),
         ("naive", "naive", {"guidance": "mixture"}),
+        ("tract", "student", {}),
         ("halve", "teacher", {"w_max": 0.0}),
         ("halve", "unconditional", {"w_max": 0.0}),
     ],
@@ -183,23 +193,29 @@ class Stop(Exception):
     """As good as a kill for what is on the disk."""
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "source", "calls_an_update"), [("naive", "teacher", 2), ("tract", "student", 1)]
+)
 def test_an_interrupted_student_ends_with_the_bits_of_an_unbroken_run(
+    algorithm: str,
+    source: str,
+    calls_an_update: int,
     model: Callable[[str], DiffusionModel],
     make_job: MakeJob,
     train: Train,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """With layers that its teacher lacks, which start at random."""
-    student = student_params("naive", teacher_steps=4, updates=15, network={"base_channels": 16})
-    unbroken, _ = train(model("teacher"), student, make_job("s"))
+    """With layers that its teacher lacks, which start at random; and with an average of its own."""
+    student = student_params(algorithm, teacher_steps=4, updates=15, network={"base_channels": 16})
+    unbroken, _ = train(model(source), student, make_job("s"))
     shutil.rmtree(make_job("s").snapshots.folder)
 
-    teacher, calls = model("teacher"), 0
+    teacher, calls = model(source), 0
 
     def stop(*_: Any) -> None:
         nonlocal calls
         calls += 1
-        if calls == 25:  # two in an update, so in the 13th
+        if calls == 12 * calls_an_update + 1:  # in the 13th update
             raise Stop
 
     handle = teacher.network.register_forward_hook(stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from pdpipe.data import ImageSet
 from pdpipe.diffusion import SCHEDULES
 from pdpipe.models import load_model, save_model
 from pdpipe.params import Params
-from pdpipe.training import train_guide, train_halving, train_teacher
 from pdpipe.training.job import Job
+
+HELPERS = runpy.run_path(str(Path(__file__).with_name("stages_of_training.py")))
+train_guide = HELPERS["train_guide"]
+train_halving = HELPERS["train_halving"]
+train_teacher = HELPERS["train_teacher"]
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from pdpipe.reporting.studies.pictures import read_picture
 from pdpipe.reporting.studies.section import Section, Study
 
 if TYPE_CHECKING:
-    from pdpipe.evaluation.arms import ArmCost, ArmRecord
-    from pdpipe.evaluation.reconstruction import ReconstructionRecord
+    from pdpipe.studies.arms import ArmCost, ArmRecord
+    from pdpipe.studies.reconstruction import ReconstructionRecord
 
 __all__ = [
     "Section",

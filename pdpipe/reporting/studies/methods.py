@@ -57,7 +57,7 @@ def methods(study: Study, m: Measurements) -> Methods:
 
 
 def best_gammas(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows, but of those of an arm that differ in their gamma only the lowest FID."""
+    """Keep the best gamma, by FID, for each arm, N and w."""
     tuned = frame["gamma"].notna()
     lowest = frame[tuned].groupby(["arm", "steps", "w"])["fid"].idxmin()
     return frame[~tuned | frame.index.isin(lowest)]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pdpipe.data.images import image_formats
 from pdpipe.errors import DataError, counted
+from pdpipe.sources.images import image_formats
 
 # What file servers, archives and systems put beside a user's own folders, and into them.
 _NO_CLASSES = {

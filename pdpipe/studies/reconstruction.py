@@ -12,9 +12,9 @@ from torch import Tensor
 from pdpipe.data import ImageSet, to_uint8, to_unit
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation._record import Record
-from pdpipe.evaluation.coding import Coding, Rig, image_errors, mean_and_error
 from pdpipe.evaluation.records import Count, NotNegative, Sha256, Share
 from pdpipe.params import CoderParams, ReconstructionParams, TransferParams
+from pdpipe.studies.coding import Coding, Rig, image_errors, mean_and_error
 
 TRANSFERRED = "style transfer"
 EXCHANGED = "style transfer of another source"

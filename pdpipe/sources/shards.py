@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from webdataset import TarWriter
 
-from pdpipe.data.images import ImageError
 from pdpipe.data.manifest import FORMAT, MANIFEST_NAME, SPLITS, Manifest, Shard, Split, SplitName
 from pdpipe.data.order import Purpose, permutation
-from pdpipe.data.sources import Source
 from pdpipe.errors import DataError, counted
 from pdpipe.files import digest_file, replacing, sealed, write_json
 from pdpipe.params import DataParams
+from pdpipe.sources.images import ImageError
+from pdpipe.sources.source import Source
 
 Indices = NDArray[np.int64]
 _UNFINISHED = ".unfinished"  # shards are made there, and moved when all images were read

@@ -1,0 +1,35 @@
+"""From people's images to shards: what stage `prepare` needs, and no other.
+
+`open_source` finds the images that the params name; `write_shards` writes them, split and shuffled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pdpipe.errors import DataError
+from pdpipe.params import DataParams, check_digits
+from pdpipe.sources.digits import DigitsSource
+from pdpipe.sources.folder import FolderSource
+from pdpipe.sources.shards import write_shards
+from pdpipe.sources.source import Source
+
+__all__ = ["Source", "open_source", "write_shards"]
+
+
+def open_source(params: DataParams) -> Source:
+    """The source that `data.source` names, ready to be read.
+
+    Raises:
+        ParamsError: other `data` settings do not fit the source.
+        DataError: the source arrives in a later release, or is not there.
+    """
+    check_digits(params)
+    if params.source == "digits":
+        return DigitsSource()
+    if params.source == "folder":
+        return FolderSource(Path(params.path), params)
+    raise DataError(
+        f"data.source {params.source} arrives in a later release: until then save its images "
+        "as path/class/name.png and set data.source to folder and data.path to that path"
+    )
