@@ -22,29 +22,35 @@ from pdpipe.networks.layers import (
     sinusoidal,
     zero_initialised,
 )
-from pdpipe.networks.network import Count, Network, Side
+from pdpipe.networks.network import (
+    Count,
+    Dropout,
+    Frequencies,
+    Heads,
+    HighestW,
+    Network,
+    NumClasses,
+    Side,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiTConfig:
-    """Everything that determines the network's layout; plain values, stored in model files.
-
-    The bounds are those of a file that is read, and keep its layout small enough to be looked at.
-    """
+    """Everything that determines the network's layout; plain values, stored in model files."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
-    image_size: Side  # in pixels
+    image_size: Side
     channels: Count  # of the images
-    num_classes: Annotated[int, Field(ge=0, le=2**20)]  # 0: unconditional
+    num_classes: NumClasses
     patch_size: Annotated[int, Field(ge=1, le=2**10)]  # side of a patch, in pixels
     width: Annotated[int, Field(ge=4, le=2**14, multiple_of=4)]  # channels of a token
     depth: Annotated[int, Field(ge=1, le=256)]  # blocks
     head_channels: Count  # of the attention
     mlp_ratio: Annotated[int, Field(ge=1, le=16)] = 4  # hidden channels of a block's MLP / width
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    w_frequencies: Annotated[int, Field(ge=0, le=2**14)] = 0  # of w's embedding; 0: it takes no w
-    w_max: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0  # scale of that embedding
-    heads: Annotated[int, Field(ge=1, le=2)] = 1  # outputs for each image channel
+    dropout: Dropout = 0.0
+    w_frequencies: Frequencies = 0
+    w_max: HighestW = 0.0
+    heads: Heads = 1
 
 
 class DiT(Network):

@@ -11,8 +11,14 @@ from torch import Tensor, nn
 
 from pdpipe.diffusion import Condition
 
+# The bounds of a config that is read from a file, which keep its layout small enough to look at.
 Count = Annotated[int, Field(ge=1, le=2**16)]
-Side = Annotated[int, Field(ge=1, le=2**12)]
+Side = Annotated[int, Field(ge=1, le=2**12)]  # in pixels
+NumClasses = Annotated[int, Field(ge=0, le=2**20)]  # 0: unconditional
+Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+Frequencies = Annotated[int, Field(ge=0, le=2**14)]  # of w's embedding; 0: it takes no w
+HighestW = Annotated[float, Field(ge=0.0, le=1e6)]  # the scale of that embedding
+Heads = Annotated[int, Field(ge=1, le=2)]  # for each image channel; 2: x and eps are predicted
 
 
 class Network(nn.Module):

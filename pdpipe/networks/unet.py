@@ -20,22 +20,28 @@ from pdpipe.networks.layers import (
     group_norm,
     zero_initialised,
 )
-from pdpipe.networks.network import Count, Network, Side
+from pdpipe.networks.network import (
+    Count,
+    Dropout,
+    Frequencies,
+    Heads,
+    HighestW,
+    Network,
+    NumClasses,
+    Side,
+)
 
 Levels = Annotated[list[Count], Field(min_length=1, max_length=16)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """Everything that determines the network's layout; plain values, stored in model files.
-
-    The bounds are those of a file that is read, and keep its layout small enough to be looked at.
-    """
+    """Everything that determines the network's layout; plain values, stored in model files."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
-    image_size: Side  # in pixels
+    image_size: Side
     channels: Count  # of the images
-    num_classes: Annotated[int, Field(ge=0, le=2**20)]  # 0: unconditional
+    num_classes: NumClasses
     base_channels: Count
     channel_multipliers: Levels  # one level each
     blocks_per_level: Annotated[int, Field(ge=1, le=64)]
@@ -43,12 +49,10 @@ class UNetConfig:
     head_channels: Count
     embedding_channels: Count
     resample_blocks: bool = True  # resample inside a residual block; False: just pool and repeat
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    w_frequencies: Annotated[int, Field(ge=0, le=2**14)] = 0  # of w's embedding; 0: it takes no w
-    w_max: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0  # scale of that embedding
-    heads: Annotated[int, Field(ge=1, le=2)] = (
-        1  # outputs for each image channel: 2 where x and eps are predicted
-    )
+    dropout: Dropout = 0.0
+    w_frequencies: Frequencies = 0
+    w_max: HighestW = 0.0
+    heads: Heads = 1
     norm_groups: Count | None = None  # of every normalisation; None: the rule of older files
 
 

@@ -15,14 +15,18 @@ from pdpipe.cli.turns import turn
 NOT_UTF8 = b"\xb1234"
 
 
-def test_a_lock_file_of_dvc_that_is_not_utf8(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def md5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of a file in DVC's cache of the folder in which the test runs."""
     monkeypatch.chdir(tmp_path)
-    md5 = "0123456789abcdef" * 2
-    cached = Path(".dvc/cache/files/md5") / md5[:2] / md5[2:]
+    found = "0123456789abcdef" * 2
+    cached = Path(".dvc/cache/files/md5") / found[:2] / found[2:]
     cached.parent.mkdir(parents=True)
     cached.touch()
+    return found
+
+
+def test_a_lock_file_of_dvc_that_is_not_utf8(md5: str) -> None:
     damaged = Path("stages/naive/dvc.lock")
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(NOT_UTF8)
@@ -31,15 +35,8 @@ def test_a_lock_file_of_dvc_that_is_not_utf8(
     assert recorded(md5, 0.0)
 
 
-def test_the_record_of_an_earlier_run_is_none_of_a_later_one_with_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_record_of_an_earlier_run_is_none_of_a_later_one_with_the_same_bytes(md5: str) -> None:
     """Else a training whose DVC was killed is thrown away where it gave what DVC has anyway."""
-    monkeypatch.chdir(tmp_path)
-    md5 = "0123456789abcdef" * 2
-    cached = Path(".dvc/cache/files/md5") / md5[:2] / md5[2:]
-    cached.parent.mkdir(parents=True)
-    cached.touch()
     lock = Path("dvc.lock")
     lock.write_text(f"md5: {md5}\n")
     written = lock.stat().st_mtime
