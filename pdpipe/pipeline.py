@@ -17,7 +17,13 @@ from pdpipe.params import Params, StudyParams, models_of
 TRAINING = ("data", "diffusion", "models", "networks", "training", "plan.py", "seeds.py")
 DISTILLING = tuple(f"methods/{name}.py" for name in ("method", "sizes", "tasks"))
 EVALUATION = ("data", "diffusion", "evaluation", "models", "networks", "seeds.py")
-REPORTING = ("diffusion", "evaluation/_record.py", "evaluation/records.py", "reporting")
+REPORTING = (
+    "diffusion",
+    "evaluation/_record.py",
+    "evaluation/metrics",
+    "evaluation/records.py",
+    "reporting",
+)
 MEASURING = tuple(f"studies/{name}.py" for name in ("arms", "coding", "pictures", "reconstruction"))
 STUDY_CODE = {  # of the stages of studies, which depend on the digests of these files
     "training": (*TRAINING, "methods"),

@@ -28,3 +28,12 @@ SAMPLERS = (  # keys of `diffusion.SAMPLERS`, where their classes are
     "rk4",
     "dpm_solver",
 )
+
+METRICS = {  # of images, in the order of the tables; each module has its `METRIC`
+    "fid": "pdpipe.evaluation.metrics.fid",
+    "is": "pdpipe.evaluation.metrics.inception_score",
+    "kid": "pdpipe.evaluation.metrics.kid",
+    "mmd": "pdpipe.evaluation.metrics.mmd",
+    "precision": "pdpipe.evaluation.metrics.precision",
+    "recall": "pdpipe.evaluation.metrics.recall",
+}

@@ -22,9 +22,15 @@ def figure_name(metric: str, protocol: Protocol) -> str:
 
 
 def cell_figures(protocol: Protocol, cell: Cell) -> dict[str, float]:
-    """FID and IS of a cell, each under its name and its w."""
-    values = {"FID": cell.fid, "IS": cell.is_}
-    return {f"{figure_name(k, protocol)}/w_{cell.w:g}": value for k, value in values.items()}
+    """What a cell has of the metrics that are shown against steps, by name and w."""
+    from pdpipe.evaluation.metrics import METRICS
+
+    values = cell.model_dump(by_alias=True)
+    return {
+        f"{figure_name(metric.name, protocol)}/w_{cell.w:g}": values[key]
+        for key, metric in METRICS.items()
+        if metric.against_steps
+    }
 
 
 def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> None:

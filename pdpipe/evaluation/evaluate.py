@@ -143,7 +143,8 @@ def _record(cell: Finished, paired: Tensor) -> Cell:
         "se_dof": cell.seeds - 1 if cell.seeds > 1 else JACKKNIFE_DOF,
     }
     error = paired_mse(cell.paired, paired)
-    return Cell.model_validate({**place, **cell.measured, "paired_mse": error})
+    found: Cell = Cell.model_validate({**place, **cell.measured, "paired_mse": error})
+    return found
 
 
 def _protocol(

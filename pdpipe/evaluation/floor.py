@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pdpipe.evaluation.intervals import stratified_groups
 from pdpipe.evaluation.measure import figures
+from pdpipe.evaluation.metrics import Images
 from pdpipe.evaluation.neighbours import summarize_distances
 from pdpipe.evaluation.records import Floor, FloorProtocol, FloorRecord
 from pdpipe.evaluation.reference import Reference
@@ -18,7 +19,8 @@ def floor_record(reference: Reference) -> FloorRecord:
     """
     held, threshold = reference.heldout, reference.nearest_threshold
     nearest = summarize_distances(held.distances, threshold)
-    found = figures(held.features, held.logits, stratified_groups(held.labels), reference)
+    groups = stratified_groups(held.labels)
+    images = Images(features=held.features, logits=held.logits, groups=groups)
     return FloorRecord(
         protocol=FloorProtocol(
             extractor=reference.extractor,
@@ -26,21 +28,14 @@ def floor_record(reference: Reference) -> FloorRecord:
             num_train=reference.num_train,
             libraries=versions(),
         ),
-        floor=Floor(
-            fid=found["fid"],
-            fid_se=found["fid_se"],
-            is_train=reference.is_train,
-            is_heldout=found["is"],
-            is_heldout_se=found["is_se"],
-            kid=found["kid"],
-            kid_se=found["kid_se"],
-            precision=found["precision"],
-            precision_se=found["precision_se"],
-            recall=found["recall"],
-            recall_se=found["recall_se"],
-            accuracy_heldout=held.accuracy or 0.0,
-            nearest_median=nearest.median,
-            nearest_close=nearest.close,
-            nearest_threshold=threshold,
+        floor=Floor.model_validate(
+            {
+                **figures(images, reference),
+                "is_train": float(reference.state["is"]["train"]),
+                "accuracy_heldout": held.accuracy or 0.0,
+                "nearest_median": nearest.median,
+                "nearest_close": nearest.close,
+                "nearest_threshold": threshold,
+            }
         ),
     )

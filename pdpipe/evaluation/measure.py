@@ -4,86 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypedDict, cast
 
 from torch import Tensor
 
 from pdpipe.errors import EvaluationError
-from pdpipe.evaluation.fidelity import (
-    feature_statistics,
-    fid,
-    inception_score,
-    inception_score_splits,
-)
-from pdpipe.evaluation.intervals import seeds_error, stratified_groups, with_leave_outs
-from pdpipe.evaluation.kid import kid
-from pdpipe.evaluation.manifold import precision, recall
+from pdpipe.evaluation.intervals import seeds_error, stratified_groups
+from pdpipe.evaluation.metrics import METRICS, Images
 from pdpipe.evaluation.neighbours import summarize_distances
 from pdpipe.evaluation.observed import Observed
 from pdpipe.evaluation.reference import Reference
 
-Figures = TypedDict(
-    "Figures",
-    {
-        "fid": float,
-        "fid_se": float | None,
-        "is": float,
-        "is_se": float | None,
-        "kid": float,
-        "kid_se": float | None,
-        "precision": float,
-        "precision_se": float | None,
-        "recall": float,
-        "recall_se": float | None,
-    },
-)
+Measured = dict[str, float | None]
+"""All that the images of one cell give by themselves, by the names of `records.Cell`."""
 
 
-class Measured(Figures):
-    """All that the images of one cell give by themselves."""
-
-    accuracy: float | None
-    nearest_median: float
-    nearest_close: float
-
-
-def figures(features: Tensor, logits: Tensor, groups: Tensor | None, real: Reference) -> Figures:
-    """The figures that have a standard error, of some images against the training images.
-
-    Args:
-        features: of the images, (n, D).
-        logits: of the images, (n, K).
-        groups: the jackknife group of each, (n,); without, there are no standard errors.
-        real: the real side.
+def figures(images: Images, real: Reference) -> Measured:
+    """Every metric of some images against the training images, and its standard error.
 
     Raises:
         EvaluationError: too few images for a figure, or features that are not finite.
     """
-    n, splits = len(features), inception_score_splits(len(features))
-
-    def fid_of(kept: Tensor) -> float:
-        return fid(feature_statistics(features, kept=kept, of="the generated images"), real.train)
-
-    def is_of(kept: Tensor) -> float:
-        return inception_score(logits, kept=kept, splits=splits)
-
-    found_fid, fid_se = with_leave_outs(fid_of, groups, n, numbers=10 * features.shape[1] ** 2)
-    found_is, is_se = with_leave_outs(is_of, groups, n, numbers=8 * logits.numel() // splits)
-    found_kid, kid_se = kid(features, real.train_features, real.kernel_mean, groups)
-    quality, quality_se = precision(features, real.train_features, real.train_radii, groups)
-    variety, variety_se = recall(features, real.train_features, groups)
-    return {
-        "fid": found_fid,
-        "fid_se": fid_se,
-        "is": found_is,
-        "is_se": is_se,
-        "kid": found_kid,
-        "kid_se": kid_se,
-        "precision": quality,
-        "precision_se": quality_se,
-        "recall": variety,
-        "recall_se": variety_se,
-    }
+    found: Measured = {}
+    for key, metric in METRICS.items():
+        found[key], found[f"{key}_se"] = metric.measure(images, real)
+    return found
 
 
 def measure(seen: Observed, reference: Reference, *, errors: bool = True) -> Measured:
@@ -99,9 +43,9 @@ def measure(seen: Observed, reference: Reference, *, errors: bool = True) -> Mea
     """
     nearest = summarize_distances(seen.distances, reference.nearest_threshold)
     groups = stratified_groups(seen.labels) if errors else None
-    found = figures(seen.features, seen.logits, groups, reference)
+    images = Images(features=seen.features, logits=seen.logits, groups=groups)
     return {
-        **found,
+        **figures(images, reference),
         "accuracy": seen.accuracy,
         "nearest_median": nearest.median,
         "nearest_close": nearest.close,
@@ -116,13 +60,15 @@ def mean_over_seeds(measured: Sequence[Measured]) -> Measured:
     """
     if len(measured) == 1:
         return measured[0]
-    found: dict[str, Any] = {}
+    found: Measured = {}
     for name in (key for key in measured[0] if not key.endswith("_se")):
-        values = [cast(dict[str, Any], one)[name] for one in measured]
-        found[name] = None if None in values else math.fsum(values) / len(values)
+        values = [one[name] for one in measured]
+        known = [value for value in values if value is not None]
+        whole = len(known) == len(values)
+        found[name] = math.fsum(known) / len(known) if whole else None
         if f"{name}_se" in measured[0]:
-            found[f"{name}_se"] = seeds_error(values)
-    return cast(Measured, found)
+            found[f"{name}_se"] = seeds_error(known) if whole else None
+    return found
 
 
 def paired_mse(x: Tensor, x_reference: Tensor) -> float:

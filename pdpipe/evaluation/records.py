@@ -7,13 +7,15 @@ digits, so that a result is the same text when only its rounding errors differ.
 
 from __future__ import annotations
 
+from keyword import iskeyword
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, create_model, model_validator
 
 from pdpipe.errors import EvaluationError, brief, counted
 from pdpipe.evaluation._record import Record
+from pdpipe.evaluation.metrics import METRICS
 from pdpipe.files import parse_json, sealed, unsealed, write_json
 
 BALANCED_LABELS = "equal counts per class"
@@ -29,6 +31,18 @@ Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def with_metrics(base: type[Record]) -> type[Record]:
+    """A record with a field for each metric, and for its standard error, after those of `base`."""
+    fields: dict[str, Any] = {}
+    for key, metric in METRICS.items():
+        value = Annotated[float, Field(ge=metric.least, le=metric.most)]
+        default = None if metric.new else ...
+        name = f"{key}_" if iskeyword(key) else key
+        fields[name] = (value | None if metric.new else value, Field(default, alias=key))
+        fields[f"{key}_se"] = (NotNegative | None, default)
+    return create_model(base.__name__, __base__=base, __module__=__name__, **fields)
 
 
 class Extractor(Record):
@@ -77,24 +91,21 @@ class Protocol(Record):
     libraries: dict[str, str]  # versions of those that a figure passes through
 
 
-class Cell(Record):
-    """What was measured at one step count and guidance weight."""
-
+class _Place(Record):
     steps: Count
     w: NotNegative
     nfe: Count  # network evaluations a sample
     seeds: Count = 1  # generation seeds: of several, the figures are means over them
     se_dof: Count = JACKKNIFE_DOF  # degrees of freedom of the standard errors, for Student's t
-    fid: NotNegative
-    fid_se: NotNegative | None  # standard error; None: too few samples for one
-    is_: NotNegative = Field(alias="is")
-    is_se: NotNegative | None
-    kid: float  # below 0 by chance, where both sides are alike
-    kid_se: NotNegative | None
-    precision: Share
-    precision_se: NotNegative | None
-    recall: Share
-    recall_se: NotNegative | None
+
+
+class Cell(with_metrics(_Place)):  # type: ignore[misc]
+    """What was measured at one step count and guidance weight.
+
+    Beside its place it has a field for each of `METRICS` and, ending in `_se`, for its standard
+    error; None: too few samples for one, or a file from before there was the metric.
+    """
+
     accuracy: Share | None  # None: the model takes no labels
     paired_mse: NotNegative
     nearest_median: NotNegative
@@ -125,24 +136,23 @@ class FloorProtocol(Record):
     libraries: dict[str, str]
 
 
-class Floor(Record):
+class Floor(with_metrics(Record)):  # type: ignore[misc]
     """Held-out real images, measured against the training images as a model's are."""
 
-    fid: NotNegative
-    fid_se: NotNegative | None
-    is_train: NotNegative
-    is_heldout: NotNegative
-    is_heldout_se: NotNegative | None
-    kid: float
-    kid_se: NotNegative | None
-    precision: Share
-    precision_se: NotNegative | None
-    recall: Share
-    recall_se: NotNegative | None
+    is_train: NotNegative  # of the training images
     accuracy_heldout: Share
     nearest_median: NotNegative
     nearest_close: Share
     nearest_threshold: NotNegative  # what counts as close, for the models too
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_called(cls, data: Any) -> Any:
+        """The inception score by its names in earlier files."""
+        names = {"is_heldout": "is", "is_heldout_se": "is_se"}
+        if isinstance(data, dict) and "is" not in data:
+            return {names.get(name, name): value for name, value in data.items()}
+        return data
 
 
 class FloorRecord(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,18 +15,13 @@ from pdpipe.data import ImageSet
 from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.evaluation._record import Record
 from pdpipe.evaluation.features import extract_features
-from pdpipe.evaluation.fidelity import (
-    Statistics,
-    feature_statistics,
-    inception_score,
-    inception_score_splits,
-)
-from pdpipe.evaluation.kid import kernel_mean
-from pdpipe.evaluation.manifold import NEIGHBOURS, radii
+from pdpipe.evaluation.fidelity import feature_statistics
+from pdpipe.evaluation.manifold import NEIGHBOURS
+from pdpipe.evaluation.metrics import METRICS, Images
 from pdpipe.evaluation.neighbours import nearest_distances
 from pdpipe.evaluation.observed import Observed
 from pdpipe.evaluation.records import Extractor
-from pdpipe.tensor_files import digest_tensors, load_tensors, save_tensors
+from pdpipe.tensor_files import load_tensors, save_tensors
 
 CLOSE_QUANTILE = 0.01  # of the held-out images' nearest distances: nearer than this is "close"
 _METADATA = "reference"
@@ -37,12 +33,9 @@ class Reference:
     """What the metrics need of the real images; n training and m held-out ones."""
 
     extractor: Extractor
-    train: Statistics  # of the training images' features
     train_features: Tensor  # (n, D) float32
-    train_radii: Tensor  # (n,) float32, of the balls that make their manifold
     train_images: Tensor  # (n, C, H, W) uint8
-    kernel_mean: float  # over pairs of training images, for KID
-    is_train: float
+    state: Mapping[str, Mapping[str, Tensor]]  # by metric: what it needs of the training images
     heldout: Observed  # the held-out images, with the distances of all
 
     @property
@@ -94,7 +87,7 @@ def build_reference(
     judged = held if own else extract_features(judge, heldout.images, device=device)
     _check_classes(train.classes, heldout.classes, judged.logits.shape[1])
     feature_statistics(held.features, of="the held-out images")  # the floor needs it: fail early
-    splits = inception_score_splits(len(found.logits))
+    real = Images(features=found.features, logits=found.logits)
     return Reference(
         extractor=Extractor(
             name=extractor_name,
@@ -102,12 +95,13 @@ def build_reference(
             features=found.features.shape[1],
             heldout_accuracy=judged.accuracy(heldout.labels) if own else None,
         ),
-        train=feature_statistics(found.features, of="the training images"),
         train_features=found.features,
-        train_radii=radii(found.features),
         train_images=train.images,
-        kernel_mean=kernel_mean(found.features),
-        is_train=inception_score(found.logits, splits=splits),
+        state={
+            key: metric.of_real(real)
+            for key, metric in METRICS.items()
+            if metric.of_real is not None
+        },
         heldout=Observed(
             features=held.features,
             logits=held.logits,
@@ -121,18 +115,16 @@ def build_reference(
 def save_reference(path: Path, reference: Reference) -> None:
     """Write a reference as safetensors, atomically; equal references give equal bytes."""
     tensors = {
-        "train/mu": reference.train.mu,
-        "train/sigma": reference.train.sigma,
         "train/features": reference.train_features,
         "train/images": reference.train_images,
-        "train/radii": reference.train_radii,
+        **{
+            f"metric/{key}/{name}": tensor
+            for key, state in reference.state.items()
+            for name, tensor in state.items()
+        },
         **{f"heldout/{name}": tensor for name, tensor in reference.heldout.tensors().items()},
     }
-    metadata = _Metadata(
-        extractor=reference.extractor,
-        is_train=reference.is_train,
-        kernel_mean=reference.kernel_mean,
-    )
+    metadata = _Metadata(extractor=reference.extractor)
     save_tensors(path, tensors, _METADATA, metadata.model_dump(mode="json"))
 
 
@@ -147,10 +139,8 @@ def load_reference(path: Path, *, extractor_sha256: str | None = None) -> Refere
         EvaluationError: the file is missing or damaged, or is of another extractor.
     """
     try:
-        tensors, about = load_tensors(path, _METADATA)
+        tensors, about = load_tensors(path, _METADATA, must_have_digest=True)
         metadata = _Metadata.model_validate_json(json.dumps(about))
-        if metadata.tensors_sha256 not in (None, digest_tensors(tensors)):
-            raise ValueError("its checksum does not match")
         reference = _assembled(metadata, tensors)
     except FileNotFoundError:
         raise EvaluationError(f"{path} does not exist: {_MEND}, which makes it") from None
@@ -167,24 +157,24 @@ def load_reference(path: Path, *, extractor_sha256: str | None = None) -> Refere
 
 
 class _Metadata(Record):
-    format: Literal["pdpipe-reference-2"] = "pdpipe-reference-2"
+    format: Literal["pdpipe-reference-3"] = "pdpipe-reference-3"
     extractor: Extractor
-    is_train: float
-    kernel_mean: float
-    tensors_sha256: str | None = None  # of a file without a digest of the whole
 
 
 def _assembled(metadata: _Metadata, tensors: dict[str, Tensor]) -> Reference:
+    state: dict[str, dict[str, Tensor]] = {}
+    for path, tensor in tensors.items():
+        if path.startswith("metric/"):
+            _, key, name = path.split("/")
+            state.setdefault(key, {})[name] = tensor
+    missing = {key for key, metric in METRICS.items() if metric.of_real} - state.keys()
+    if missing:
+        raise ValueError(f"it is older than the metric {min(missing)}")
     return Reference(
         extractor=metadata.extractor,
-        train=Statistics(
-            tensors["train/mu"], tensors["train/sigma"], len(tensors["train/features"])
-        ),
         train_features=tensors["train/features"],
-        train_radii=tensors["train/radii"],
         train_images=tensors["train/images"],
-        kernel_mean=metadata.kernel_mean,
-        is_train=metadata.is_train,
+        state=state,
         heldout=Observed.of({name.removeprefix("heldout/"): t for name, t in tensors.items()}),
     )
 

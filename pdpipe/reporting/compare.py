@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pdpipe.evaluation.metrics import METRICS
 from pdpipe.reporting.intervals import difference_margin, margin
 from pdpipe.reporting.sides import FIGURES, MADE_WITH, MEASURED_WITH, Place, Side
 
@@ -76,7 +77,7 @@ class Change:
             return NO_ERROR
         if abs(self.difference) <= self.margin:
             return NOT_SEPARATED
-        higher_is_better = self.metric == "is"
+        higher_is_better = METRICS[self.metric].better == "higher"
         return BETTER if (self.difference > 0) == higher_is_better else WORSE
 
 

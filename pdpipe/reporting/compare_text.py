@@ -8,6 +8,7 @@ import math
 import textwrap
 from typing import Any
 
+from pdpipe.evaluation.metrics import METRICS
 from pdpipe.reporting import formats
 from pdpipe.reporting.compare import (
     ABSENT,
@@ -23,10 +24,11 @@ from pdpipe.reporting.compare import (
 from pdpipe.reporting.intervals import LEVEL, with_margin
 from pdpipe.reporting.markdown import to_markdown
 from pdpipe.reporting.plain import aligned
+from pdpipe.reporting.sides import FIGURES
 from pdpipe.reporting.tables import Table
 
-NAMES = {"fid": "FID", "is": "IS"}
-BETTER_IS = {"fid": "lower", "is": "higher"}
+NAMES = {key: METRICS[key].name for key in FIGURES}
+BETTER_IS = {key: METRICS[key].better for key in FIGURES}
 WORDS = (0, 6)  # the columns of the tables that are no numbers
 MEASURE_ALIKE = "set section evaluation alike in both and run `dvc repro`"
 REMEDIES = {  # by field of the protocol

@@ -78,9 +78,8 @@ def against_steps(m: Measurements, metric: Metric) -> Figure:
         axes.tick_params(labelbottom=True)
     if metric is FID:
         log_axis(panels[0, 0], "y", m.frame["fid"])
-    better = "lower" if metric is FID else "higher"
     figure.supxlabel("sampling steps", fontsize=10, color=INK)
-    figure.supylabel(f"{metric.heading(m)}, {better} is better", fontsize=10, color=INK)
+    figure.supylabel(f"{metric.heading(m)}, {metric.better} is better", fontsize=10, color=INK)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pdpipe.evaluation.metrics import METRICS
 from pdpipe.evaluation.records import JACKKNIFE_DOF, CellCost, MetricsRecord
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import Results
@@ -23,16 +24,7 @@ COLUMNS: dict[str, str] = {
     "nfe": "Int64",  # network evaluations a sample
     "seeds": "Int64",  # generation seeds: of several, the figures are means over them
     "se_dof": "Int64",  # degrees of freedom of the standard errors
-    "fid": "float64",
-    "fid_se": "float64",  # standard error
-    "is": "float64",
-    "is_se": "float64",
-    "kid": "float64",
-    "kid_se": "float64",
-    "precision": "float64",  # share of generated images within the real ones' manifold
-    "precision_se": "float64",
-    "recall": "float64",  # share of real images within the generated ones' manifold
-    "recall_se": "float64",
+    **{name: "float64" for key in METRICS for name in (key, f"{key}_se")},  # and standard error
     "accuracy": "float64",  # label accuracy by the extractor's classifier
     "paired_mse": "float64",  # to the teacher's full-count image from the same noise
     "nearest_median": "float64",  # distance to the nearest training image, median
@@ -170,19 +162,15 @@ def _real_rows(results: Results) -> list[dict[str, Any]]:
         "balance": protocol.balance,
         "libraries": _libraries(protocol.libraries),
     }
+    measured = {
+        field
+        for field, info in type(floor).model_fields.items()
+        if (info.alias or field).removesuffix("_se") in METRICS
+    }
     heldout = {
         "model": "heldout",
         "se_dof": JACKKNIFE_DOF,
-        "fid": floor.fid,
-        "fid_se": floor.fid_se,
-        "is": floor.is_heldout,
-        "is_se": floor.is_heldout_se,
-        "kid": floor.kid,
-        "kid_se": floor.kid_se,
-        "precision": floor.precision,
-        "precision_se": floor.precision_se,
-        "recall": floor.recall,
-        "recall_se": floor.recall_se,
+        **floor.model_dump(by_alias=True, include=measured),
         "accuracy": floor.accuracy_heldout,
         "nearest_median": floor.nearest_median,
         "nearest_close": floor.nearest_close,

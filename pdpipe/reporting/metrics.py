@@ -1,4 +1,4 @@
-"""The figures that the report shows: one entry for each, from which tables and page follow."""
+"""The figures that the report shows: those of `evaluation.metrics`, and what else a cell has."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pdpipe.evaluation import metrics
 from pdpipe.reporting import formats
 from pdpipe.reporting.intervals import margin, with_margin
 from pdpipe.reporting.measurements import Measurements
@@ -26,6 +27,8 @@ class Metric:
     column: str
     text: Callable[[Any], str] = formats.figure
     se: str | None = None
+    better: str = "lower"
+    note: str = ""  # beside its table
     named: bool = True
     over_w: bool = True
     against_steps: bool = True
@@ -54,15 +57,28 @@ class Metric:
         return bool(m.select("teacher")[self.column].notna().any())
 
 
-FID = Metric(name="FID", column="fid", se="fid_se", equal_nfe=True)
-INCEPTION_SCORE = Metric(name="IS", column="is", se="is_se")
-# In the order in which they stand in tables; a further figure is a further entry.
+_TEXTS = {2: formats.figure, 4: formats.small}
+
+
+def _column(metric: metrics.Metric) -> Metric:
+    """A metric of images as it is shown."""
+    return Metric(
+        name=metric.name,
+        column=metric.key,
+        se=f"{metric.key}_se",
+        text=_TEXTS[metric.decimals],
+        better=metric.better,
+        note=metric.note,
+        against_steps=metric.against_steps,
+        equal_nfe=metric.key == "fid",
+    )
+
+
+_MEASURED = {key: _column(metric) for key, metric in metrics.METRICS.items()}
+FID, INCEPTION_SCORE = _MEASURED["fid"], _MEASURED["is"]
+# In the order in which they stand in tables.
 METRICS = (
-    FID,
-    INCEPTION_SCORE,
-    Metric(name="KID", column="kid", se="kid_se", text=formats.small, against_steps=False),
-    Metric(name="precision", column="precision", se="precision_se", against_steps=False),
-    Metric(name="recall", column="recall", se="recall_se", against_steps=False),
+    *_MEASURED.values(),
     Metric(name="label accuracy", column="accuracy", text=formats.percent, against_steps=False),
     Metric(name="paired error", column="paired_mse", text=formats.small, named=False, over_w=False),
     Metric(

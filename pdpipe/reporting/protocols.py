@@ -123,7 +123,7 @@ def _unknown(results: Results) -> str:
 
 
 def _unguided_once(cell: Cell) -> bool:
-    return cell.w == 0 and cell.nfe == cell.steps
+    return bool(cell.w == 0 and cell.nfe == cell.steps)
 
 
 def _steps(cost: TrainingCostRecord) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pdpipe import layout
 from pdpipe.errors import EvaluationError, brief
+from pdpipe.evaluation.metrics import METRICS
 from pdpipe.evaluation.records import JACKKNIFE_DOF
 from pdpipe.files import parse_json, unsealed
 from pdpipe.params import dotted, settings_of
@@ -19,8 +20,8 @@ from pdpipe.reporting import formats
 from pdpipe.reporting.results import COMPARABLE
 
 TABLE = layout.REPORTS / "table.csv"
-FIGURES = ("fid", "is")
-ERRORS = ("fid_se", "is_se")  # not in the tables of early versions
+FIGURES = tuple(key for key, metric in METRICS.items() if metric.against_steps)
+ERRORS = tuple(f"{key}_se" for key in FIGURES)  # not in the tables of early versions
 Place = tuple[str, int, float]  # (model, steps, w) of a cell
 # What a cell was made with: it may differ between two chains, and their figures still compare.
 MADE_WITH = ("sampler", "gamma", "grid", "weights", "guidance")

@@ -73,8 +73,7 @@ def floor_note(m: Measurements, metric: Metric = FID) -> str:
             f"Floor: {name} {value}, held-out real images against the {int(heldout['num_real'])} "
             "training images."
         )
-    lowered = " Balanced classes lower KID, the more the fewer images." * (metric.column == "kid")
-    return f"Real held-out images: {name} {value}.{lowered}"
+    return f"Real held-out images: {name} {value}. {metric.note}".rstrip()
 
 
 def near_table(m: Measurements) -> Table:

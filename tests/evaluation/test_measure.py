@@ -12,6 +12,7 @@ from pdpipe.data import ImageSet
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.floor import floor_record
 from pdpipe.evaluation.measure import Measured, mean_over_seeds, measure, paired_mse
+from pdpipe.evaluation.metrics import METRICS
 from pdpipe.evaluation.observe import Instruments, observe
 from pdpipe.evaluation.records import Cell
 from pdpipe.evaluation.reference import Reference
@@ -34,13 +35,13 @@ def test_the_training_set_measured_against_itself(
 ) -> None:
     found = measure_cell(train.images, train.labels, classifier, reference, batch_size=100)
     assert found["fid"] < 1e-5
-    assert found["is"] == pytest.approx(reference.is_train, rel=1e-6)
+    assert found["is"] == pytest.approx(float(reference.state["is"]["train"]), rel=1e-6)
     assert found["nearest_median"] == 0.0
     assert found["nearest_close"] == 1.0
     assert found["accuracy"] is not None
     assert found["accuracy"] > 0.95
     assert found["precision"] == found["recall"] == 1.0
-    assert found["kid"] < 0.0  # pairs of an image with itself enter the mixed term
+    assert found["kid"] < 0.0 > found["mmd"]  # pairs of an image with itself enter the mixed term
 
 
 def test_held_out_images_measure_as_the_floor(
@@ -49,23 +50,18 @@ def test_held_out_images_measure_as_the_floor(
     found = measure_cell(heldout.images, heldout.labels, classifier, reference)
     floor = floor_record(reference).floor
     expected = {
-        "fid": floor.fid,
-        "is": floor.is_heldout,
         "accuracy": floor.accuracy_heldout,
         "nearest_median": floor.nearest_median,
         "nearest_close": floor.nearest_close,
-        "kid": floor.kid,
-        "kid_se": floor.kid_se,
-        "fid_se": floor.fid_se,
-        "is_se": floor.is_heldout_se,
-        "precision": floor.precision,
-        "recall": floor.recall,
+        **{name: getattr(floor, name) for name in ("fid", "kid", "mmd", "precision", "recall")},
+        **{f"{key}_se": getattr(floor, f"{key}_se") for key in METRICS},
+        "is": floor.is_,
     }
-    assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-9)  # type: ignore[literal-required]
+    assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-9)
     assert found["fid_se"] > 0
     assert found["is_se"] > 0
     cell = Cell.model_validate({"steps": 4, "w": 0.3, "nfe": 4, "paired_mse": 0.0, **found})
-    assert cell.is_ == floor.is_heldout
+    assert cell.is_ == floor.is_
 
 
 def test_the_order_and_the_batches_of_the_images_do_not_matter(

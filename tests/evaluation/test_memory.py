@@ -28,7 +28,7 @@ def grown(work, small, large):
 METRICS = """
 from pdpipe.evaluation.fidelity import feature_statistics, fid, inception_score
 from pdpipe.evaluation.intervals import stratified_groups, with_leave_outs
-from pdpipe.evaluation.kid import kernel_mean, kid
+from pdpipe.evaluation.kernels import cubic, gaussian, kernel_distance, kernel_mean
 from pdpipe.evaluation.manifold import precision, radii, recall
 
 WIDTH = 64
@@ -44,7 +44,8 @@ def metrics(n):
     inception_score(fake[:, :10], splits=10)
     precision(fake, few, radii(few), groups)
     precision(few, fake, torch.ones(n), None)
-    kid(few, fake, 0.0, stratified_groups(torch.arange(200) % 10))
+    for kernel in (cubic(), gaussian(8.0)):
+        kernel_distance(few, fake, 0.0, stratified_groups(torch.arange(200) % 10), kernel)
 
 grown(metrics, 8_000, 64_000)
 
@@ -52,8 +53,9 @@ def pairs(n):
     some = features[:n]
     radii(some)
     recall(some[:200], some, None)
-    kernel_mean(some)
-    kid(some, some[:2_048], 0.0, None)
+    for kernel in (cubic(), gaussian(8.0)):
+        kernel_mean(some, kernel)
+        kernel_distance(some, some[:2_048], 0.0, None, kernel)
 
 grown(pairs, 4_096, 8_192)
 """

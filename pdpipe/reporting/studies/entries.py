@@ -9,8 +9,11 @@ from typing import Any
 import pandas as pd
 
 from pdpipe.errors import EvaluationError
+from pdpipe.evaluation.metrics import METRICS
 from pdpipe.files import digest_file, parse_json, sealed, unsealed, write_json, write_text
 
+# Columns that tables of earlier versions lack.
+_NEW = {name for key, m in METRICS.items() if m.new for name in (key, f"{key}_se")}
 _KEYS = ("kind", "title", "question", "baseline", "made_from", "table_sha256")
 
 
@@ -81,6 +84,8 @@ def read_table(studies: Path, study: str, sha256: str, columns: dict[str, str]) 
     if digest_file(path) != sha256:
         raise EvaluationError(f"{path} is not the table that the study {study} wrote: {mend}")
     frame = pd.read_csv(path, dtype=columns)
+    if set(columns) - _NEW <= set(frame.columns) <= set(columns):
+        frame = frame.reindex(columns=list(columns)).astype(columns)
     if list(frame.columns) != list(columns):
         raise EvaluationError(f"{path} has other columns than this version writes: {mend}")
     return frame

@@ -1,0 +1,22 @@
+"""The metrics: one file for each, and one line in `pdpipe/registry.py`.
+
+Precision, recall and the rest are all of one set of features, against those of the training images.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from pdpipe import registry
+from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
+
+__all__ = ["METRICS", "Figure", "Images", "Metric"]
+
+
+def _metric(key: str, module: str) -> Metric:
+    found: Metric = import_module(module).METRIC
+    assert found.key == key
+    return found
+
+
+METRICS = {key: _metric(key, module) for key, module in registry.METRICS.items()}

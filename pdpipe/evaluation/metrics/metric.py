@@ -1,0 +1,46 @@
+"""What a metric is, said once: its names, how to read it, and how it is computed with its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdpipe.evaluation.reference import Reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """What a metric sees of some images."""
+
+    features: Tensor  # (n, D)
+    logits: Tensor  # (n, K)
+    groups: Tensor | None = None  # the jackknife group of each, (n,); None: no errors are wanted
+
+
+Figure = tuple[float, float | None]
+"""A value and its standard error; None where there are too few images for one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number of images against the training images.
+
+    Its file imports torch only where it computes: reports and comparisons use the words alone.
+    """
+
+    key: str  # of its field in records and of its column in tables; its error's ends in _se
+    name: str  # in reports
+    better: Literal["lower", "higher"]
+    measure: Callable[[Images, Reference], Figure]
+    of_real: Callable[[Images], Mapping[str, Tensor]] | None = None  # what it needs of the real
+    # side: computed once, kept in the reference, and there as `state[key]`
+    least: float | None = None
+    most: float | None = None
+    decimals: Literal[2, 4] = 2
+    against_steps: bool = False  # whether it has a column in the tables of steps
+    note: str = ""  # beside its table
+    new: bool = False  # whether files of earlier versions lack it
