@@ -16,8 +16,6 @@ from torch.nn import functional as F
 
 from pdpipe.diffusion import Condition
 from pdpipe.networks.layers import (
-    GuidanceEmbedding,
-    TimeEmbedding,
     attend,
     sinusoidal,
     zero_initialised,
@@ -68,15 +66,7 @@ class DiT(Network):
         super().__init__(config)
         width, side = config.width, config.image_size // config.patch_size
         patch = config.channels * config.patch_size**2
-        self.embed_time = TimeEmbedding(width, width)
-        self.embed_label = (
-            nn.Embedding(config.num_classes + 1, width) if config.num_classes else None
-        )
-        self.embed_w = (
-            GuidanceEmbedding(config.w_frequencies, width, config.w_max)
-            if config.w_frequencies
-            else None
-        )
+        self.add_embeddings(width, width)
         self.patches_in = nn.Linear(patch, width)
         along = sinusoidal(torch.arange(side), width // 2)
         self.register_buffer("along", along, persistent=False)
@@ -87,13 +77,7 @@ class DiT(Network):
 
     def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
         """The prediction (B, heads * C, H, W) from z_t (B, C, H, W) and log_snr (B,)."""
-        emb = self.embed_time(log_snr)  # (B, width)
-        if self.embed_label is not None:
-            emb = emb + self.embed_label(given.label)
-        if self.embed_w is not None:
-            assert given.w is not None
-            emb = emb + self.embed_w(given.w)
-        emb = F.silu(emb)
+        emb = self.embedding(log_snr, given)  # (B, width)
         p, side = self.config.patch_size, self.config.image_size // self.config.patch_size
         patches = F.pixel_unshuffle(z_t, p).flatten(2).transpose(1, 2)  # (B, L, C p p)
         h = self.patches_in(patches) + self._places()  # (B, L, width)

@@ -8,8 +8,10 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pdpipe.diffusion import Condition
+from pdpipe.networks.layers import GuidanceEmbedding, TimeEmbedding
 
 # The bounds of a config that is read from a file, which keep its layout small enough to look at.
 Count = Annotated[int, Field(ge=1, le=2**16)]
@@ -35,6 +37,25 @@ class Network(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+
+    def add_embeddings(self, width: int, out: int) -> None:
+        """Those of time, by `width` sinusoidal features, and of the label and w if it takes them.
+
+        They are (B, out) each; w's starts at nothing (GD, section 3.1).
+        """
+        c = self.config
+        self.embed_time = TimeEmbedding(width, out)
+        self.embed_label = nn.Embedding(c.num_classes + 1, out) if self.conditional else None
+        self.embed_w = GuidanceEmbedding(c.w_frequencies, out, c.w_max) if self.takes_w else None
+
+    def embedding(self, log_snr: Tensor, given: Condition) -> Tensor:
+        """The swished sum of these embeddings, (B, out), at log_snr (B,)."""
+        emb: Tensor = self.embed_time(log_snr)
+        if self.embed_label is not None:
+            emb = emb + self.embed_label(given.label)
+        if self.embed_w is not None:
+            emb = emb + self.embed_w(given.w)
+        return F.silu(emb)
 
     @property
     def conditional(self) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pdpipe.diffusion import Condition
-from pdpipe.networks.layers import GuidanceEmbedding, TimeEmbedding
 from pdpipe.networks.network import Network
 
 
@@ -40,9 +39,7 @@ class PointNetwork(Network):
     def __init__(self, config: PointNetworkConfig) -> None:
         super().__init__(config)
         width = config.width
-        self.embed_time = TimeEmbedding(64, width)
-        self.embed_label = nn.Embedding(config.num_classes + 1, width)
-        self.embed_w = GuidanceEmbedding(config.w_frequencies, width, config.w_max)
+        self.add_embeddings(64, width)
         octaves = math.pi * 2.0 ** torch.arange(config.octaves, dtype=torch.float32)
         self.register_buffer("octaves", octaves, persistent=False)
         self.octaves: Tensor
@@ -57,7 +54,7 @@ class PointNetwork(Network):
     def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
         """The prediction, shaped like z_t (B, D, 1, 1), at labels and w (0 where there is none)."""
         w = torch.zeros_like(log_snr) if given.w is None else given.w
-        emb = F.silu(self.embed_time(log_snr) + self.embed_label(given.label) + self.embed_w(w))
+        emb = self.embedding(log_snr, replace(given, w=w))
         z = z_t.flatten(1)
         angle = (z[:, :, None] * self.octaves).flatten(1)
         h = self.first(torch.cat([z, angle.sin(), angle.cos()], dim=1))

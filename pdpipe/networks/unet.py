@@ -13,10 +13,8 @@ from torch.nn import functional as F
 from pdpipe.diffusion import Condition
 from pdpipe.networks.layers import (
     Attention,
-    GuidanceEmbedding,
     Resample,
     ResBlock,
-    TimeEmbedding,
     group_norm,
     zero_initialised,
 )
@@ -71,13 +69,7 @@ class UNet(Network):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config)
         width, emb = config.base_channels, config.embedding_channels
-        self.embed_time = TimeEmbedding(width, emb)
-        self.embed_label = nn.Embedding(config.num_classes + 1, emb) if config.num_classes else None
-        self.embed_w = (
-            GuidanceEmbedding(config.w_frequencies, emb, config.w_max)
-            if config.w_frequencies
-            else None
-        )
+        self.add_embeddings(width, emb)
         self.conv_in = nn.Conv2d(config.channels, width, 3, padding=1)
         self.down, skips, channels = self._build_down()
         self.middle = nn.ModuleList(
@@ -141,15 +133,6 @@ class UNet(Network):
     def _residual(self, channels: int, out: int, direction: str = "") -> ResBlock:
         c = self.config
         return ResBlock(channels, out, c.embedding_channels, c.dropout, direction, c.norm_groups)
-
-    def embedding(self, log_snr: Tensor, given: Condition) -> Tensor:
-        """The swished sum of the embeddings of time, label and w: (B, embedding_channels)."""
-        emb: Tensor = self.embed_time(log_snr)
-        if self.embed_label is not None:
-            emb = emb + self.embed_label(given.label)
-        if self.embed_w is not None:
-            emb = emb + self.embed_w(given.w)
-        return F.silu(emb)
 
     def forward(self, z_t: Tensor, log_snr: Tensor, given: Condition) -> Tensor:
         """The prediction (B, heads * C, H, W), in the teacher's parameterization.

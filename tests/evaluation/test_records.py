@@ -13,6 +13,7 @@ from pdpipe.evaluation.records import (
     Cell,
     CostRecord,
     Extractor,
+    Floor,
     FloorRecord,
     MetricsRecord,
     ModelInfo,
@@ -67,6 +68,7 @@ METRICS: dict[str, Any] = {
         {
             "steps": 4, "w": 0.3, "nfe": 4, "seeds": 1, "se_dof": 9, "fid": 0.81,
             "fid_se": 0.04, "is": 7.9, "is_se": 0.01, "kid": -0.001, "kid_se": 0.0005,
+            "mmd": -0.002, "mmd_se": 0.0004,
             "precision": 0.8, "precision_se": 0.01, "recall": 0.7, "recall_se": 0.02,
             "accuracy": 0.99, "paired_mse": 0.012, "nearest_median": 1.7, "nearest_close": 0.02,
         }
@@ -125,8 +127,8 @@ def built() -> MetricsRecord:
         cells=[
             Cell(
                 steps=4, w=0.3, nfe=4, fid=0.81, fid_se=0.04, is_=7.9, is_se=0.01,
-                kid=-0.001, kid_se=0.0005, precision=0.8, precision_se=0.01, recall=0.7,
-                recall_se=0.02, accuracy=0.99,
+                kid=-0.001, kid_se=0.0005, mmd=-0.002, mmd_se=0.0004,
+                precision=0.8, precision_se=0.01, recall=0.7, recall_se=0.02, accuracy=0.99,
                 paired_mse=0.012, nearest_median=1.7, nearest_close=0.02,
             )
         ],
@@ -150,6 +152,21 @@ def test_costs_are_read_and_written_likewise(tmp_path: Path) -> None:
     assert read_record(path, StageCostRecord).plain() == OTHER
     more = {**COST, "machine": {**MACHINE, "precision": "float32"}}
     assert CostRecord.model_validate(more).plain() == more  # what else is known of a machine stays
+
+
+def test_files_from_before_a_metric_are_read_without_it() -> None:
+    old = {key: value for key, value in METRICS["cells"][0].items() if not key.startswith("mmd")}
+    cell = MetricsRecord.model_validate({**METRICS, "cells": [old]}).cells[0]
+    assert (cell.mmd, cell.mmd_se, cell.fid) == (None, None, 0.81)
+    with pytest.raises(EvaluationError, match=r"Cell.kid: field required"):
+        Cell.model_validate({key: value for key, value in old.items() if key != "kid"})
+
+
+def test_an_early_floors_inception_score_has_its_name_of_then() -> None:
+    rest = {"is_train": 9.1, "accuracy_heldout": 0.99, "nearest_threshold": 2.0}
+    early = {k: v for k, v in {**MEASURED, **rest}.items() if k not in ("is", "is_se", "accuracy")}
+    floor = Floor.model_validate({**early, "is_heldout": 7.5, "is_heldout_se": 0.1})
+    assert (floor.is_, floor.is_se, floor.is_train, floor.mmd) == (7.5, 0.1, 9.1, None)
 
 
 def test_measurements_make_a_cell_by_the_files_names() -> None:
