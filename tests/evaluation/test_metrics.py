@@ -17,7 +17,6 @@ from pdpipe.reporting.metrics import METRICS as SHOWN
 SPREAD = '''
 """How far features lie from their mean, against the training images': 1 if as far."""
 
-from pdpipe.evaluation.intervals import with_leave_outs
 from pdpipe.evaluation.metrics.metric import Metric
 
 
@@ -26,6 +25,8 @@ def of_real(real):
 
 
 def measure(images, real):
+    from pdpipe.evaluation.intervals import with_leave_outs
+
     features, spread = images.features.double(), real.state["spread"]["spread"]
 
     def without(kept):
@@ -48,6 +49,7 @@ METRIC = Metric(
 
 USED = """
 import json, torch
+from pathlib import Path
 from pdpipe import registry
 registry.METRICS["spread"] = "spread"
 
@@ -64,10 +66,10 @@ train, heldout = (
     for half in (slice(0, 40), slice(40, 80))
 )
 torch.manual_seed(0)
-judge = Classifier(ClassifierConfig(channels=1, num_classes=4, features=16)).eval()
+judge = Classifier(ClassifierConfig(channels=1, num_classes=4, features=16, dropout=0.0)).eval()
 about = {"extractor_name": "random", "extractor_sha256": "ab" * 32}
 real = reference.build_reference(train, heldout, judge, judge, **about)
-path = "reference.safetensors"
+path = Path("reference.safetensors")
 reference.save_reference(path, real)
 real = reference.load_reference(path)
 seen = observe.observe(train.images, train.labels, observe.Instruments(judge, judge, real))

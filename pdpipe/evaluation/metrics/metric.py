@@ -29,7 +29,8 @@ Figure = tuple[float, float | None]
 class Metric:
     """A number of images against the training images.
 
-    Its file imports torch only where it computes: reports and comparisons use the words alone.
+    Its file imports torch, and what uses torch, within its functions: reports and comparisons read
+    the words alone.
     """
 
     key: str  # of its field in records and of its column in tables; its error's ends in _se
