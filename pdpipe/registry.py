@@ -19,15 +19,15 @@ NETWORKS = {  # what predicts; each module has its `NETWORK`
     "dit": "pdpipe.networks.dit",
 }
 
-SAMPLERS = (  # keys of `diffusion.SAMPLERS`, where their classes are
-    "ddim",
-    "ancestral",
-    "stochastic",
-    "euler",
-    "heun",
-    "rk4",
-    "dpm_solver",
-)
+SAMPLERS = {  # from noise to images; each is a class of a module
+    "ddim": "pdpipe.diffusion.samplers.ddim:DDIM",
+    "ancestral": "pdpipe.diffusion.samplers.ancestral:Ancestral",
+    "stochastic": "pdpipe.diffusion.samplers.ancestral:StochasticDDIM",
+    "euler": "pdpipe.diffusion.samplers.flow:Euler",
+    "heun": "pdpipe.diffusion.samplers.flow:Heun",
+    "rk4": "pdpipe.diffusion.samplers.flow:RungeKutta4",
+    "dpm_solver": "pdpipe.diffusion.samplers.dpm_solver:DPMSolver",
+}
 
 METRICS = {  # of images, in the order of the tables; each module has its `METRIC`
     "fid": "pdpipe.evaluation.metrics.fid",
