@@ -113,8 +113,7 @@ def _table(
 
     def cells(steps: int) -> Iterable[str]:
         for kind in kinds:
-            here = steps in own[kind]
-            yield metric.shown(m.cell(kind, steps, w)) if here else formats.DASH
+            yield metric.shown(m.cell(kind, steps, w) if steps in own[kind] else None)
             yield from (formats.figure(values.get((name, steps))) for name in columns[kind])
 
     headings = {kind: ["this chain", *(_HEADINGS[n][0] for n in columns[kind])] for kind in kinds}

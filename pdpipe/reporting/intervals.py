@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from pdpipe.reporting import formats
 
 LEVEL = 0.95
+VERDICTS = ("below", "not separated from", "above")
 
 
 def margin(se: Any, dof: Any) -> float:
@@ -41,6 +42,13 @@ def apart(a: Any, b: Any) -> bool:
     Without standard errors nothing is apart.
     """
     return bool(abs(a["fid"] - b["fid"]) > difference_margin(fid_margin(a), fid_margin(b)))
+
+
+def verdict(a: Any, b: Any) -> str:
+    """One of `VERDICTS`, of the FID of row `a` beside that of row `b`."""
+    if not apart(a, b):
+        return "not separated from"
+    return "below" if a["fid"] < b["fid"] else "above"
 
 
 def fid_margin(row: Any) -> float:

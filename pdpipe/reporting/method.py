@@ -23,7 +23,7 @@ from pdpipe.diffusion import (
     v_loss_weight,
     v_target,
 )
-from pdpipe.reporting.figures import FAINT, INK, STUDENT, TEACHER
+from pdpipe.reporting.figures import FAINT, INK, STUDENT, TEACHER, label_axes
 
 # Colour, line and width: the truncated weight runs along two of the others and lies under them.
 _WEIGHT_LOOK = {
@@ -58,9 +58,7 @@ def loss_weights(schedule: Schedule) -> Figure:
     panels[0].set_title("the weight alone")
     panels[1].set_title("times the schedule's density of log-SNR")
     panels[0].set_ylabel("log weight on the x error")
-    figure.supxlabel("log-SNR", fontsize=10, color=INK)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    label_axes(figure, panels[0], "log-SNR")
     return figure
 
 
@@ -89,9 +87,7 @@ def angles() -> Figure:
     _arrow(axes, torch.zeros(2), z, TEACHER, "z = cos φ x + sin φ ε", (0.04, 0.03))
     _arrow(axes, z, z + 0.55 * v, STUDENT, "v = dz/dφ (drawn shorter)", (-0.02, 0.05))
     _arrow(axes, torch.zeros(2), z_s, TEACHER, "z_s = cos δ z - sin δ v", (0.03, 0.03), dashed=True)
-    axes.set_xlim(-0.2, 1.5)
-    axes.set_ylim(-0.2, 1.5)
-    axes.set_aspect("equal")
+    axes.set(xlim=(-0.2, 1.5), ylim=(-0.2, 1.5), aspect="equal")
     axes.set_axis_off()
     return figure
 

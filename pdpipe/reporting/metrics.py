@@ -44,8 +44,10 @@ class Metric:
         """What it is called in this report."""
         return m.named(self.name) if self.named else self.name
 
-    def shown(self, row: pd.Series[Any], suffix: str = "") -> str:
+    def shown(self, row: pd.Series[Any] | None, suffix: str = "") -> str:
         """The figure of a row with its interval; its columns there end in `suffix`."""
+        if row is None:
+            return formats.DASH
         value = row[self.column + suffix]
         if self.se is None:
             return self.text(value)

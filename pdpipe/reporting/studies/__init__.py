@@ -201,16 +201,15 @@ def _section(
         raise damaged(studies, f"there is no kind {entry['kind']!r} of study")
     kind = KINDS[entry["kind"]]
     frame = read_table(studies, name, entry["table_sha256"], kind.columns)
-    about = {key: entry[key] for key in ("title", "question")}
     if _differ(frame, kind, entry["made_from"], m, digests):
         return None
-    study = Study(name=name, baseline=entry["baseline"], frame=frame, **about)
+    study = Study(baseline=entry["baseline"], frame=frame)
     section = SECTIONS.get(name, kind.section)(study, m)
     if "images_sha256" in entry:
         path = studies.parent / name / "images.safetensors"
         grid = read_picture(path, entry["images_sha256"], again(name, "reconstruct"))
         section = replace(section, grid=grid)
-    return replace(section, name=name, **about)
+    return replace(section, name=name, title=entry["title"], question=entry["question"])
 
 
 def _differ(
