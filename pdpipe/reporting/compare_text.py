@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import textwrap
 from typing import Any
+
+import pandas as pd
 
 from pdpipe.evaluation.metrics import METRICS
 from pdpipe.reporting import formats
@@ -71,14 +71,12 @@ def markdown(c: Comparison) -> str:
 
 def csv_text(c: Comparison) -> str:
     """Every change as a row: the cell, both figures with their errors, the difference."""
-    out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
     columns = ["model", "steps", "w", "metric", "a", "a_se", "b", "b_se", "difference", "margin"]
-    rows.writerow([*columns, "verdict"])
-    for change in c.changes:
-        values = [getattr(change, name) for name in columns]
-        rows.writerow([*(_number(value) for value in values), change.verdict])
-    return out.getvalue()
+    columns.append("verdict")
+    rows = [[getattr(change, name) for name in columns] for change in c.changes]
+    frame = pd.DataFrame(rows, columns=columns)
+    # floats at the 6 digits of the records
+    return frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")
 
 
 def summary(c: Comparison) -> str:
@@ -243,10 +241,3 @@ def _named(c: Comparison, metric: str) -> str:
     }
     (count, extractor), *more = known
     return metric if more or not (count and extractor) else f"{metric}-{count}[{extractor}]"
-
-
-def _number(value: Any) -> Any:
-    """A CSV field: empty for NaN, floats at the 6 digits of the records."""
-    if not isinstance(value, float):
-        return value
-    return "" if math.isnan(value) else f"{value:.6g}"

@@ -78,18 +78,16 @@ def floor_note(m: Measurements, metric: Metric = FID) -> str:
 
 def near_table(m: Measurements) -> Table:
     """For each w, the student of the fewest steps that is near the full-count teacher."""
-    rows = []
-    for found in (match(m, w) for w in m.guidance):
-        evaluations = formats.evaluations(m.full_steps, found.teacher_nfe)
-        rows.append(
-            [
-                formats.weight(found.w),
-                f"{with_margin(found.teacher_fid, found.teacher_margin)} ({evaluations})",
-                formats.DASH if found.steps is None else str(found.steps),
-                formats.DASH if found.fid is None else with_margin(found.fid, found.margin),
-                formats.DASH if found.nfe is None else formats.times(found.fewer_evaluations),
-            ]
-        )
+    rows = [
+        [
+            formats.weight(found.w),
+            f"{FID.shown(found.teacher)} ({_evaluations(m, found.teacher)})",
+            str(found.steps or formats.DASH),
+            FID.shown(found.student),
+            formats.times(found.fewer_evaluations) if found.steps else formats.DASH,
+        ]
+        for found in (match(m, w) for w in m.guidance)
+    ]
     name = m.named("FID")
     near = formats.figure(NEAR * m.heldout["fid"])
     return Table(
@@ -101,13 +99,15 @@ def near_table(m: Measurements) -> Table:
     )
 
 
+def _evaluations(m: Measurements, full: pd.Series[Any]) -> str:
+    """The network evaluations of the teacher at its full count."""
+    return formats.evaluations(m.full_steps, int(full["nfe"]))
+
+
 def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
     """The metrics that are shown against steps, at one w, student beside teacher.
 
-    Args:
-        m: the measurements.
-        w: the guidance weight.
-        paper: leave out what depends on the machine, and the ratios.
+    A paper's leaves out what depends on the machine, and the ratios.
     """
     shown = [
         _Compared(metric, ratios=metric.equal_nfe and not paper)
@@ -121,7 +121,7 @@ def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
         for _, row in by_steps(m, w).iterrows()
     ]
     reference = [
-        f"teacher, {formats.evaluations(m.full_steps, int(full['nfe']))}",
+        f"teacher, {_evaluations(m, full)}",
         *(cell for group in shown for cell in group.reference(full)),
     ]
     return Table(

@@ -22,8 +22,13 @@ from pdpipe.reporting.studies import (
     reconstruction,
     smaller,
 )
-from pdpipe.reporting.studies.entries import again, damaged, read_entries, read_table, write_entry
-from pdpipe.reporting.studies.pictures import read_picture
+from pdpipe.reporting.studies.entries import (
+    damaged,
+    read_entries,
+    read_picture,
+    read_table,
+    write_entry,
+)
 from pdpipe.reporting.studies.section import Section, Study
 
 if TYPE_CHECKING:
@@ -206,9 +211,7 @@ def _section(
     study = Study(baseline=entry["baseline"], frame=frame)
     section = SECTIONS.get(name, kind.section)(study, m)
     if "images_sha256" in entry:
-        path = studies.parent / name / "images.safetensors"
-        grid = read_picture(path, entry["images_sha256"], again(name, "reconstruct"))
-        section = replace(section, grid=grid)
+        section = replace(section, grid=read_picture(studies, name, entry["images_sha256"]))
     return replace(section, name=name, title=entry["title"], question=entry["question"])
 
 
