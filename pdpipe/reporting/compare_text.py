@@ -21,9 +21,9 @@ from pdpipe.reporting.compare import (
     Comparison,
     Edit,
 )
+from pdpipe.reporting.formats import aligned
 from pdpipe.reporting.intervals import LEVEL, with_margin
 from pdpipe.reporting.markdown import to_markdown
-from pdpipe.reporting.plain import aligned
 from pdpipe.reporting.sides import FIGURES
 from pdpipe.reporting.tables import Table
 

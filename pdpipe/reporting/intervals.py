@@ -18,9 +18,7 @@ VERDICTS = ("below", "not separated from", "above")
 def margin(se: Any, dof: Any) -> float:
     """Half the width of the 95 % interval of a figure, by Student's t; NaN for no error.
 
-    Args:
-        se: its standard error.
-        dof: the degrees of freedom of that.
+    `se` is its standard error, `dof` the degrees of freedom of that.
     """
     if pd.isna(se):
         return math.nan
@@ -70,10 +68,7 @@ def ratio_margin(a: Any, a_margin: float, b: Any, b_margin: float) -> float:
 def with_margin(value: Any, half: float, text: Callable[[Any], str] = formats.figure) -> str:
     """A figure with its interval, as `1.39 ± 0.08`; alone where there is none.
 
-    Args:
-        value: the figure.
-        half: half the width of its interval, from `margin`.
-        text: how it is written; the interval gets as many decimals.
+    `half` is from `margin`, and gets as many decimals as `text` gives the figure.
     """
     shown = text(value)
     decimals = len(shown.partition(".")[2])

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -82,32 +81,22 @@ def angles() -> Figure:
     turned = np.linspace(phi_s.item(), phi.item(), 31)
     axes.plot(0.5 * np.cos(turned), 0.5 * np.sin(turned), color=TEACHER, linewidth=1)
     axes.text(0.38, 0.42, "δ", color=TEACHER)
-    _arrow(axes, torch.zeros(2), x, INK, "x", (0.03, -0.07))
-    _arrow(axes, torch.zeros(2), eps, INK, "ε", (-0.08, 0.0))
-    _arrow(axes, torch.zeros(2), z, TEACHER, "z = cos φ x + sin φ ε", (0.04, 0.03))
-    _arrow(axes, z, z + 0.55 * v, STUDENT, "v = dz/dφ (drawn shorter)", (-0.02, 0.05))
-    _arrow(axes, torch.zeros(2), z_s, TEACHER, "z_s = cos δ z - sin δ v", (0.03, 0.03), dashed=True)
+    origin = torch.zeros(2)
+    for start, end, colour, line, name, (right, up) in (
+        (origin, x, INK, "-", "x", (0.03, -0.07)),
+        (origin, eps, INK, "-", "ε", (-0.08, 0.0)),
+        (origin, z, TEACHER, "-", "z = cos φ x + sin φ ε", (0.04, 0.03)),
+        (z, z + 0.55 * v, STUDENT, "-", "v = dz/dφ (drawn shorter)", (-0.02, 0.05)),
+        (origin, z_s, TEACHER, "--", "z_s = cos δ z - sin δ v", (0.03, 0.03)),
+    ):
+        look = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0}
+        look |= {"linewidth": 1.6, "linestyle": line}
+        (a, b), (c, d) = start.tolist(), end.tolist()
+        axes.annotate("", xy=(c, d), xytext=(a, b), arrowprops=look)
+        axes.text(c + right, d + up, name, color=colour)
     axes.set(xlim=(-0.2, 1.5), ylim=(-0.2, 1.5), aspect="equal")
     axes.set_axis_off()
     return figure
-
-
-def _arrow(
-    axes: Axes,
-    start: Tensor,
-    end: Tensor,
-    colour: str,
-    name: str,
-    offset: tuple[float, float],
-    *,
-    dashed: bool = False,
-) -> None:
-    look = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.6}
-    if dashed:
-        look["linestyle"] = "--"
-    a, b = tuple(start.tolist()), tuple(end.tolist())
-    axes.annotate("", xy=b, xytext=a, arrowprops=look)
-    axes.text(b[0] + offset[0], b[1] + offset[1], name, color=colour)
 
 
 def trajectories(schedule: Schedule) -> Figure:

@@ -18,7 +18,6 @@ from pdpipe.reporting.grids import Grid, png
 from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.results import Results
-from pdpipe.reporting.rungs import coupling_table, rungs_table
 from pdpipe.reporting.sheets import Images
 from pdpipe.reporting.speedup import savings_table
 from pdpipe.reporting.studies import Section, others_sentence
@@ -110,7 +109,7 @@ def page(
         headline=headline,
         fid=m.named("FID"),
         near=[tables.near_table(m), savings_table(m)] if m.student_steps else [],
-        rungs=[rungs_table(results.rungs), coupling_table(m)],
+        rungs=[tables.rungs_table(results.rungs), tables.coupling_table(m)],
         steps_tables=[(w == headline.w, tables.steps_table(m, w)) for w in m.guidance],
         matrices=tables.matrices(m),
         nearest=tables.memorization_table(m),
@@ -149,33 +148,21 @@ def csp_hash(script: str) -> str:
 
 def explorer_data(shown: Explorer) -> dict[str, Any]:
     """What the page's script reads of the explorer."""
+    panels = [vars(panel) | {"sprites": [*map(data_uri, panel.sprites)]} for panel in shown.panels]
+    as_it_is = ("classes", "columns", "height", "width", "figures")
     return {
         "steps": [formats.steps(n) for n in shown.steps],
         "w": [formats.weight(w) for w in shown.w],
-        "classes": shown.classes,
-        "columns": shown.columns,
-        "height": shown.height,
-        "width": shown.width,
-        "figures": shown.figures,
-        "panels": [
-            {
-                "name": panel.name,
-                "sprites": [data_uri(sprite) for sprite in panel.sprites],
-                "titles": panel.titles,
-                "figures": panel.figures,
-            }
-            for panel in shown.panels
-        ],
+        **{name: getattr(shown, name) for name in as_it_is},
+        "panels": panels,
     }
 
 
 def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
-    """A matplotlib SVG as an element of the page: named, scaling, in the page's colours.
+    """A matplotlib SVG as an element of the page: scaling, in the page's colours.
 
-    Args:
-        svg: the file.
-        prefix: put before its ids, which would otherwise meet those of other figures.
-        label: what a reader who cannot see it is told.
+    `prefix` is put before its ids, which would otherwise meet those of other figures; `label` is
+    what a reader who cannot see it is told.
     """
     text = svg.decode()
     text = text[text.index("<svg") :]
