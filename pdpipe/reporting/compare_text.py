@@ -28,18 +28,16 @@ from pdpipe.reporting.sides import FIGURES
 from pdpipe.reporting.tables import Table
 
 NAMES = {key: METRICS[key].name for key in FIGURES}
-BETTER_IS = {key: METRICS[key].better for key in FIGURES}
 WORDS = (0, 6)  # the columns of the tables that are no numbers
 MEASURE_ALIKE = "set section evaluation alike in both and run `dvc repro`"
 REMEDIES = {  # by field of the protocol
     "extractor": "measure both with one extractor: the one that comes with pdpipe, "
     "`extractor.source: auto`, or one model file in both",
-    "num_real": "compare chains of the same data and split",
-    "real_split": "compare chains of the same data and split",
+    **dict.fromkeys(("num_real", "real_split"), "compare chains of the same data and split"),
     "precision": "run both with the same `runtime.precision`",
-    "quantization": "run both with the same version of pdpipe",
-    "is_splits": "run both with the same version of pdpipe",
-    "standard_errors": "run both with the same version of pdpipe",
+    **dict.fromkeys(
+        ("quantization", "is_splits", "standard_errors"), "run both with the same version of pdpipe"
+    ),
 }
 INTERVALS = (
     "± is half of a 95 % interval. Separated means that the difference exceeds its interval, made "
@@ -119,7 +117,7 @@ def tables(c: Comparison) -> list[Table]:
             ]
             for change in shown
         ]
-        title = f"{_named(c, name)}, {BETTER_IS[metric]} is better"
+        title = f"{_named(c, name)}, {METRICS[metric].better} is better"
         columns = ["model", "steps", "w", "A", "B", "B - A", ""]
         found.append(Table(title=title, columns=columns, rows=rows))
     return found

@@ -109,12 +109,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
 
 def _write_figure(figure: Figure, stem: Path, dpi: float = 150) -> bytes:
     """The SVG of a figure, which is written beside a PNG."""
-    svg = figures.svg_bytes(figure)
-    _write_bytes(stem.with_suffix(".svg"), svg)
-    _write_bytes(stem.with_suffix(".png"), figures.png_bytes(figure, dpi=dpi))
+    svg, png = figures.svg_bytes(figure), figures.png_bytes(figure, dpi=dpi)
+    for suffix, content in ((".svg", svg), (".png", png)):
+        with replacing(stem.with_suffix(suffix)) as temporary:
+            temporary.write_bytes(content)
     return svg
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -110,69 +112,53 @@ def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
 
     A paper's leaves out what depends on the machine, and the ratios.
     """
-    shown = [
-        _Compared(metric, ratios=metric.equal_nfe and not paper)
+    shown = {
+        metric: _compared(metric, ratios=metric.equal_nfe and not paper)
         for metric in METRICS
         if metric.against_steps and metric.measured(m) and (metric.in_paper or not paper)
-    ]
+    }
+    columns = [column for cells in shown.values() for column in cells.items()]
     full = m.full(w)
-    ratios = "" if paper else "A ratio whose interval holds 1 separates nothing."
     rows = [
-        [str(int(row["steps"])), *(cell for group in shown for cell in group.cells(row))]
+        [str(int(row["steps"])), *(cell(row) for _, cell in columns)]
         for _, row in by_steps(m, w).iterrows()
     ]
-    reference = [
-        f"teacher, {_evaluations(m, full)}",
-        *(cell for group in shown for cell in group.reference(full)),
-    ]
+    # the teacher at its full count has no student and stands for itself
+    reference = [f"teacher, {_evaluations(m, full)}"]
+    for metric, cells in shown.items():
+        reference += [formats.DASH, metric.shown(full), *[formats.DASH] * (len(cells) - 2)]
+    ratios = "" if paper else "A ratio whose interval holds 1 separates nothing."
     return Table(
         title=formats.weight(w),
-        groups=tuple((group.metric.heading(m), len(group.headings)) for group in shown),
-        columns=["steps", *(heading for group in shown for heading in group.headings)],
+        groups=tuple((metric.heading(m), len(cells)) for metric, cells in shown.items()),
+        columns=["steps", *(heading for heading, _ in columns)],
         rows=[*rows, reference],
-        note=" ".join(filter(None, [*(floor_note(m, g.metric) for g in shown), ratios])),
+        note=" ".join(filter(None, [*(floor_note(m, metric) for metric in shown), ratios])),
         references=1,
     )
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """A metric's columns in the table against steps."""
+def _compared(metric: Metric, ratios: bool) -> dict[str, Callable[[pd.Series[Any]], str]]:
+    """{heading: what makes its cell of a row of `by_steps`}, of a metric in the table of steps."""
+    cells: dict[str, Callable[[pd.Series[Any]], str]] = {
+        "student": metric.shown,
+        "teacher, same steps": partial(metric.shown, suffix="_teacher"),
+    }
+    if metric.equal_nfe:
+        cells["teacher, equal NFE"] = partial(metric.shown, suffix="_equal_nfe")
+    if ratios:
+        cells["ratio, same steps"] = partial(_ratio, metric, "_teacher")
+        cells["ratio, equal NFE"] = partial(_ratio, metric, "_equal_nfe")
+    return cells
 
-    metric: Metric
-    ratios: bool
 
-    @property
-    def headings(self) -> list[str]:
-        names = ["student", "teacher, same steps"]
-        names += ["teacher, equal NFE"] * self.metric.equal_nfe
-        return names + ["ratio, same steps", "ratio, equal NFE"] * self.ratios
-
-    def cells(self, row: pd.Series[Any]) -> list[str]:
-        """Of a row of `by_steps`."""
-        found = [self.metric.shown(row), self.metric.shown(row, "_teacher")]
-        if self.metric.equal_nfe:
-            found.append(self.metric.shown(row, "_equal_nfe"))
-        if self.ratios:
-            found += [self._ratio(row, kind) for kind in ("teacher", "equal_nfe")]
-        return found
-
-    def _ratio(self, row: pd.Series[Any], kind: str) -> str:
-        """The student's figure by the teacher's of a kind, with its interval."""
-        value, other = self.metric.column, f"{self.metric.column}_{kind}"
-        if pd.isna(row[other]):
-            return formats.DASH
-        own, its = (
-            margin(row[f"{self.metric.se}{suffix}"], row[f"se_dof{suffix}"])
-            for suffix in ("", f"_{kind}")
-        )
-        half = ratio_margin(row[value], own, row[other], its)
-        return with_margin(row[value] / row[other], half)
-
-    def reference(self, full: pd.Series[Any]) -> list[str]:
-        """Of the teacher at its full count, which has no student and stands for itself."""
-        others = [formats.DASH] * (len(self.headings) - 2)
-        return [formats.DASH, self.metric.shown(full), *others]
+def _ratio(metric: Metric, suffix: str, row: pd.Series[Any]) -> str:
+    """The student's figure by that of a teacher, with its interval."""
+    value, other = row[metric.column], row[metric.column + suffix]
+    if pd.isna(other):
+        return formats.DASH
+    own, its = (margin(row[f"{metric.se}{end}"], row[f"se_dof{end}"]) for end in ("", suffix))
+    return with_margin(value / other, ratio_margin(value, own, other, its))
 
 
 def matrix(m: Measurements, kind: str, metric: Metric) -> Table:

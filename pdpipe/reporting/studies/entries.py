@@ -35,8 +35,7 @@ def write_entry(
         study: its name.
         about: what its entry says of it, but for the table's digest.
         rows, columns: of its table; {name: type}.
-        table: the CSV to write.
-        studies: the JSON file of all studies that were run.
+        table, studies: the CSV to write, and the JSON file of all studies that were run.
 
     Raises:
         EvaluationError: that file is damaged.
