@@ -69,11 +69,9 @@ def published_section(dataset: str, results: Results, m: Measurements) -> Publis
 
 def published_markdown(section: PublishedSection) -> str:
     """The section as Markdown, to follow the report's tables."""
-    lines = [f"\n## {section.title}\n", f"{section.cited} {section.verdict}\n"]
-    lines += ["What differs:\n"]
+    lines = [f"\n## {section.title}\n", f"{section.cited} {section.verdict}\n", "What differs:\n"]
     lines += [*(f"- {difference}" for difference in section.differences), ""]
-    lines += [to_markdown(table, level=3) for table in section.all_tables]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(to_markdown(table, level=3) for table in section.all_tables)])
 
 
 def _verdict(m: Measurements, extractor: str) -> str:

@@ -74,12 +74,7 @@ def times(factor: float) -> str:
 
 
 def aligned(rows: list[list[str]], to_the_left: Collection[int] = (0,)) -> list[str]:
-    """The rows as lines, their columns below each other; numbers to the right, words to the left.
-
-    Args:
-        rows: equally many cells in each, the headings first.
-        to_the_left: the columns of words.
-    """
+    """The rows, headings first, as lines: numbers to the right, columns of words `to_the_left`."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

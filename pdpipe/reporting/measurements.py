@@ -157,18 +157,11 @@ def measurements(results: Results) -> Measurements:
 def _real_rows(results: Results) -> list[dict[str, Any]]:
     protocol, floor = results.floor.protocol, results.floor.floor
     shared = {"kind": "real", "balance": protocol.balance, **_measured_by(protocol)}
-    measured = {
-        field
-        for field, info in type(floor).model_fields.items()
-        if (info.alias or field).removesuffix("_se") in METRICS
-    }
     heldout = {
         "model": "heldout",
         "se_dof": JACKKNIFE_DOF,
-        **floor.model_dump(by_alias=True, include=measured),
+        **floor.model_dump(by_alias=True),
         "accuracy": floor.accuracy_heldout,
-        "nearest_median": floor.nearest_median,
-        "nearest_close": floor.nearest_close,
         "num_fake": protocol.num_heldout,
         "num_real": protocol.num_train,
         "real_split": "train",

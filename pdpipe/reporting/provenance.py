@@ -29,43 +29,32 @@ def protocol_table(results: Results, m: Measurements) -> Table:
         f"{metrics.model.kind}: {metrics.model.weights}" for metrics in results.models
     )
     extractor = protocol.extractor
-    rows = [
-        ["figures are called", f"{m.named('FID')}, {m.named('IS')}: metric-count[extractor]"],
-        ["extractor", f"{extractor.name}, {extractor.features} features"],
-        *(
-            [["extractor's held-out accuracy", formats.percent(extractor.heldout_accuracy)]]
-            if extractor.heldout_accuracy is not None
-            else []
-        ),
-        ["extractor's sha256", extractor.sha256],
-        ["generated images a cell", f"{formats.count(protocol.num_fake)}, {protocol.balance}"],
-        ["real images", f"{formats.count(protocol.num_real)} of the split {protocol.real_split}"],
-        [
-            "floor",
-            f"{formats.count(floor.num_heldout)} held-out against "
-            f"{formats.count(floor.num_train)} training images, {floor.balance}",
-        ],
-        ["sampler", ", ".join(samplers)],
-        ["x_hat clipped to [-1, 1]", "yes" if protocol.clip else "no"],
-        ["seed", f"{protocol.seed}; sample k starts from the same noise in every cell"],
-        ["standard errors", errors_by(protocol)],
-        ["images", protocol.quantization],
-        ["splits of the inception score", str(protocol.is_splits)],
-        ["networks", f"{protocol.device}, {protocol.precision}"],
-        ["libraries", ", ".join(f"{name} {v}" for name, v in protocol.libraries.items())],
-        ["weights", ", ".join(weights)],
-        ["guidance", f"{protocol.guidance}; w = 0 is unguided"],
-        [
-            "NFE, network evaluations a sample",
-            "counted as the sampler asks for them; at w > 0 the teacher takes two each time",
-        ],
-        [
-            "paired error",
-            f"mean squared error (pixels in [-1, 1]) to {protocol.paired_with}, same noise, "
-            f"{formats.count(protocol.paired_samples)} samples",
-        ],
-    ]
-    return Table(title="Protocol", columns=["", "value"], rows=rows)
+    accuracy, judge = extractor.heldout_accuracy, "extractor's held-out accuracy"
+    rows = {
+        "figures are called": f"{m.named('FID')}, {m.named('IS')}: metric-count[extractor]",
+        "extractor": f"{extractor.name}, {extractor.features} features",
+        **({} if accuracy is None else {judge: formats.percent(accuracy)}),
+        "extractor's sha256": extractor.sha256,
+        "generated images a cell": f"{formats.count(protocol.num_fake)}, {protocol.balance}",
+        "real images": f"{formats.count(protocol.num_real)} of the split {protocol.real_split}",
+        "floor": f"{formats.count(floor.num_heldout)} held-out against "
+        f"{formats.count(floor.num_train)} training images, {floor.balance}",
+        "sampler": ", ".join(samplers),
+        "x_hat clipped to [-1, 1]": "yes" if protocol.clip else "no",
+        "seed": f"{protocol.seed}; sample k starts from the same noise in every cell",
+        "standard errors": errors_by(protocol),
+        "images": protocol.quantization,
+        "splits of the inception score": str(protocol.is_splits),
+        "networks": f"{protocol.device}, {protocol.precision}",
+        "libraries": ", ".join(f"{name} {v}" for name, v in protocol.libraries.items()),
+        "weights": ", ".join(weights),
+        "guidance": f"{protocol.guidance}; w = 0 is unguided",
+        "NFE, network evaluations a sample": "counted as the sampler asks for them; at w > 0 the "
+        "teacher takes two each time",
+        "paired error": f"mean squared error (pixels in [-1, 1]) to {protocol.paired_with}, same "
+        f"noise, {formats.count(protocol.paired_samples)} samples",
+    }
+    return Table(title="Protocol", columns=["", "value"], rows=[[*row] for row in rows.items()])
 
 
 def errors_by(protocol: Protocol) -> str:

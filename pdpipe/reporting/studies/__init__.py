@@ -102,8 +102,7 @@ def write_study(
         about: `title`; `question`, that it answers; `baseline`, the method that others are
             compared with; `made_from`, {path: sha256} of what it used of the main chain.
         arms: the measurements and costs of each arm.
-        table: the CSV to write.
-        studies: the JSON file of all studies that were run; the others' entries stay.
+        table, studies: the CSV to write, and the JSON file of all studies that were run.
 
     Raises:
         EvaluationError: the measurements and the costs of an arm are of different runs, or two
@@ -131,12 +130,9 @@ def write_reconstruction(
 ) -> None:
     """Write the table of a study of encoders, and its entry.
 
-    Args:
-        study, about, table, studies: as for `write_study`.
-        record: what it measured.
-        images: the picture that it shows; None for none.
+    All is as for `write_study`, but for the `images`, the picture that it shows.
     """
-    shared = {"judge": record.judge, "clip": record.clip, "seed": record.seed}
+    shared = record.model_dump(include={"judge", "clip", "seed"})
     rows = [shared | row.model_dump() for row in record.rows]
     entry = {"kind": "reconstruction", **about}
     if images is not None:
@@ -153,15 +149,11 @@ def _arm_rows(record: ArmRecord, cost: ArmCost) -> list[dict[str, object]]:
         )
     rows: list[dict[str, object]] = []
     for metrics, costs in zip(record.records, cost.costs, strict=True):
-        shared = {
-            "arm": record.arm,
-            "method": record.method,
-            "model_sha256": metrics.model.sha256,
-        }
+        model = {"arm": record.arm, "method": record.method, "model_sha256": metrics.model.sha256}
         for row in model_rows(metrics, costs):
             # a single step may take more than was allowed
             budget = min((nfe for nfe in record.nfe if row["nfe"] <= nfe), default=row["nfe"])
-            rows.append(shared | {"budget": budget} | row)
+            rows.append(model | {"budget": budget} | row)
     return rows
 
 

@@ -144,9 +144,11 @@ def conclusion(
             continue
         rival, method = min(rivals, key=lambda found: found[0]["fid"])
         alike = sum(not apart(row, rival) for row, other in rivals if other is not method)
+        be = "is" if alike == 1 else "are"
+        more = f"; {alike} more {be} not separated from it" if alike else ""
         where = (
             f"{place[0]} at {formats.weight(place[1])} ({formats.figure(student['fid'])} against "
-            f"{formats.figure(rival['fid'])}, {method.setting}{_others(alike)})"
+            f"{formats.figure(rival['fid'])}, {method.setting}{more})"
         )
         said.append((verdict(student, rival), where))
     parts = [
@@ -160,13 +162,6 @@ def conclusion(
         "lowest is picked by this very FID, which favours the teacher; which of the teacher's "
         "samplers is the best is open where others are not separated from it."
     )
-
-
-def _others(alike: int) -> str:
-    """How many samplers are not separated from the one that was named."""
-    if alike == 0:
-        return ""
-    return f"; {alike} more {'is' if alike == 1 else 'are'} not separated from it"
 
 
 # Students blue, the teacher by DDIM as elsewhere, then the other samplers.

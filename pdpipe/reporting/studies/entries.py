@@ -29,16 +29,12 @@ def write_entry(
     table: Path,
     studies: Path,
 ) -> None:
-    """Write a study's table, and its entry; the entries of other studies stay.
+    """Write a study's table, of `columns` {name: type}, and its entry beside those of the others.
 
-    Args:
-        study: its name.
-        about: what its entry says of it, but for the table's digest.
-        rows, columns: of its table; {name: type}.
-        table, studies: the CSV to write, and the JSON file of all studies that were run.
+    The entry is `about` and the table's digest.
 
     Raises:
-        EvaluationError: that file is damaged.
+        EvaluationError: the JSON file of all studies is damaged.
     """
     frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     write_text(table, frame.to_csv(index=False, lineterminator="\n"))

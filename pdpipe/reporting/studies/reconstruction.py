@@ -15,7 +15,7 @@ from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies.section import Section, Study, grouped
 from pdpipe.reporting.tables import Table
 
-# The columns of its table; see `evaluation.reconstruction.Row`.
+# The columns of its table; see `studies.reconstruction.Row`.
 COLUMNS = {
     "part": "string",  # reconstruction or transfer
     "method": "string",  # of encoding
@@ -66,10 +66,7 @@ def _standings(
 ) -> str:
     """How the baseline's error lies to those of the methods, verdict by verdict.
 
-    Args:
-        rows: in the order in which to name their places.
-        named: what stands between the verdict on a method and the places.
-        place: a row's place.
+    The places of each verdict stand in the order of `rows`, after what `named` makes of the method.
     """
     said = []
     for method, found in rows.dropna(subset="difference").groupby("method", sort=False):
