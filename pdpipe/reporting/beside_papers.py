@@ -50,20 +50,17 @@ def published_section(dataset: str, results: Results, m: Measurements) -> Publis
     papers = PAPER_SETTINGS[dataset]
     figures = [figure for figure in read_published() if figure.dataset == dataset]
     verdict = _verdict(m, results.teacher.protocol.extractor.name)
-    tables = {
-        w: [
-            table
-            for metric in (FID, INCEPTION_SCORE)
-            if (table := _table(figures, m, w, metric, verdict)) is not None
-        ]
-        for w in m.guidance
-    }
+    tables = {}
+    for w in m.guidance:
+        both = (_table(figures, m, w, metric, verdict) for metric in (FID, INCEPTION_SCORE))
+        if found := [table for table in both if table is not None]:
+            tables[w] = found
     return PublishedSection(
         title=f"Published figures, {papers.title}",
         cited=_cited(PAPERS),
         verdict=verdict,
         differences=differences(results, papers),
-        tables={w: found for w, found in tables.items() if found},
+        tables=tables,
     )
 
 

@@ -69,17 +69,16 @@ def markdown(c: Comparison) -> str:
 
 def csv_text(c: Comparison) -> str:
     """Every change as a row: the cell, both figures with their errors, the difference."""
-    columns = ["model", "steps", "w", "metric", "a", "a_se", "b", "b_se", "difference", "margin"]
-    columns.append("verdict")
+    values = ("a", "a_se", "b", "b_se", "difference", "margin")
+    columns = ["model", "steps", "w", "metric", *values, "verdict"]
     rows = [[getattr(change, name) for name in columns] for change in c.changes]
     frame = pd.DataFrame(rows, columns=columns)
-    # floats at the 6 digits of the records
-    return frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    return frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")  # as in records
 
 
 def summary(c: Comparison) -> str:
     """What the change did, in one sentence without its full stop."""
-    shared = [change for change in c.changes if _shared(change)]
+    shared = [one for one in c.changes if not (math.isnan(one.a) or math.isnan(one.b))]
     alike = [change for change in shared if change.comparable]
     if not shared:
         return "The two chains have no cell in common"
@@ -224,10 +223,6 @@ def _bigger(one: Change, other: Change) -> bool:
     """Whether a change is bigger than another by more than the interval of their difference."""
     margin = math.hypot(one.relative_margin, other.relative_margin)
     return one.relative - other.relative > margin
-
-
-def _shared(change: Change) -> bool:
-    return not (math.isnan(change.a) or math.isnan(change.b))
 
 
 def _named(c: Comparison, metric: str) -> str:

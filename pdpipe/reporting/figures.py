@@ -249,7 +249,8 @@ def grid_figure(grid: Grid) -> Figure:
     figure = Figure(figsize=(width / GRID_DPI, height / GRID_DPI), dpi=GRID_DPI)
     figure.set_layout_engine("none")
     for c, label in enumerate(grid.columns):
-        short = _shortened(label, max(4, wide // 7))
+        most = max(4, wide // 7)
+        short = label if len(label) <= most else f"{label[: most - 1]}…"
         x = left + c * (wide + gap) + wide / 2
         _write(figure, x, height - top + 8, short, ha="center", va="bottom")
     for y, label, row in zip(tops, grid.rows, grid.blocks, strict=True):
@@ -257,10 +258,6 @@ def grid_figure(grid: Grid) -> Figure:
         for c, block in enumerate(row):
             figure.figimage(block, left + c * (wide + gap), height - y - tall, origin="upper")
     return figure
-
-
-def _shortened(label: str, most: int) -> str:
-    return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def _write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:

@@ -23,7 +23,6 @@ from pdpipe.reporting.speedup import savings_table
 from pdpipe.reporting.studies import Section, others_sentence
 
 FOLDER = Path(__file__).parent
-TEMPLATE = "page.html.jinja"
 SVG_SCALE = 1.5  # CSS pixels a point at most: text of 10 points is then 15 pixels high
 
 # The figures' colours, by the page's own, which turn with the reader's light or dark scheme.
@@ -83,11 +82,7 @@ def page(
         sections: of the studies that were run on these models.
         other_studies: the names of the rest.
     """
-    captions = _captions(m) | {f"study_{s.name}": s.caption for s in sections}
-    pictures = {
-        name: Picture(inline_svg(svg, _PREFIXES.get(name, name), captions[name]), captions[name])
-        for name, svg in curves.items()
-    }
+    pictures = _pictures(m, sections, curves)
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -103,7 +98,7 @@ def page(
         "weight": formats.weight,
         "explorer_data": explorer_data,
     }
-    return environment.get_template(TEMPLATE).render(
+    return environment.get_template("page.html.jinja").render(
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         headline=headline,
@@ -179,10 +174,12 @@ def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
     return Markup(re.sub(r"^<svg[^>]*>", lambda _: start, text))
 
 
-def _captions(m: Measurements) -> dict[str, str]:
-    """Of the report's own curves and of the pictures of the method."""
+def _pictures(
+    m: Measurements, sections: list[Section], drawn: dict[str, bytes]
+) -> dict[str, Picture]:
+    """The report's own curves, the pictures of the method and those of the studies, by name."""
     curves = f"the students (solid), the {m.teacher_by} at the same steps (dashed)"
-    return {
+    captions = {
         "fid_by_steps": f"{m.named('FID')} against sampling steps, both axes logarithmic, for each "
         f"guidance weight: {curves}, and the floor (dotted).",
         "is_by_steps": f"{m.named('IS')} against sampling steps (logarithmic), for each guidance "
@@ -193,6 +190,11 @@ def _captions(m: Measurements) -> dict[str, str]:
         f"{formats.weight(m.guidance[-1])}. The dashed curve is the teacher at "
         f"{formats.steps(m.full_steps)}.",
         **_METHOD_CAPTIONS,
+        **{f"study_{section.name}": section.caption for section in sections},
+    }
+    return {
+        name: Picture(inline_svg(svg, _PREFIXES.get(name, name), captions[name]), captions[name])
+        for name, svg in drawn.items()
     }
 
 

@@ -52,14 +52,11 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     at the same number of network evaluations; both are missing where there is no such cell.
     """
     columns = ["steps", "nfe", "se_dof", *(name for metric in METRICS for name in metric.columns)]
-    teacher = m.select("teacher", w=w)[columns]
-    same_steps = teacher.add_suffix("_teacher")
-    equal_nfe = teacher.add_suffix("_equal_nfe")
-    return (
-        m.select("student", w=w)
-        .merge(same_steps, how="left", left_on="steps", right_on="steps_teacher")
-        .merge(equal_nfe, how="left", left_on="nfe", right_on="nfe_equal_nfe")
-    )
+    found, teacher = m.select("student", w=w), m.select("teacher", w=w)[columns]
+    for key, suffix in (("steps", "_teacher"), ("nfe", "_equal_nfe")):
+        other = teacher.add_suffix(suffix)
+        found = found.merge(other, how="left", left_on=key, right_on=f"{key}{suffix}")
+    return found
 
 
 def floor_note(m: Measurements, metric: Metric = FID) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from pdpipe import layout
 from pdpipe.errors import EvaluationError
 from pdpipe.files import digest_file
@@ -198,30 +196,19 @@ def _section(
         raise damaged(studies, f"there is no kind {entry['kind']!r} of study")
     kind = KINDS[entry["kind"]]
     frame = read_table(studies, name, entry["table_sha256"], kind.columns)
-    if _differ(frame, kind, entry["made_from"], m, digests):
+    chain = m.select("teacher").iloc[0]
+    weights = frame["w"].unique().tolist() if kind.at_chains_w else []
+    if (
+        any((frame[key] != chain[key]).any() for key in kind.comparable)
+        or any(digests.get(path) != sha256 for path, sha256 in entry["made_from"].items())
+        or any(w not in m.guidance for w in weights)
+    ):
         return None
     study = Study(baseline=entry["baseline"], frame=frame)
     section = SECTIONS.get(name, kind.section)(study, m)
     if "images_sha256" in entry:
         section = replace(section, grid=read_picture(studies, name, entry["images_sha256"]))
     return replace(section, name=name, title=entry["title"], question=entry["question"])
-
-
-def _differ(
-    frame: pd.DataFrame,
-    kind: Kind,
-    made_from: dict[str, str],
-    m: Measurements,
-    digests: dict[str, str],
-) -> bool:
-    """Whether a study measured what is not the chain's, or in another way than the chain."""
-    chain = m.select("teacher").iloc[0]
-    weights = frame["w"].unique().tolist() if kind.at_chains_w else []
-    return (
-        any((frame[key] != chain[key]).any() for key in kind.comparable)
-        or any(digests.get(path) != sha256 for path, sha256 in made_from.items())
-        or any(w not in m.guidance for w in weights)
-    )
 
 
 def studies_markdown(sections: list[Section], others: list[str]) -> str:
