@@ -28,7 +28,7 @@ from pdpipe.bench import (
 )
 from pdpipe.errors import PdpipeError, counted
 from pdpipe.params import Params, read_params
-from pdpipe.reporting.plain import aligned
+from pdpipe.reporting.formats import aligned
 from pdpipe.runtime import configure, machine
 
 # What every stage does around its work, in a process of its own: imports, tracking.

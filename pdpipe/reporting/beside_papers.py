@@ -50,30 +50,25 @@ def published_section(dataset: str, results: Results, m: Measurements) -> Publis
     papers = PAPER_SETTINGS[dataset]
     figures = [figure for figure in read_published() if figure.dataset == dataset]
     verdict = _verdict(m, results.teacher.protocol.extractor.name)
-    tables = {
-        w: [
-            table
-            for metric in (FID, INCEPTION_SCORE)
-            if (table := _table(figures, m, w, metric, verdict)) is not None
-        ]
-        for w in m.guidance
-    }
+    tables = {}
+    for w in m.guidance:
+        both = (_table(figures, m, w, metric, verdict) for metric in (FID, INCEPTION_SCORE))
+        if found := [table for table in both if table is not None]:
+            tables[w] = found
     return PublishedSection(
         title=f"Published figures, {papers.title}",
         cited=_cited(PAPERS),
         verdict=verdict,
         differences=differences(results, papers),
-        tables={w: found for w, found in tables.items() if found},
+        tables=tables,
     )
 
 
 def published_markdown(section: PublishedSection) -> str:
     """The section as Markdown, to follow the report's tables."""
-    lines = [f"\n## {section.title}\n", f"{section.cited} {section.verdict}\n"]
-    lines += ["What differs:\n"]
+    lines = [f"\n## {section.title}\n", f"{section.cited} {section.verdict}\n", "What differs:\n"]
     lines += [*(f"- {difference}" for difference in section.differences), ""]
-    lines += [to_markdown(table, level=3) for table in section.all_tables]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(to_markdown(table, level=3) for table in section.all_tables)])
 
 
 def _verdict(m: Measurements, extractor: str) -> str:
@@ -113,8 +108,7 @@ def _table(
 
     def cells(steps: int) -> Iterable[str]:
         for kind in kinds:
-            here = steps in own[kind]
-            yield metric.shown(m.cell(kind, steps, w)) if here else formats.DASH
+            yield metric.shown(m.cell(kind, steps, w) if steps in own[kind] else None)
             yield from (formats.figure(values.get((name, steps))) for name in columns[kind])
 
     headings = {kind: ["this chain", *(_HEADINGS[n][0] for n in columns[kind])] for kind in kinds}

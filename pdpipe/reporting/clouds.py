@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -30,16 +29,8 @@ def clouds(rows: dict[str, list[Panel]]) -> Figure:
     for row, (label, panels) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(label)
         for one, panel in zip(row, panels, strict=True):
-            _draw(one, panel)
+            x, y = panel.points.T.numpy()
+            one.plot(x, y, ".", color=_COLOURS[panel.kind], markersize=1.2)
+            one.set_title(panel.title, fontsize=9)
+            one.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[], aspect="equal")
     return figure
-
-
-def _draw(axes: Axes, panel: Panel) -> None:
-    x, y = panel.points.T.numpy()
-    axes.plot(x, y, ".", color=_COLOURS[panel.kind], markersize=1.2)
-    axes.set_title(panel.title, fontsize=9)
-    axes.set_xlim(-1.5, 1.5)
-    axes.set_ylim(-1.5, 1.5)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_aspect("equal")

@@ -57,10 +57,9 @@ class Change:
     @property
     def relative_margin(self) -> float:
         """Half the width of the log ratio's 95 % interval, to first order; NaN for no errors."""
-        known = self.comparable and self.a > 0 and self.b > 0
-        return (
-            difference_margin(self.a_margin / self.a, self.b_margin / self.b) if known else math.nan
-        )
+        if not (self.comparable and self.a > 0 and self.b > 0):
+            return math.nan
+        return difference_margin(self.a_margin / self.a, self.b_margin / self.b)
 
     @property
     def verdict(self) -> str:

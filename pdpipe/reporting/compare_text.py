@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import textwrap
 from typing import Any
+
+import pandas as pd
 
 from pdpipe.evaluation.metrics import METRICS
 from pdpipe.reporting import formats
@@ -21,25 +21,23 @@ from pdpipe.reporting.compare import (
     Comparison,
     Edit,
 )
+from pdpipe.reporting.formats import aligned
 from pdpipe.reporting.intervals import LEVEL, with_margin
 from pdpipe.reporting.markdown import to_markdown
-from pdpipe.reporting.plain import aligned
 from pdpipe.reporting.sides import FIGURES
 from pdpipe.reporting.tables import Table
 
 NAMES = {key: METRICS[key].name for key in FIGURES}
-BETTER_IS = {key: METRICS[key].better for key in FIGURES}
 WORDS = (0, 6)  # the columns of the tables that are no numbers
 MEASURE_ALIKE = "set section evaluation alike in both and run `dvc repro`"
 REMEDIES = {  # by field of the protocol
     "extractor": "measure both with one extractor: the one that comes with pdpipe, "
     "`extractor.source: auto`, or one model file in both",
-    "num_real": "compare chains of the same data and split",
-    "real_split": "compare chains of the same data and split",
+    **dict.fromkeys(("num_real", "real_split"), "compare chains of the same data and split"),
     "precision": "run both with the same `runtime.precision`",
-    "quantization": "run both with the same version of pdpipe",
-    "is_splits": "run both with the same version of pdpipe",
-    "standard_errors": "run both with the same version of pdpipe",
+    **dict.fromkeys(
+        ("quantization", "is_splits", "standard_errors"), "run both with the same version of pdpipe"
+    ),
 }
 INTERVALS = (
     "± is half of a 95 % interval. Separated means that the difference exceeds its interval, made "
@@ -71,19 +69,16 @@ def markdown(c: Comparison) -> str:
 
 def csv_text(c: Comparison) -> str:
     """Every change as a row: the cell, both figures with their errors, the difference."""
-    out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
-    columns = ["model", "steps", "w", "metric", "a", "a_se", "b", "b_se", "difference", "margin"]
-    rows.writerow([*columns, "verdict"])
-    for change in c.changes:
-        values = [getattr(change, name) for name in columns]
-        rows.writerow([*(_number(value) for value in values), change.verdict])
-    return out.getvalue()
+    values = ("a", "a_se", "b", "b_se", "difference", "margin")
+    columns = ["model", "steps", "w", "metric", *values, "verdict"]
+    rows = [[getattr(change, name) for name in columns] for change in c.changes]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")  # as in records
 
 
 def summary(c: Comparison) -> str:
     """What the change did, in one sentence without its full stop."""
-    shared = [change for change in c.changes if _shared(change)]
+    shared = [one for one in c.changes if not (math.isnan(one.a) or math.isnan(one.b))]
     alike = [change for change in shared if change.comparable]
     if not shared:
         return "The two chains have no cell in common"
@@ -121,7 +116,7 @@ def tables(c: Comparison) -> list[Table]:
             ]
             for change in shown
         ]
-        title = f"{_named(c, name)}, {BETTER_IS[metric]} is better"
+        title = f"{_named(c, name)}, {METRICS[metric].better} is better"
         columns = ["model", "steps", "w", "A", "B", "B - A", ""]
         found.append(Table(title=title, columns=columns, rows=rows))
     return found
@@ -230,10 +225,6 @@ def _bigger(one: Change, other: Change) -> bool:
     return one.relative - other.relative > margin
 
 
-def _shared(change: Change) -> bool:
-    return not (math.isnan(change.a) or math.isnan(change.b))
-
-
 def _named(c: Comparison, metric: str) -> str:
     """`FID-1500[digits-cnn]`, where both sides agree on that."""
     known = {
@@ -243,10 +234,3 @@ def _named(c: Comparison, metric: str) -> str:
     }
     (count, extractor), *more = known
     return metric if more or not (count and extractor) else f"{metric}-{count}[{extractor}]"
-
-
-def _number(value: Any) -> Any:
-    """A CSV field: empty for NaN, floats at the 6 digits of the records."""
-    if not isinstance(value, float):
-        return value
-    return "" if math.isnan(value) else f"{value:.6g}"

@@ -23,8 +23,7 @@ class Panel:
     """One model at each step count of the explorer.
 
     `sprites` are (num_w · classes · H, columns · W[, 3]): a row for each w and class, in this
-    order. `titles`, `labels` and `figures` are what stands above and below: [step count], and
-    for figures [step count][w][figure].
+    order. `titles` [step count] and `figures` [step count][w][figure] stand above and below.
     """
 
     name: str

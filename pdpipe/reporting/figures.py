@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import cycle
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from pdpipe.reporting import formats
@@ -25,8 +26,11 @@ from pdpipe.reporting.metrics import FID, Metric
 # Okabe and Ito's palette: told apart by colour-blind readers, and legible on white and on black.
 STUDENT, TEACHER = "#0072b2", "#d55e00"
 INK, FAINT = "#24292f", "#8c959f"
+_BY_NAME = {"student": STUDENT, "teacher": TEACHER, "ink": INK, "faint": FAINT}
+_BY_NAME |= {"pink": "#cc79a7", "orange": "#e69f00", "green": "#009e73", "sky": "#56b4e9"}
 # Few steps to many: hues that stay apart for colour-blind readers, of about equal lightness.
-_STEPS_MAP = LinearSegmentedColormap.from_list("steps", ["#cc79a7", "#e69f00", "#009e73", STUDENT])
+_FEW_TO_MANY = [_BY_NAME[name] for name in ("pink", "orange", "green", "student")]
+_STEPS_MAP = LinearSegmentedColormap.from_list("steps", _FEW_TO_MANY)
 _MARKERS = "osD^vPX"
 GRID_DPI = 72  # at which a pixel is a point, so that SVG and PNG hold the same pixels
 
@@ -78,11 +82,18 @@ def against_steps(m: Measurements, metric: Metric) -> Figure:
         axes.tick_params(labelbottom=True)
     if metric is FID:
         log_axis(panels[0, 0], "y", m.frame["fid"])
-    figure.supxlabel("sampling steps", fontsize=10, color=INK)
-    figure.supylabel(f"{metric.heading(m)}, {metric.better} is better", fontsize=10, color=INK)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    name = f"{metric.heading(m)}, {metric.better} is better"
+    label_axes(figure, panels[0, 0], "sampling steps", name)
     return figure
+
+
+def label_axes(figure: FigureBase, axes: Axes, x: str, y: str = "", **legend: Any) -> None:
+    """Name the axes that the panels share; above them all, a legend of what is in one of them."""
+    figure.supxlabel(x, fontsize=10, color=INK)
+    if y:
+        figure.supylabel(y, fontsize=10, color=INK)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", **{"ncols": 4, **legend})
 
 
 def _steps_panel(axes: Axes, m: Measurements, metric: Metric, w: float) -> None:
@@ -100,6 +111,47 @@ def _steps_panel(axes: Axes, m: Measurements, metric: Metric, w: float) -> None:
             axes.errorbar(x, y, yerr=half, color=colour, linestyle=line, marker=marker, label=label)
     axes.set_title(formats.weight(w))
     steps_axis(axes, [*teacher["steps"], *student["steps"]])
+
+
+Points = list[tuple[int, float, float]]  # a count, a figure, and half its interval's width
+Panel = tuple[str, float, list[tuple[str, Points]]]  # title, floor, and each method by its name
+
+
+def draw_panels(
+    figure: FigureBase,
+    panels: list[Panel],
+    ticks: list[int],
+    looks: str,
+    x: str,
+    y: str,
+    *,
+    across: int,
+    floor: str = "floor",
+    dashed: Collection[str] = (),
+) -> None:
+    """Curves of methods beside a dotted floor, so many panels `across`; both axes are logarithmic.
+
+    `ticks` are the counts that are written. `looks`, as `pink o, sky s`, has each method's colour
+    and marker, from the first on again where there are more; `dashed` are methods, and `x`, `y` and
+    `floor` names.
+    """
+    down = math.ceil(len(panels) / across)
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flatten()
+    known = [look.split() for look in looks.split(", ")]
+    for axes, (title, level, methods) in zip(grid, panels, strict=False):
+        axes.axhline(level, color=FAINT, linestyle=":", label=floor)
+        for (name, points), (colour, marker) in zip(methods, cycle(known)):
+            line = "--" if name in dashed else "-"
+            look = {"color": _BY_NAME[colour], "marker": marker, "linestyle": line}
+            axes.errorbar(*np.reshape(points, (-1, 3)).T, **look, label=name)
+        axes.set_title(title)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    curves = [points for _, _, methods in panels for _, points in methods]
+    drawn = [value for points in curves for _, value, _ in points]
+    log_axis(grid[0], "y", pd.Series([*drawn, *(level for _, level, _ in panels)]))
+    steps_axis(grid[0], ticks)
+    label_axes(figure, grid[0], x, y, ncols=2, fontsize=9)
 
 
 def steps_axis(axes: Axes, steps: Sequence[int]) -> None:
@@ -126,10 +178,8 @@ def fid_against_is(m: Measurements) -> Figure:
     if m.student_steps:
         panels[0].set_title("students")
     panels[-1].set_title(m.teacher_by)
-    figure.supxlabel(f"{m.named('FID')}, lower is better", fontsize=10, color=INK)
-    figure.supylabel(f"{m.named('IS')}, higher is better", fontsize=10, color=INK)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
+    x, y = f"{m.named('FID')}, lower is better", f"{m.named('IS')}, higher is better"
+    label_axes(figure, panels[0], x, y)
     return figure
 
 
@@ -199,7 +249,8 @@ def grid_figure(grid: Grid) -> Figure:
     figure = Figure(figsize=(width / GRID_DPI, height / GRID_DPI), dpi=GRID_DPI)
     figure.set_layout_engine("none")
     for c, label in enumerate(grid.columns):
-        short = _shortened(label, max(4, wide // 7))
+        most = max(4, wide // 7)
+        short = label if len(label) <= most else f"{label[: most - 1]}…"
         x = left + c * (wide + gap) + wide / 2
         _write(figure, x, height - top + 8, short, ha="center", va="bottom")
     for y, label, row in zip(tops, grid.rows, grid.blocks, strict=True):
@@ -207,10 +258,6 @@ def grid_figure(grid: Grid) -> Figure:
         for c, block in enumerate(row):
             figure.figimage(block, left + c * (wide + gap), height - y - tall, origin="upper")
     return figure
-
-
-def _shortened(label: str, most: int) -> str:
-    return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def _write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:

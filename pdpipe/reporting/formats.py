@@ -1,8 +1,9 @@
-"""Numbers as a reader sees them: the same rounding in tables, sentences and figures."""
+"""Numbers as a reader sees them, with one rounding everywhere; tables for a terminal."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -70,6 +71,18 @@ def evaluations(num_steps: int, nfe: int) -> str:
 def times(factor: float) -> str:
     """A factor, `32×`, or `1.5×` where it is not whole."""
     return f"{factor:.3g}×" if factor < 100 else f"{factor:.0f}×"
+
+
+def aligned(rows: list[list[str]], to_the_left: Collection[int] = (0,)) -> list[str]:
+    """The rows, headings first, as lines: numbers to the right, columns of words `to_the_left`."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if k in to_the_left else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _decimals(value: Any, places: int) -> str:

@@ -83,14 +83,12 @@ def sentence(m: Measurements, found: Match) -> str:
     """The finding at one w, honest when no student is near the teacher."""
     name, at = m.named("FID"), formats.weight(found.w)
     guided = "guided teacher" if found.w > 0 else "teacher"
-    spent = formats.evaluations(m.full_steps, found.teacher_nfe)
-    teacher = f"{formats.figure(found.teacher_fid)} of the {guided} at {spent} evaluations"
-    if found.steps is not None:
+    spent = formats.evaluations(m.full_steps, int(found.teacher["nfe"]))
+    teacher = f"{formats.figure(found.teacher['fid'])} of the {guided} at {spent} evaluations"
+    if found.student is not None:
+        steps, fid = formats.steps(found.student["steps"]), formats.figure(found.student["fid"])
         saved = formats.times(found.fewer_evaluations)
-        return (
-            f"{formats.steps(found.steps)}: {name} {formats.figure(found.fid)} at {at} against "
-            f"{teacher}: {saved} fewer network evaluations"
-        )
+        return f"{steps}: {name} {fid} at {at} against {teacher}: {saved} fewer network evaluations"
     students = m.select("student", w=found.w)
     if students.empty:
         return f"No student yet (the ladder is empty): {name} {teacher} at {at}"
@@ -118,7 +116,7 @@ def _table(m: Measurements) -> dict[str, list[Any]]:
     table: dict[str, list[Any]] = {"w": m.guidance}
     for n in m.student_steps:
         table[f"student_{n}"] = [float(m.cell("student", n, w)["fid"]) for w in m.guidance]
-    table["teacher"] = [found.teacher_fid for found in matches]
+    table["teacher"] = [float(found.teacher["fid"]) for found in matches]
     table["floor"] = [float(m.heldout["fid"])] * len(matches)
     table["fewest_steps_near_teacher"] = [found.steps for found in matches]
     table["fewer_evaluations_near_teacher"] = [found.fewer_evaluations for found in matches]

@@ -12,14 +12,13 @@ from scipy.special import stdtrit
 from pdpipe.reporting import formats
 
 LEVEL = 0.95
+VERDICTS = ("below", "not separated from", "above")
 
 
 def margin(se: Any, dof: Any) -> float:
     """Half the width of the 95 % interval of a figure, by Student's t; NaN for no error.
 
-    Args:
-        se: its standard error.
-        dof: the degrees of freedom of that.
+    `se` is its standard error, `dof` the degrees of freedom of that.
     """
     if pd.isna(se):
         return math.nan
@@ -43,6 +42,13 @@ def apart(a: Any, b: Any) -> bool:
     return bool(abs(a["fid"] - b["fid"]) > difference_margin(fid_margin(a), fid_margin(b)))
 
 
+def verdict(a: Any, b: Any) -> str:
+    """One of `VERDICTS`, of the FID of row `a` beside that of row `b`."""
+    if not apart(a, b):
+        return "not separated from"
+    return "below" if a["fid"] < b["fid"] else "above"
+
+
 def fid_margin(row: Any) -> float:
     """Half the width of the 95 % interval of a row's FID; NaN for none."""
     return margin(row["fid_se"], row["se_dof"])
@@ -62,10 +68,7 @@ def ratio_margin(a: Any, a_margin: float, b: Any, b_margin: float) -> float:
 def with_margin(value: Any, half: float, text: Callable[[Any], str] = formats.figure) -> str:
     """A figure with its interval, as `1.39 ± 0.08`; alone where there is none.
 
-    Args:
-        value: the figure.
-        half: half the width of its interval, from `margin`.
-        text: how it is written; the interval gets as many decimals.
+    `half` is from `margin`, and gets as many decimals as `text` gives the figure.
     """
     shown = text(value)
     decimals = len(shown.partition(".")[2])

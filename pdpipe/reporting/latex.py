@@ -8,7 +8,6 @@ from dataclasses import replace
 from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.reporting import tables
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.rungs import coupling_table, rungs_table
 from pdpipe.reporting.speedup import savings_table
 from pdpipe.reporting.studies.section import Section
 from pdpipe.reporting.tables import Table
@@ -49,12 +48,7 @@ def paper_latex(
 ) -> str:
     r"""The file's text, to be taken into a paper by `\input`.
 
-    Args:
-        m: the measurements.
-        rungs: the distances of the students to their teachers.
-        protocol: in every caption, so that each table can be taken alone.
-        published: the tables of published figures, if there are any.
-        studies: the sections of the studies that were run.
+    `protocol` is in every caption, so that each table can be taken alone.
     """
     near = [tables.near_table(m), savings_table(m, paper=True)]
     shown = near if m.student_steps else []
@@ -62,7 +56,12 @@ def paper_latex(
     for w in m.guidance:
         table = tables.steps_table(m, w, paper=True)
         shown.append(replace(table, title=f"Student and teacher at {table.title}"))
-    shown += [rungs_table(rungs), coupling_table(m), tables.memorization_table(m), *published]
+    shown += [
+        tables.rungs_table(rungs),
+        tables.coupling_table(m),
+        tables.memorization_table(m),
+        *published,
+    ]
     for section in studies:
         shown += [replace(t, title=f"{section.title}: {t.title}") for t in section.tables]
     preamble = (

@@ -6,7 +6,6 @@ from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.reporting import tables
 from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.rungs import coupling_table, rungs_table
 from pdpipe.reporting.speedup import savings_table
 from pdpipe.reporting.tables import Table
 
@@ -23,11 +22,7 @@ def to_markdown(table: Table, level: int = 2) -> str:
 def report_markdown(m: Measurements, rungs: RungsRecord, found: Headline, machines: str) -> str:
     """reports/table.md: the finding, then FID against steps for each w, then the matrices.
 
-    Args:
-        m: the measurements.
-        rungs: the distances of the students to their teachers.
-        found: the finding.
-        machines: where the times per image were taken, a sentence.
+    `machines` is a sentence on where the times per image were taken.
     """
     near = [tables.near_table(m), savings_table(m)] if m.student_steps else []
     return "\n".join(
@@ -39,8 +34,8 @@ def report_markdown(m: Measurements, rungs: RungsRecord, found: Headline, machin
             *map(to_markdown, near),
             *(to_markdown(tables.steps_table(m, w)) for w in m.guidance),
             *(to_markdown(table) for table in tables.matrices(m)),
-            to_markdown(rungs_table(rungs)),
-            to_markdown(coupling_table(m)),
+            to_markdown(tables.rungs_table(rungs)),
+            to_markdown(tables.coupling_table(m)),
             to_markdown(tables.memorization_table(m)),
         ]
     )

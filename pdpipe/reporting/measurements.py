@@ -9,7 +9,13 @@ from typing import Any
 import pandas as pd
 
 from pdpipe.evaluation.metrics import METRICS
-from pdpipe.evaluation.records import JACKKNIFE_DOF, CellCost, MetricsRecord
+from pdpipe.evaluation.records import (
+    JACKKNIFE_DOF,
+    CellCost,
+    FloorProtocol,
+    MetricsRecord,
+    Protocol,
+)
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import Results
 
@@ -98,11 +104,6 @@ class Measurements:
         """The held-out images' row: its `fid` is the floor."""
         return self.frame[self.frame["model"] == "heldout"].iloc[0]
 
-    @cached_property
-    def train(self) -> pd.Series[Any]:
-        """The training images' row (no FID: they are what FID compares with)."""
-        return self.frame[self.frame["model"] == "train"].iloc[0]
-
     def select(
         self, kind: str, *, steps: int | None = None, w: float | None = None
     ) -> pd.DataFrame:
@@ -155,25 +156,12 @@ def measurements(results: Results) -> Measurements:
 
 def _real_rows(results: Results) -> list[dict[str, Any]]:
     protocol, floor = results.floor.protocol, results.floor.floor
-    shared = {
-        "kind": "real",
-        "extractor": protocol.extractor.name,
-        "extractor_sha256": protocol.extractor.sha256,
-        "balance": protocol.balance,
-        "libraries": _libraries(protocol.libraries),
-    }
-    measured = {
-        field
-        for field, info in type(floor).model_fields.items()
-        if (info.alias or field).removesuffix("_se") in METRICS
-    }
+    shared = {"kind": "real", "balance": protocol.balance, **_measured_by(protocol)}
     heldout = {
         "model": "heldout",
         "se_dof": JACKKNIFE_DOF,
-        **floor.model_dump(by_alias=True, include=measured),
+        **floor.model_dump(by_alias=True),
         "accuracy": floor.accuracy_heldout,
-        "nearest_median": floor.nearest_median,
-        "nearest_close": floor.nearest_close,
         "num_fake": protocol.num_heldout,
         "num_real": protocol.num_train,
         "real_split": "train",
@@ -183,8 +171,14 @@ def _real_rows(results: Results) -> list[dict[str, Any]]:
     return [shared | heldout, shared | train]
 
 
-def _libraries(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+def _measured_by(protocol: Protocol | FloorProtocol) -> dict[str, str]:
+    """The extractor, and what else the figures of real and of generated images depend on."""
+    versions = (f"{name} {version}" for name, version in protocol.libraries.items())
+    return {
+        "extractor": protocol.extractor.name,
+        "extractor_sha256": protocol.extractor.sha256,
+        "libraries": ", ".join(versions),
+    }
 
 
 def model_rows(metrics: MetricsRecord, costs: list[CellCost]) -> list[dict[str, Any]]:
@@ -192,27 +186,11 @@ def model_rows(metrics: MetricsRecord, costs: list[CellCost]) -> list[dict[str, 
     seconds = {(cell.steps, cell.w): cell.seconds_per_image for cell in costs}
     protocol = metrics.protocol
     shared = {
+        **protocol.model_dump(include={*TABLE_COLUMNS} - {"precision"}),  # which is a metric
+        **metrics.model.model_dump(include={"kind", "parameters", "weights"}),
+        **_measured_by(protocol),
         "model": metrics.model.name,
-        "kind": metrics.model.kind,
-        "parameters": metrics.model.parameters,
-        "extractor": protocol.extractor.name,
-        "num_fake": protocol.num_fake,
-        "num_real": protocol.num_real,
-        "sampler": protocol.sampler,
-        "gamma": protocol.gamma,
-        "grid": protocol.grid,
-        "seed": protocol.seed,
-        "clip": protocol.clip,
-        "weights": metrics.model.weights,
-        "device": protocol.device,
         "precision_of_networks": protocol.precision,
-        "extractor_sha256": protocol.extractor.sha256,
-        "real_split": protocol.real_split,
-        "balance": protocol.balance,
-        "quantization": protocol.quantization,
-        "is_splits": protocol.is_splits,
-        "standard_errors": protocol.standard_errors,
-        "libraries": _libraries(protocol.libraries),
     }
     cells = sorted(metrics.cells, key=lambda cell: (-cell.steps, cell.w))
     return [

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from pdpipe.diffusion import (
     v_loss_weight,
     v_target,
 )
-from pdpipe.reporting.figures import FAINT, INK, STUDENT, TEACHER
+from pdpipe.reporting.figures import FAINT, INK, STUDENT, TEACHER, label_axes
 
 # Colour, line and width: the truncated weight runs along two of the others and lies under them.
 _WEIGHT_LOOK = {
@@ -58,9 +57,7 @@ def loss_weights(schedule: Schedule) -> Figure:
     panels[0].set_title("the weight alone")
     panels[1].set_title("times the schedule's density of log-SNR")
     panels[0].set_ylabel("log weight on the x error")
-    figure.supxlabel("log-SNR", fontsize=10, color=INK)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    label_axes(figure, panels[0], "log-SNR")
     return figure
 
 
@@ -84,34 +81,22 @@ def angles() -> Figure:
     turned = np.linspace(phi_s.item(), phi.item(), 31)
     axes.plot(0.5 * np.cos(turned), 0.5 * np.sin(turned), color=TEACHER, linewidth=1)
     axes.text(0.38, 0.42, "δ", color=TEACHER)
-    _arrow(axes, torch.zeros(2), x, INK, "x", (0.03, -0.07))
-    _arrow(axes, torch.zeros(2), eps, INK, "ε", (-0.08, 0.0))
-    _arrow(axes, torch.zeros(2), z, TEACHER, "z = cos φ x + sin φ ε", (0.04, 0.03))
-    _arrow(axes, z, z + 0.55 * v, STUDENT, "v = dz/dφ (drawn shorter)", (-0.02, 0.05))
-    _arrow(axes, torch.zeros(2), z_s, TEACHER, "z_s = cos δ z - sin δ v", (0.03, 0.03), dashed=True)
-    axes.set_xlim(-0.2, 1.5)
-    axes.set_ylim(-0.2, 1.5)
-    axes.set_aspect("equal")
+    origin = torch.zeros(2)
+    for start, end, colour, line, name, (right, up) in (
+        (origin, x, INK, "-", "x", (0.03, -0.07)),
+        (origin, eps, INK, "-", "ε", (-0.08, 0.0)),
+        (origin, z, TEACHER, "-", "z = cos φ x + sin φ ε", (0.04, 0.03)),
+        (z, z + 0.55 * v, STUDENT, "-", "v = dz/dφ (drawn shorter)", (-0.02, 0.05)),
+        (origin, z_s, TEACHER, "--", "z_s = cos δ z - sin δ v", (0.03, 0.03)),
+    ):
+        look = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0}
+        look |= {"linewidth": 1.6, "linestyle": line}
+        (a, b), (c, d) = start.tolist(), end.tolist()
+        axes.annotate("", xy=(c, d), xytext=(a, b), arrowprops=look)
+        axes.text(c + right, d + up, name, color=colour)
+    axes.set(xlim=(-0.2, 1.5), ylim=(-0.2, 1.5), aspect="equal")
     axes.set_axis_off()
     return figure
-
-
-def _arrow(
-    axes: Axes,
-    start: Tensor,
-    end: Tensor,
-    colour: str,
-    name: str,
-    offset: tuple[float, float],
-    *,
-    dashed: bool = False,
-) -> None:
-    look = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.6}
-    if dashed:
-        look["linestyle"] = "--"
-    a, b = tuple(start.tolist()), tuple(end.tolist())
-    axes.annotate("", xy=b, xytext=a, arrowprops=look)
-    axes.text(b[0] + offset[0], b[1] + offset[1], name, color=colour)
 
 
 def trajectories(schedule: Schedule) -> Figure:

@@ -44,8 +44,10 @@ class Metric:
         """What it is called in this report."""
         return m.named(self.name) if self.named else self.name
 
-    def shown(self, row: pd.Series[Any], suffix: str = "") -> str:
+    def shown(self, row: pd.Series[Any] | None, suffix: str = "") -> str:
         """The figure of a row with its interval; its columns there end in `suffix`."""
+        if row is None:
+            return formats.DASH
         value = row[self.column + suffix]
         if self.se is None:
             return self.text(value)
@@ -60,21 +62,19 @@ class Metric:
 _TEXTS = {2: formats.figure, 4: formats.small}
 
 
-def _column(metric: metrics.Metric) -> Metric:
-    """A metric of images as it is shown."""
-    return Metric(
+_MEASURED = {
+    key: Metric(
         name=metric.name,
-        column=metric.key,
-        se=f"{metric.key}_se",
+        column=key,
+        se=f"{key}_se",
         text=_TEXTS[metric.decimals],
         better=metric.better,
         note=metric.note,
         against_steps=metric.against_steps,
-        equal_nfe=metric.key == "fid",
+        equal_nfe=key == "fid",
     )
-
-
-_MEASURED = {key: _column(metric) for key, metric in metrics.METRICS.items()}
+    for key, metric in metrics.METRICS.items()
+}
 FID, INCEPTION_SCORE = _MEASURED["fid"], _MEASURED["is"]
 # In the order in which they stand in tables.
 METRICS = (

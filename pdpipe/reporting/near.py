@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from pdpipe.reporting.intervals import difference_margin, fid_margin
 from pdpipe.reporting.measurements import Measurements
@@ -13,26 +15,23 @@ from pdpipe.reporting.measurements import Measurements
 NEAR = 0.25
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Match:
-    """At one w, the student of the fewest steps that is near the full-count teacher, if any.
-
-    The margins are half the widths of the FIDs' 95 % intervals, NaN where there are none.
-    """
+    """At one w, the full-count teacher, and the student of the fewest steps that is near it."""
 
     w: float
-    teacher_fid: float
-    teacher_margin: float
-    teacher_nfe: int
-    steps: int | None = None
-    fid: float | None = None
-    margin: float = math.nan
-    nfe: int | None = None
+    teacher: pd.Series[Any]
+    student: pd.Series[Any] | None = None
+
+    @property
+    def steps(self) -> int | None:
+        """The student's; None for none."""
+        return None if self.student is None else int(self.student["steps"])
 
     @property
     def fewer_evaluations(self) -> float:
         """How many times fewer network evaluations it needs; 1 when no student is near."""
-        return self.teacher_nfe / self.nfe if self.nfe else 1.0
+        return 1.0 if self.student is None else float(self.teacher["nfe"] / self.student["nfe"])
 
 
 def headline_w(m: Measurements) -> float:
@@ -52,21 +51,9 @@ def match(m: Measurements, w: float) -> Match:
     and none where there are no standard errors.
     """
     full = m.full(w)
-    found = Match(
-        w=w,
-        teacher_fid=float(full["fid"]),
-        teacher_margin=fid_margin(full),
-        teacher_nfe=int(full["nfe"]),
-    )
     students = m.select("student", w=w).sort_values("steps")
     for _, student in students[students["nfe"] < full["nfe"]].iterrows():
         highest = student["fid"] + difference_margin(fid_margin(student), fid_margin(full))
         if highest <= full["fid"] + NEAR * m.heldout["fid"]:
-            return replace(
-                found,
-                steps=int(student["steps"]),
-                fid=float(student["fid"]),
-                margin=fid_margin(student),
-                nfe=int(student["nfe"]),
-            )
-    return found
+            return Match(w, full, student)
+    return Match(w, full)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -19,13 +18,11 @@ from pdpipe.reporting.grids import Grid, png
 from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.results import Results
-from pdpipe.reporting.rungs import coupling_table, rungs_table
 from pdpipe.reporting.sheets import Images
 from pdpipe.reporting.speedup import savings_table
 from pdpipe.reporting.studies import Section, others_sentence
 
 FOLDER = Path(__file__).parent
-TEMPLATE = "page.html.jinja"
 SVG_SCALE = 1.5  # CSS pixels a point at most: text of 10 points is then 15 pixels high
 
 # The figures' colours, by the page's own, which turn with the reader's light or dark scheme.
@@ -49,8 +46,11 @@ _METHOD_CAPTIONS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
+# What the ids inside a figure begin with, where that is not its name.
+_PREFIXES = {"fid_by_steps": "fid", "is_by_steps": "is", "fid_is": "tradeoff"}
+
+
+class Picture(NamedTuple):
     """A figure as it stands on the page."""
 
     svg: Markup
@@ -73,19 +73,16 @@ def page(
     """The page's HTML.
 
     Args:
-        results: for the protocol and the costs.
-        m: the measurements behind every table.
-        headline: its sentence is the page's title.
-        curves: the SVG of `fid_by_steps`, `is_by_steps`, `fid_is`, each picture of the method and
-            each study.
+        results, m, headline: what is told.
+        curves: {name: SVG} of `fid_by_steps`, `is_by_steps`, `fid_is`, each picture of the method
+            and, as `study_<name>`, of the studies that have a figure.
         explorer: what its sliders choose from; None leaves it out.
-        by_steps: the sample grid over steps and w.
-        by_class: the sample grid over steps and classes.
+        by_steps, by_class: the sample grids.
         published: the figures of the papers; None leaves them out.
-        sections: of the studies that were run on these models; their figures are in `curves` as
-            `study_<name>`.
+        sections: of the studies that were run on these models.
         other_studies: the names of the rest.
     """
+    pictures = _pictures(m, sections, curves)
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -101,22 +98,20 @@ def page(
         "weight": formats.weight,
         "explorer_data": explorer_data,
     }
-    return environment.get_template(TEMPLATE).render(
+    return environment.get_template("page.html.jinja").render(
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         headline=headline,
         fid=m.named("FID"),
         near=[tables.near_table(m), savings_table(m)] if m.student_steps else [],
-        rungs=[rungs_table(results.rungs), coupling_table(m)],
+        rungs=[tables.rungs_table(results.rungs), tables.coupling_table(m)],
         steps_tables=[(w == headline.w, tables.steps_table(m, w)) for w in m.guidance],
         matrices=tables.matrices(m),
         nearest=tables.memorization_table(m),
-        fid_by_steps=_fid_picture(m, curves["fid_by_steps"]),
-        is_by_steps=_is_picture(m, curves["is_by_steps"]),
-        fid_is=_tradeoff_picture(m, curves["fid_is"]),
-        method=[_method_picture(name, curves[name]) for name in _METHOD_CAPTIONS],
+        **{name: pictures[name] for name in ("fid_by_steps", "is_by_steps", "fid_is")},
+        method=[pictures[name] for name in _METHOD_CAPTIONS],
         published=published,
-        studies=[(s, _study_picture(s, curves)) for s in sections],
+        studies=[(s, pictures.get(f"study_{s.name}")) for s in sections],
         other_studies=_with_code(others_sentence(other_studies)) if other_studies else "",
         explorer=explorer,
         teacher_by=m.teacher_by,
@@ -148,33 +143,21 @@ def csp_hash(script: str) -> str:
 
 def explorer_data(shown: Explorer) -> dict[str, Any]:
     """What the page's script reads of the explorer."""
+    panels = [vars(panel) | {"sprites": [*map(data_uri, panel.sprites)]} for panel in shown.panels]
+    as_it_is = ("classes", "columns", "height", "width", "figures")
     return {
         "steps": [formats.steps(n) for n in shown.steps],
         "w": [formats.weight(w) for w in shown.w],
-        "classes": shown.classes,
-        "columns": shown.columns,
-        "height": shown.height,
-        "width": shown.width,
-        "figures": shown.figures,
-        "panels": [
-            {
-                "name": panel.name,
-                "sprites": [data_uri(sprite) for sprite in panel.sprites],
-                "titles": panel.titles,
-                "figures": panel.figures,
-            }
-            for panel in shown.panels
-        ],
+        **{name: getattr(shown, name) for name in as_it_is},
+        "panels": panels,
     }
 
 
 def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
-    """A matplotlib SVG as an element of the page: named, scaling, in the page's colours.
+    """A matplotlib SVG as an element of the page: scaling, in the page's colours.
 
-    Args:
-        svg: the file.
-        prefix: put before its ids, which would otherwise meet those of other figures.
-        label: what a reader who cannot see it is told.
+    `prefix` is put before its ids, which would otherwise meet those of other figures; `label` is
+    what a reader who cannot see it is told.
     """
     text = svg.decode()
     text = text[text.index("<svg") :]
@@ -191,44 +174,28 @@ def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
     return Markup(re.sub(r"^<svg[^>]*>", lambda _: start, text))
 
 
-def _fid_picture(m: Measurements, svg: bytes) -> Picture:
-    caption = (
-        f"{m.named('FID')} against sampling steps, both axes logarithmic, for each guidance "
-        f"weight: the students (solid), the {m.teacher_by} at the same steps (dashed), and the "
-        "floor (dotted)."
-    )
-    return Picture(svg=inline_svg(svg, "fid", caption), caption=caption)
-
-
-def _is_picture(m: Measurements, svg: bytes) -> Picture:
-    caption = (
-        f"{m.named('IS')} against sampling steps (logarithmic), for each guidance weight: the "
-        f"students (solid), the {m.teacher_by} at the same steps (dashed), and held-out real "
-        "images (dotted), which are fewer: IS grows with the number of images."
-    )
-    return Picture(svg=inline_svg(svg, "is", caption), caption=caption)
-
-
-def _tradeoff_picture(m: Measurements, svg: bytes) -> Picture:
-    caption = (
-        f"{m.named('IS')} against {m.named('FID')} (logarithmic): each curve joins the guidance "
-        f"weights of one step count, from {formats.weight(m.guidance[0])} to "
+def _pictures(
+    m: Measurements, sections: list[Section], drawn: dict[str, bytes]
+) -> dict[str, Picture]:
+    """The report's own curves, the pictures of the method and those of the studies, by name."""
+    curves = f"the students (solid), the {m.teacher_by} at the same steps (dashed)"
+    captions = {
+        "fid_by_steps": f"{m.named('FID')} against sampling steps, both axes logarithmic, for each "
+        f"guidance weight: {curves}, and the floor (dotted).",
+        "is_by_steps": f"{m.named('IS')} against sampling steps (logarithmic), for each guidance "
+        f"weight: {curves}, and held-out real images (dotted), which are fewer: IS grows with the "
+        "number of images.",
+        "fid_is": f"{m.named('IS')} against {m.named('FID')} (logarithmic): each curve joins the "
+        f"guidance weights of one step count, from {formats.weight(m.guidance[0])} to "
         f"{formats.weight(m.guidance[-1])}. The dashed curve is the teacher at "
-        f"{formats.steps(m.full_steps)}."
-    )
-    return Picture(svg=inline_svg(svg, "tradeoff", caption), caption=caption)
-
-
-def _method_picture(name: str, svg: bytes) -> Picture:
-    caption = _METHOD_CAPTIONS[name]
-    return Picture(svg=inline_svg(svg, name, caption), caption=caption)
-
-
-def _study_picture(section: Section, curves: dict[str, bytes]) -> Picture | None:
-    name = f"study_{section.name}"
-    if name not in curves:
-        return None
-    return Picture(svg=inline_svg(curves[name], name, section.caption), caption=section.caption)
+        f"{formats.steps(m.full_steps)}.",
+        **_METHOD_CAPTIONS,
+        **{f"study_{section.name}": section.caption for section in sections},
+    }
+    return {
+        name: Picture(inline_svg(svg, _PREFIXES.get(name, name), captions[name]), captions[name])
+        for name, svg in drawn.items()
+    }
 
 
 def _with_code(text: str) -> Markup:

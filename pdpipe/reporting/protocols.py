@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pdpipe.evaluation.records import ROUNDED, Cell, TrainingCostRecord
+from pdpipe.evaluation.records import ROUNDED, TrainingCostRecord
 from pdpipe.reporting import formats
 from pdpipe.reporting.results import Results
 
@@ -86,12 +86,12 @@ def _made(results: Results, papers: PaperSettings) -> Iterator[str]:
         yield f"The teacher's sampler: {sampler} here, DDIM there."
     if teacher.cells[0].accuracy is None:
         yield "Labels: the model here takes none; GD's do."
-    if any(_unguided_once(cell) for cell in teacher.cells):
+    if any(cell.w == 0 and cell.nfe == cell.steps for cell in teacher.cells):
         yield "Evaluations at w = 0: the teacher takes one a step here; GD counts two."
     if abs(teacher.model.parameters / papers.parameters - 1) > _SAME_SIZE:
         yield (
-            f"Network: {_millions(teacher.model.parameters)} parameters here, "
-            f"{_millions(papers.parameters)} there."
+            f"Network: {teacher.model.parameters / 1e6:.3g} million parameters here, "
+            f"{papers.parameters / 1e6:.3g} million there."
         )
     _, training, first, *halvings = results.training
     if (training.updates, training.batch_size) != (papers.updates, papers.batch_size):
@@ -122,14 +122,6 @@ def _unknown(results: Results) -> str:
     )
 
 
-def _unguided_once(cell: Cell) -> bool:
-    return bool(cell.w == 0 and cell.nfe == cell.steps)
-
-
 def _steps(cost: TrainingCostRecord) -> int:
     """The step count of the student that a stage trained."""
     return int(cost.stage.rpartition("-")[2])
-
-
-def _millions(parameters: int) -> str:
-    return f"{parameters / 1e6:.3g} million"

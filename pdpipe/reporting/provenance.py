@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from pdpipe.errors import counted
 from pdpipe.evaluation.records import (
     CostRecord,
@@ -16,6 +18,8 @@ from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.results import Results
 from pdpipe.reporting.tables import Table
 
+_Cost = TrainingCostRecord | CostRecord | StageCostRecord
+
 
 def protocol_table(results: Results, m: Measurements) -> Table:
     """Everything that a figure depends on beside the model."""
@@ -25,43 +29,32 @@ def protocol_table(results: Results, m: Measurements) -> Table:
         f"{metrics.model.kind}: {metrics.model.weights}" for metrics in results.models
     )
     extractor = protocol.extractor
-    rows = [
-        ["figures are called", f"{m.named('FID')}, {m.named('IS')}: metric-count[extractor]"],
-        ["extractor", f"{extractor.name}, {extractor.features} features"],
-        *(
-            [["extractor's held-out accuracy", formats.percent(extractor.heldout_accuracy)]]
-            if extractor.heldout_accuracy is not None
-            else []
-        ),
-        ["extractor's sha256", extractor.sha256],
-        ["generated images a cell", f"{formats.count(protocol.num_fake)}, {protocol.balance}"],
-        ["real images", f"{formats.count(protocol.num_real)} of the split {protocol.real_split}"],
-        [
-            "floor",
-            f"{formats.count(floor.num_heldout)} held-out against "
-            f"{formats.count(floor.num_train)} training images, {floor.balance}",
-        ],
-        ["sampler", ", ".join(samplers)],
-        ["x_hat clipped to [-1, 1]", "yes" if protocol.clip else "no"],
-        ["seed", f"{protocol.seed}; sample k starts from the same noise in every cell"],
-        ["standard errors", errors_by(protocol)],
-        ["images", protocol.quantization],
-        ["splits of the inception score", str(protocol.is_splits)],
-        ["networks", f"{protocol.device}, {protocol.precision}"],
-        ["libraries", ", ".join(f"{name} {v}" for name, v in protocol.libraries.items())],
-        ["weights", ", ".join(weights)],
-        ["guidance", f"{protocol.guidance}; w = 0 is unguided"],
-        [
-            "NFE, network evaluations a sample",
-            "counted as the sampler asks for them; at w > 0 the teacher takes two each time",
-        ],
-        [
-            "paired error",
-            f"mean squared error (pixels in [-1, 1]) to {protocol.paired_with}, same noise, "
-            f"{formats.count(protocol.paired_samples)} samples",
-        ],
-    ]
-    return Table(title="Protocol", columns=["", "value"], rows=rows)
+    accuracy, judge = extractor.heldout_accuracy, "extractor's held-out accuracy"
+    rows = {
+        "figures are called": f"{m.named('FID')}, {m.named('IS')}: metric-count[extractor]",
+        "extractor": f"{extractor.name}, {extractor.features} features",
+        **({} if accuracy is None else {judge: formats.percent(accuracy)}),
+        "extractor's sha256": extractor.sha256,
+        "generated images a cell": f"{formats.count(protocol.num_fake)}, {protocol.balance}",
+        "real images": f"{formats.count(protocol.num_real)} of the split {protocol.real_split}",
+        "floor": f"{formats.count(floor.num_heldout)} held-out against "
+        f"{formats.count(floor.num_train)} training images, {floor.balance}",
+        "sampler": ", ".join(samplers),
+        "x_hat clipped to [-1, 1]": "yes" if protocol.clip else "no",
+        "seed": f"{protocol.seed}; sample k starts from the same noise in every cell",
+        "standard errors": errors_by(protocol),
+        "images": protocol.quantization,
+        "splits of the inception score": str(protocol.is_splits),
+        "networks": f"{protocol.device}, {protocol.precision}",
+        "libraries": ", ".join(f"{name} {v}" for name, v in protocol.libraries.items()),
+        "weights": ", ".join(weights),
+        "guidance": f"{protocol.guidance}; w = 0 is unguided",
+        "NFE, network evaluations a sample": "counted as the sampler asks for them; at w > 0 the "
+        "teacher takes two each time",
+        "paired error": f"mean squared error (pixels in [-1, 1]) to {protocol.paired_with}, same "
+        f"noise, {formats.count(protocol.paired_samples)} samples",
+    }
+    return Table(title="Protocol", columns=["", "value"], rows=[[*row] for row in rows.items()])
 
 
 def errors_by(protocol: Protocol) -> str:
@@ -101,92 +94,80 @@ def models_table(results: Results) -> Table:
 
 def training_table(results: Results) -> Table:
     """What each training stage spent, and distillation beside the teacher's training."""
-    machines = _machines(results)
-    rows = [
-        [
-            cost.stage,
-            formats.count(cost.updates),
-            formats.count(cost.images_seen),
-            formats.count(cost.network_evaluations),
-            f"{cost.seconds:.1f}",
-            machines[cost.machine],
-        ]
-        for cost in results.training
-    ]
-    return Table(
-        title="Training",
-        columns=["stage", "updates", "images seen", "network evaluations", "seconds", "machine"],
-        rows=[*rows, _total(results.training)],
+    return _cost_table(
+        results,
+        "Training",
+        ["updates", "images seen", "network evaluations"],
+        [(c, (c.updates, c.images_seen, c.network_evaluations)) for c in results.training],
         note=_distillation_note(results),
-        references=1,
     )
 
 
-def _total(costs: list[TrainingCostRecord]) -> list[str]:
-    return [
-        "all",
-        formats.count(sum(cost.updates for cost in costs)),
-        formats.count(sum(cost.images_seen for cost in costs)),
-        formats.count(sum(cost.network_evaluations for cost in costs)),
-        f"{sum(cost.seconds for cost in costs):.1f}",
-        "",
+def _cost_table(
+    results: Results,
+    title: str,
+    names: list[str],
+    costs: Sequence[tuple[_Cost, tuple[int, ...]]],
+    *,
+    note: str = "",
+    summed: bool = True,
+) -> Table:
+    """A row for each stage: its counts, of which `names` are the headings, time and machine."""
+    machines = _machines(results)
+    rows = [
+        [cost.stage, *map(formats.count, counts), f"{cost.seconds:.1f}", machines[cost.machine]]
+        for cost, counts in costs
     ]
+    if summed:
+        totals = (sum(column) for column in zip(*(counts for _, counts in costs), strict=True))
+        seconds = f"{_seconds(cost for cost, _ in costs):.1f}"
+        rows.append(["all", *map(formats.count, totals), seconds, ""])
+    return Table(
+        title=title,
+        columns=["stage", *names, "seconds", "machine"],
+        rows=rows,
+        note=note,
+        references=int(summed),
+    )
+
+
+def _seconds(costs: Iterable[_Cost]) -> float:
+    return sum(cost.seconds for cost in costs)
 
 
 def _distillation_note(results: Results) -> str:
     _, teacher, *students = results.training
     updates = sum(cost.updates for cost in students)
-    seconds = sum(cost.seconds for cost in students)
     share = sum(cost.network_evaluations for cost in students) / teacher.network_evaluations
     return (
-        f"The students took {formats.count(updates)} updates and {seconds:.1f} s, the teacher "
-        f"{formats.count(teacher.updates)} and {teacher.seconds:.1f} s; in network evaluations, "
-        f"{formats.figure(share)} × the teacher's training."
+        f"The students took {formats.count(updates)} updates and {_seconds(students):.1f} s, the "
+        f"teacher {formats.count(teacher.updates)} and {teacher.seconds:.1f} s; in network "
+        f"evaluations, {formats.figure(share)} × the teacher's training."
     )
 
 
 def evaluation_table(results: Results) -> Table:
     """What measuring each model took; the images and evaluations are those of its cells."""
-    machines = _machines(results)
-    rows: list[list[str]] = []
-    totals = [0, 0, 0]
+    costs = []
     for model, cost in zip(results.models, results.evaluation, strict=True):
         made = [(cell.seeds * model.protocol.num_fake, cell.nfe) for cell in model.cells]
-        counts = [len(made), sum(n for n, _ in made), sum(n * nfe for n, nfe in made)]
-        totals = [total + own for total, own in zip(totals, counts, strict=True)]
-        shown = map(formats.count, counts)
-        rows.append([cost.stage, *shown, f"{cost.seconds:.1f}", machines[cost.machine]])
-    seconds = sum(cost.seconds for cost in results.evaluation)
-    return Table(
-        title="Evaluation",
-        columns=["stage", "cells", "images made", "network evaluations", "seconds", "machine"],
-        rows=[*rows, ["all", *map(formats.count, totals), f"{seconds:.1f}", ""]],
-        references=1,
-    )
+        counts = (len(made), sum(n for n, _ in made), sum(n * nfe for n, nfe in made))
+        costs.append((cost, counts))
+    names = ["cells", "images made", "network evaluations"]
+    return _cost_table(results, "Evaluation", names, costs)
 
 
 def other_costs_table(results: Results) -> Table:
     """What the stages took that neither train nor measure a model, and the chain as a whole."""
-    machines = _machines(results)
-    rows = [
-        [
-            cost.stage,
-            formats.count(cost.images),
-            formats.count(cost.network_evaluations),
-            f"{cost.seconds:.1f}",
-            machines[cost.machine],
-        ]
-        for cost in results.other
-    ]
-    seconds = sum(cost.seconds for cost in _costs(results))
-    return Table(
-        title="Other stages",
-        columns=["stage", "images", "network evaluations", "seconds", "machine"],
-        rows=rows,
-        note=(
-            f"With training and evaluation: {seconds:.1f} s. The start of each process is not "
-            "within, nor is stage report, which reads these times: its own is in its run in MLflow."
-        ),
+    return _cost_table(
+        results,
+        "Other stages",
+        ["images", "network evaluations"],
+        [(cost, (cost.images, cost.network_evaluations)) for cost in results.other],
+        note=f"With training and evaluation: {_seconds(_costs(results)):.1f} s. The start of each "
+        "process is not within, nor is stage report, which reads these times: its own is in its "
+        "run in MLflow.",
+        summed=False,
     )
 
 
@@ -224,7 +205,7 @@ def _machines(results: Results) -> dict[Machine, str]:
     return {machine: _letter(index) for index, machine in enumerate(distinct)}
 
 
-def _costs(results: Results) -> list[TrainingCostRecord | CostRecord | StageCostRecord]:
+def _costs(results: Results) -> list[_Cost]:
     """Every cost file, in the order of the tables."""
     return [*results.training, *results.evaluation, *results.other]
 

@@ -23,8 +23,6 @@ from pdpipe.reporting.results import read_results
 from pdpipe.reporting.sheets import read_sheets
 from pdpipe.reporting.studies import read_sections, studies_markdown
 
-FIGURES = "figures"
-
 
 def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: Path) -> Headline:
     """The headline of the report that it writes to `reports_dir`.
@@ -52,8 +50,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     found = headline(m)
     by_steps = grids.steps_by_w(sheets)
     by_class = grids.classes_by_steps(sheets, found.w)
-    points = tables.fid_by_steps(m)
-    frames = {"table": m.reproducible, "costs": m.times, "fid_by_steps": points}
+    frames = {"table": m.reproducible, "costs": m.times, "fid_by_steps": tables.fid_by_steps(m)}
     for name, frame in frames.items():
         write_text(reports_dir / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     with replacing(reports_dir / "table.parquet") as temporary:
@@ -72,7 +69,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         }
         sections, others = read_sections(studies, m, results.digests)
         curves |= {f"study_{s.name}": s.figure for s in sections if s.figure is not None}
-        drawn = reports_dir / FIGURES
+        drawn = reports_dir / "figures"
         svg = {name: _write_figure(figure, drawn / name) for name, figure in curves.items()}
         shown = {"samples_by_steps": by_steps, "samples_by_class": by_class}
         shown |= {f"study_{s.name}_images": s.grid for s in sections if s.grid is not None}
@@ -83,13 +80,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     markdown = report_markdown(m, results.rungs, found, machines_sentence(results))
     markdown += published_markdown(published) if published else ""
     write_text(reports_dir / "table.md", markdown + studies_markdown(sections, others))
-    latex = paper_latex(
-        m,
-        results.rungs,
-        protocol_sentence(results),
-        published.all_tables if published else [],
-        sections,
-    )
+    cited = published.all_tables if published else []
+    latex = paper_latex(m, results.rungs, protocol_sentence(results), cited, sections)
     write_text(reports_dir / "table.tex", latex)
     html = page(
         results,
@@ -109,12 +101,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
 
 def _write_figure(figure: Figure, stem: Path, dpi: float = 150) -> bytes:
     """The SVG of a figure, which is written beside a PNG."""
-    svg = figures.svg_bytes(figure)
-    _write_bytes(stem.with_suffix(".svg"), svg)
-    _write_bytes(stem.with_suffix(".png"), figures.png_bytes(figure, dpi=dpi))
+    svg, png = figures.svg_bytes(figure), figures.png_bytes(figure, dpi=dpi)
+    for suffix, content in ((".svg", svg), (".png", png)):
+        with replacing(stem.with_suffix(suffix)) as temporary:
+            temporary.write_bytes(content)
     return svg
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)

@@ -69,11 +69,6 @@ class Results:
         return found
 
 
-def student_name(steps: int) -> str:
-    """The name of the student of `steps` steps, in files and tables."""
-    return f"student-{steps}"
-
-
 def read_results(params: Params, results_dir: Path) -> Results:
     """The results of the ladder in `params`; files of other rungs are never looked at.
 
@@ -89,11 +84,11 @@ def read_results(params: Params, results_dir: Path) -> Results:
     _check_extractor(floor_path, floor, teacher)
     students = {}
     for steps in params.rungs():
-        path = metrics_dir / f"{student_name(steps)}.json"
+        path = metrics_dir / f"{layout.student(steps).stem}.json"
         students[steps] = _read_model(path, [steps], params)
         _check_comparable(path, students[steps].protocol, teacher_path, teacher.protocol)
-    trained = ["extractor", "teacher", *map(student_name, params.student_steps())]
-    evaluated = ["teacher", *map(student_name, params.rungs())]
+    trained = ["extractor", "teacher", *(layout.student(n).stem for n in params.student_steps())]
+    evaluated = ["teacher", *(layout.student(n).stem for n in params.rungs())]
     return Results(
         floor=floor,
         teacher=teacher,

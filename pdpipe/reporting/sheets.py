@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pdpipe import layout
 from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.params import Params
 from pdpipe.reporting import formats
-from pdpipe.reporting.results import student_name
 from pdpipe.tensor_files import load_tensors
 
 Images = NDArray[np.uint8]
@@ -84,7 +84,7 @@ def read_sheets(params: Params, results_dir: Path) -> Sheets:
     students: dict[int, Sheet] = {}
     expected = teacher[steps[0]]
     for n in params.rungs():
-        path = folder / f"{student_name(n)}.safetensors"
+        path = folder / layout.student(n).name
         students |= _read(path, [n], params)
         if (students[n].classes, students[n].images.shape) != (
             expected.classes,

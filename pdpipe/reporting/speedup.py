@@ -100,9 +100,7 @@ def saved_sentence(m: Measurements, w: float) -> str:
 def savings_table(m: Measurements, *, paper: bool = False) -> Table:
     """For each student and w: the teacher's evaluations and time for each of the student's.
 
-    Args:
-        m: the measurements.
-        paper: leave out the times, which depend on the machine.
+    A paper's leaves out the times, which depend on the machine.
     """
     headings = ["evaluations", "time"][: 1 if paper else 2]
     rows = []

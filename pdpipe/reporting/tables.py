@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
+from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.reporting import formats
 from pdpipe.reporting.intervals import margin, ratio_margin, with_margin
 from pdpipe.reporting.measurements import Measurements
@@ -49,14 +52,11 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     at the same number of network evaluations; both are missing where there is no such cell.
     """
     columns = ["steps", "nfe", "se_dof", *(name for metric in METRICS for name in metric.columns)]
-    teacher = m.select("teacher", w=w)[columns]
-    same_steps = teacher.add_suffix("_teacher")
-    equal_nfe = teacher.add_suffix("_equal_nfe")
-    return (
-        m.select("student", w=w)
-        .merge(same_steps, how="left", left_on="steps", right_on="steps_teacher")
-        .merge(equal_nfe, how="left", left_on="nfe", right_on="nfe_equal_nfe")
-    )
+    found, teacher = m.select("student", w=w), m.select("teacher", w=w)[columns]
+    for key, suffix in (("steps", "_teacher"), ("nfe", "_equal_nfe")):
+        other = teacher.add_suffix(suffix)
+        found = found.merge(other, how="left", left_on=key, right_on=f"{key}{suffix}")
+    return found
 
 
 def floor_note(m: Measurements, metric: Metric = FID) -> str:
@@ -78,18 +78,16 @@ def floor_note(m: Measurements, metric: Metric = FID) -> str:
 
 def near_table(m: Measurements) -> Table:
     """For each w, the student of the fewest steps that is near the full-count teacher."""
-    rows = []
-    for found in (match(m, w) for w in m.guidance):
-        evaluations = formats.evaluations(m.full_steps, found.teacher_nfe)
-        rows.append(
-            [
-                formats.weight(found.w),
-                f"{with_margin(found.teacher_fid, found.teacher_margin)} ({evaluations})",
-                formats.DASH if found.steps is None else str(found.steps),
-                formats.DASH if found.fid is None else with_margin(found.fid, found.margin),
-                formats.DASH if found.nfe is None else formats.times(found.fewer_evaluations),
-            ]
-        )
+    rows = [
+        [
+            formats.weight(found.w),
+            f"{FID.shown(found.teacher)} ({_evaluations(m, found.teacher)})",
+            str(found.steps or formats.DASH),
+            FID.shown(found.student),
+            formats.times(found.fewer_evaluations) if found.steps else formats.DASH,
+        ]
+        for found in (match(m, w) for w in m.guidance)
+    ]
     name = m.named("FID")
     near = formats.figure(NEAR * m.heldout["fid"])
     return Table(
@@ -101,77 +99,63 @@ def near_table(m: Measurements) -> Table:
     )
 
 
+def _evaluations(m: Measurements, full: pd.Series[Any]) -> str:
+    """The network evaluations of the teacher at its full count."""
+    return formats.evaluations(m.full_steps, int(full["nfe"]))
+
+
 def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
     """The metrics that are shown against steps, at one w, student beside teacher.
 
-    Args:
-        m: the measurements.
-        w: the guidance weight.
-        paper: leave out what depends on the machine, and the ratios.
+    A paper's leaves out what depends on the machine, and the ratios.
     """
-    shown = [
-        _Compared(metric, ratios=metric.equal_nfe and not paper)
+    shown = {
+        metric: _compared(metric, ratios=metric.equal_nfe and not paper)
         for metric in METRICS
         if metric.against_steps and metric.measured(m) and (metric.in_paper or not paper)
-    ]
+    }
+    columns = [column for cells in shown.values() for column in cells.items()]
     full = m.full(w)
-    ratios = "" if paper else "A ratio whose interval holds 1 separates nothing."
     rows = [
-        [str(int(row["steps"])), *(cell for group in shown for cell in group.cells(row))]
+        [str(int(row["steps"])), *(cell(row) for _, cell in columns)]
         for _, row in by_steps(m, w).iterrows()
     ]
-    reference = [
-        f"teacher, {formats.evaluations(m.full_steps, int(full['nfe']))}",
-        *(cell for group in shown for cell in group.reference(full)),
-    ]
+    # the teacher at its full count has no student and stands for itself
+    reference = [f"teacher, {_evaluations(m, full)}"]
+    for metric, cells in shown.items():
+        reference += [formats.DASH, metric.shown(full), *[formats.DASH] * (len(cells) - 2)]
+    ratios = "" if paper else "A ratio whose interval holds 1 separates nothing."
     return Table(
         title=formats.weight(w),
-        groups=tuple((group.metric.heading(m), len(group.headings)) for group in shown),
-        columns=["steps", *(heading for group in shown for heading in group.headings)],
+        groups=tuple((metric.heading(m), len(cells)) for metric, cells in shown.items()),
+        columns=["steps", *(heading for heading, _ in columns)],
         rows=[*rows, reference],
-        note=" ".join(filter(None, [*(floor_note(m, g.metric) for g in shown), ratios])),
+        note=" ".join(filter(None, [*(floor_note(m, metric) for metric in shown), ratios])),
         references=1,
     )
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """A metric's columns in the table against steps."""
+def _compared(metric: Metric, ratios: bool) -> dict[str, Callable[[pd.Series[Any]], str]]:
+    """{heading: what makes its cell of a row of `by_steps`}, of a metric in the table of steps."""
+    cells: dict[str, Callable[[pd.Series[Any]], str]] = {
+        "student": metric.shown,
+        "teacher, same steps": partial(metric.shown, suffix="_teacher"),
+    }
+    if metric.equal_nfe:
+        cells["teacher, equal NFE"] = partial(metric.shown, suffix="_equal_nfe")
+    if ratios:
+        cells["ratio, same steps"] = partial(_ratio, metric, "_teacher")
+        cells["ratio, equal NFE"] = partial(_ratio, metric, "_equal_nfe")
+    return cells
 
-    metric: Metric
-    ratios: bool
 
-    @property
-    def headings(self) -> list[str]:
-        names = ["student", "teacher, same steps"]
-        names += ["teacher, equal NFE"] * self.metric.equal_nfe
-        return names + ["ratio, same steps", "ratio, equal NFE"] * self.ratios
-
-    def cells(self, row: pd.Series[Any]) -> list[str]:
-        """Of a row of `by_steps`."""
-        found = [self.metric.shown(row), self.metric.shown(row, "_teacher")]
-        if self.metric.equal_nfe:
-            found.append(self.metric.shown(row, "_equal_nfe"))
-        if self.ratios:
-            found += [self._ratio(row, kind) for kind in ("teacher", "equal_nfe")]
-        return found
-
-    def _ratio(self, row: pd.Series[Any], kind: str) -> str:
-        """The student's figure by the teacher's of a kind, with its interval."""
-        value, other = self.metric.column, f"{self.metric.column}_{kind}"
-        if pd.isna(row[other]):
-            return formats.DASH
-        own, its = (
-            margin(row[f"{self.metric.se}{suffix}"], row[f"se_dof{suffix}"])
-            for suffix in ("", f"_{kind}")
-        )
-        half = ratio_margin(row[value], own, row[other], its)
-        return with_margin(row[value] / row[other], half)
-
-    def reference(self, full: pd.Series[Any]) -> list[str]:
-        """Of the teacher at its full count, which has no student and stands for itself."""
-        others = [formats.DASH] * (len(self.headings) - 2)
-        return [formats.DASH, self.metric.shown(full), *others]
+def _ratio(metric: Metric, suffix: str, row: pd.Series[Any]) -> str:
+    """The student's figure by that of a teacher, with its interval."""
+    value, other = row[metric.column], row[metric.column + suffix]
+    if pd.isna(other):
+        return formats.DASH
+    own, its = (margin(row[f"{metric.se}{end}"], row[f"se_dof{end}"]) for end in ("", suffix))
+    return with_margin(value / other, ratio_margin(value, own, other, its))
 
 
 def matrix(m: Measurements, kind: str, metric: Metric) -> Table:
@@ -225,6 +209,53 @@ def memorization_table(m: Measurements) -> Table:
 
 def _nearest(row: pd.Series[Any]) -> str:
     return f"{formats.figure(row['nearest_median'])} · {formats.percent(row['nearest_close'])}"
+
+
+def rungs_table(record: RungsRecord) -> Table:
+    """The loss of each rung on held-out images, and the drift of its images at some w."""
+    protocol = record.protocol
+    rows = [
+        [
+            rung.student,
+            f"{rung.teacher}, {formats.steps(rung.teacher_steps)}",
+            formats.small(rung.loss),
+            *(formats.small(drift.mse) for drift in rung.drifts),
+        ]
+        for rung in record.rungs
+    ]
+    drifts = [formats.weight(drift.w) for drift in record.rungs[0].drifts]
+    return Table(
+        title="Each student against its own teacher",
+        columns=["student", "teacher", "held-out", *drifts],
+        groups=(("", 1), ("loss", 1), ("drift of images", len(drifts))),
+        rows=rows,
+        note=f"Loss: of the stage's own algorithm, on {formats.count(protocol.heldout_images)} "
+        f"held-out images at {protocol.draws} random times and weights each; stage one (the first "
+        "row) has another loss weight than the halvings. Drift: the mean squared difference of "
+        f"{formats.count(protocol.samples)} final images (pixels in [-1, 1]) from the teacher's, "
+        "from the same noise. Neither has an interval, so a small difference says nothing; a "
+        "halving that stands out by multiples needs more updates.",
+    )
+
+
+def coupling_table(m: Measurements) -> Table:
+    """How well the way from noise to image is kept: the students' images against the teacher's."""
+
+    def row(kind: str, n: int) -> list[str]:
+        return [formats.small(m.cell(kind, n, w)["paired_mse"]) for w in m.guidance]
+
+    counts = sorted(set(m.select("teacher")["steps"].tolist()) - {m.full_steps}, reverse=True)
+    rows = [[formats.steps(n), *row("student", n)] for n in m.student_steps]
+    rows += [[f"{m.teacher_by}, {formats.steps(n)}", *row("teacher", n)] for n in counts]
+    return Table(
+        title="The same noise, the same image",
+        columns=["", *map(formats.weight, m.guidance)],
+        rows=rows,
+        references=len(counts),
+        note=f"Mean squared difference (pixels in [-1, 1]) from the image that the teacher makes "
+        f"of the same noise in {formats.steps(m.full_steps)}. Without intervals: a small "
+        "difference says nothing.",
+    )
 
 
 def fid_by_steps(m: Measurements) -> pd.DataFrame:

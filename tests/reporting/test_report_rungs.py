@@ -6,7 +6,7 @@ from pdpipe.evaluation.records import read_record
 from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.reporting.measurements import measurements
 from pdpipe.reporting.results import read_results
-from pdpipe.reporting.rungs import coupling_table, rungs_table
+from pdpipe.reporting.tables import coupling_table, rungs_table
 
 
 def test_a_row_for_each_student_beside_its_own_teacher(full_chain):

@@ -91,6 +91,6 @@ def study_of() -> Callable[..., Study]:
 
     def make(rows: list[dict[str, object]], baseline: str = "") -> Study:
         frame = pd.DataFrame(rows, columns=list(STUDY_COLUMNS)).astype(STUDY_COLUMNS)
-        return Study(name="mine", title="Mine", question="?", baseline=baseline, frame=frame)
+        return Study(baseline=baseline, frame=frame)
 
     return make

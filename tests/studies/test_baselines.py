@@ -75,7 +75,7 @@ def test_the_conclusion_follows_the_figures_and_their_intervals(measured, study)
 
 def as_study(frame: pd.DataFrame) -> Run:
     """A study that was run, with this table."""
-    return Run(name="baselines", title="Samplers", question="How far?", baseline="", frame=frame)
+    return Run(baseline="", frame=frame)
 
 
 def test_no_sampler_is_the_best_that_the_intervals_do_not_separate(measured, study):

@@ -216,7 +216,7 @@ def fabricated(**changes: object) -> pd.DataFrame:
 
 
 def as_study(frame: pd.DataFrame) -> Study:
-    return Study(name="e", title="E", question="?", baseline="distilled", frame=frame)
+    return Study(baseline="distilled", frame=frame)
 
 
 def test_every_column_of_a_row_is_in_the_table() -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from pdpipe import layout
 from pdpipe.errors import EvaluationError
 from pdpipe.files import digest_file
@@ -22,8 +20,13 @@ from pdpipe.reporting.studies import (
     reconstruction,
     smaller,
 )
-from pdpipe.reporting.studies.entries import again, damaged, read_entries, read_table, write_entry
-from pdpipe.reporting.studies.pictures import read_picture
+from pdpipe.reporting.studies.entries import (
+    damaged,
+    read_entries,
+    read_picture,
+    read_table,
+    write_entry,
+)
 from pdpipe.reporting.studies.section import Section, Study
 
 if TYPE_CHECKING:
@@ -97,8 +100,7 @@ def write_study(
         about: `title`; `question`, that it answers; `baseline`, the method that others are
             compared with; `made_from`, {path: sha256} of what it used of the main chain.
         arms: the measurements and costs of each arm.
-        table: the CSV to write.
-        studies: the JSON file of all studies that were run; the others' entries stay.
+        table, studies: the CSV to write, and the JSON file of all studies that were run.
 
     Raises:
         EvaluationError: the measurements and the costs of an arm are of different runs, or two
@@ -126,12 +128,9 @@ def write_reconstruction(
 ) -> None:
     """Write the table of a study of encoders, and its entry.
 
-    Args:
-        study, about, table, studies: as for `write_study`.
-        record: what it measured.
-        images: the picture that it shows; None for none.
+    All is as for `write_study`, but for the `images`, the picture that it shows.
     """
-    shared = {"judge": record.judge, "clip": record.clip, "seed": record.seed}
+    shared = record.model_dump(include={"judge", "clip", "seed"})
     rows = [shared | row.model_dump() for row in record.rows]
     entry = {"kind": "reconstruction", **about}
     if images is not None:
@@ -148,15 +147,11 @@ def _arm_rows(record: ArmRecord, cost: ArmCost) -> list[dict[str, object]]:
         )
     rows: list[dict[str, object]] = []
     for metrics, costs in zip(record.records, cost.costs, strict=True):
-        shared = {
-            "arm": record.arm,
-            "method": record.method,
-            "model_sha256": metrics.model.sha256,
-        }
+        model = {"arm": record.arm, "method": record.method, "model_sha256": metrics.model.sha256}
         for row in model_rows(metrics, costs):
             # a single step may take more than was allowed
             budget = min((nfe for nfe in record.nfe if row["nfe"] <= nfe), default=row["nfe"])
-            rows.append(shared | {"budget": budget} | row)
+            rows.append(model | {"budget": budget} | row)
     return rows
 
 
@@ -201,33 +196,19 @@ def _section(
         raise damaged(studies, f"there is no kind {entry['kind']!r} of study")
     kind = KINDS[entry["kind"]]
     frame = read_table(studies, name, entry["table_sha256"], kind.columns)
-    about = {key: entry[key] for key in ("title", "question")}
-    if _differ(frame, kind, entry["made_from"], m, digests):
-        return None
-    study = Study(name=name, baseline=entry["baseline"], frame=frame, **about)
-    section = SECTIONS.get(name, kind.section)(study, m)
-    if "images_sha256" in entry:
-        path = studies.parent / name / "images.safetensors"
-        grid = read_picture(path, entry["images_sha256"], again(name, "reconstruct"))
-        section = replace(section, grid=grid)
-    return replace(section, name=name, **about)
-
-
-def _differ(
-    frame: pd.DataFrame,
-    kind: Kind,
-    made_from: dict[str, str],
-    m: Measurements,
-    digests: dict[str, str],
-) -> bool:
-    """Whether a study measured what is not the chain's, or in another way than the chain."""
     chain = m.select("teacher").iloc[0]
     weights = frame["w"].unique().tolist() if kind.at_chains_w else []
-    return (
+    if (
         any((frame[key] != chain[key]).any() for key in kind.comparable)
-        or any(digests.get(path) != sha256 for path, sha256 in made_from.items())
+        or any(digests.get(path) != sha256 for path, sha256 in entry["made_from"].items())
         or any(w not in m.guidance for w in weights)
-    )
+    ):
+        return None
+    study = Study(baseline=entry["baseline"], frame=frame)
+    section = SECTIONS.get(name, kind.section)(study, m)
+    if "images_sha256" in entry:
+        section = replace(section, grid=read_picture(studies, name, entry["images_sha256"]))
+    return replace(section, name=name, title=entry["title"], question=entry["question"])
 
 
 def studies_markdown(sections: list[Section], others: list[str]) -> str:

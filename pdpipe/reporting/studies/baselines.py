@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pdpipe.reporting import figures, formats
-from pdpipe.reporting.intervals import apart, fid_margin, with_margin
+from pdpipe.reporting import formats
+from pdpipe.reporting.figures import Panel, draw_panels
+from pdpipe.reporting.intervals import VERDICTS, apart, fid_margin, verdict
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.metrics import FID
+from pdpipe.reporting.studies.section import Section, Study, grouped
 from pdpipe.reporting.tables import Table, floor_note
 
 TUNED = 3  # an arm of so many gammas or more is tuned: the best by FID is taken for each cell
@@ -126,17 +127,15 @@ def _table(compared: list[Method], m: Measurements, budgets: list[int], w: float
 
 
 def _cell(row: pd.Series[Any] | None, budget: int) -> str:
-    if row is None:
-        return formats.DASH
-    fewer = f" ({int(row['nfe'])})" if row["nfe"] != budget else ""
-    return with_margin(row["fid"], fid_margin(row)) + fewer
+    fewer = f" ({int(row['nfe'])})" if row is not None and row["nfe"] != budget else ""
+    return FID.shown(row) + fewer
 
 
 def conclusion(
     compared: list[Method], m: Measurements, budgets: list[int], weights: list[float]
 ) -> str:
     """How the student by DDIM stands against the lowest of the teacher's samplers, cell by cell."""
-    said: dict[str, list[str]] = {"below": [], "not separated from": [], "above": []}
+    said = []
     teachers = [method for method in compared if method.kind == "teacher"]
     for place in ((budget, w) for w in weights for budget in budgets):
         student = compared[0].cells.get(place)
@@ -144,18 +143,17 @@ def conclusion(
         if student is None or student["nfe"] != place[0] or not rivals:
             continue
         rival, method = min(rivals, key=lambda found: found[0]["fid"])
-        verdict = "below" if student["fid"] < rival["fid"] else "above"
-        if not apart(student, rival):
-            verdict = "not separated from"
         alike = sum(not apart(row, rival) for row, other in rivals if other is not method)
-        said[verdict].append(
+        be = "is" if alike == 1 else "are"
+        more = f"; {alike} more {be} not separated from it" if alike else ""
+        where = (
             f"{place[0]} at {formats.weight(place[1])} ({formats.figure(student['fid'])} against "
-            f"{formats.figure(rival['fid'])}, {method.setting}{_others(alike)})"
+            f"{formats.figure(rival['fid'])}, {method.setting}{more})"
         )
+        said.append((verdict(student, rival), where))
     parts = [
-        f"{verdict} the lowest of the teacher's samplers with {', '.join(places)}"
-        for verdict, places in said.items()
-        if places
+        f"{how} the lowest of the teacher's samplers with {', '.join(places)}"
+        for how, places in grouped(said, VERDICTS).items()
     ]
     if not parts:
         return "No student was measured with as many evaluations as the samplers."
@@ -166,24 +164,8 @@ def conclusion(
     )
 
 
-def _others(alike: int) -> str:
-    """How many samplers are not separated from the one that was named."""
-    if alike == 0:
-        return ""
-    return f"; {alike} more {'is' if alike == 1 else 'are'} not separated from it"
-
-
-# Okabe and Ito's palette: students blue, the teacher by DDIM as elsewhere, then the other samplers.
-_LOOKS = [
-    (figures.STUDENT, "o"),
-    ("#56b4e9", "s"),
-    (figures.TEACHER, "D"),
-    ("#009e73", "^"),
-    ("#cc79a7", "v"),
-    ("#e69f00", "P"),
-    (figures.INK, "X"),
-    (figures.FAINT, "<"),
-]
+# Students blue, the teacher by DDIM as elsewhere, then the other samplers.
+_LOOKS = "student o, sky s, teacher D, green ^, pink v, orange P, ink X, faint <"
 
 
 def _figure(
@@ -193,29 +175,24 @@ def _figure(
     shown = [  # a tuned method stands for those of a fixed gamma
         method for method in compared if method.tuned or (method.kind, method.sampler) not in tuned
     ]
-    figure = Figure(figsize=(max(6.0, 4.4 * len(weights)), 5.2))
-    panels = figure.subplots(1, len(weights), sharex=True, sharey=True, squeeze=False)[0]
-    drawn = []
-    for axes, w in zip(panels, weights, strict=True):
-        axes.axhline(m.heldout["fid"], color=figures.FAINT, linestyle=":", label="floor")
-        for method, (colour, marker) in zip(shown, cycle(_LOOKS)):
+
+    def panel(w: float) -> Panel:
+        curves = []
+        for method in shown:
             found = [method.cells[budget, w] for budget in budgets if (budget, w) in method.cells]
-            rows = {int(row["nfe"]): row for row in found}
-            drawn += [row["fid"] for row in found]
-            axes.errorbar(
-                list(rows),
-                [float(row["fid"]) for row in rows.values()],
-                yerr=[fid_margin(row) for row in rows.values()],
-                color=colour,
-                marker=marker,
-                linestyle="-" if method.kind == "student" else "--",
-                label=method.name,
-            )
-        axes.set_title(formats.weight(w))
-    figures.log_axis(panels[0], "y", pd.Series([*drawn, m.heldout["fid"]]))
-    figures.steps_axis(panels[0], budgets)
-    figure.supxlabel("network evaluations an image", fontsize=10, color=figures.INK)
-    figure.supylabel(f"{m.named('FID')}, lower is better", fontsize=10, color=figures.INK)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=9)
+            points = {int(row["nfe"]): (float(row["fid"]), fid_margin(row)) for row in found}
+            curves.append((method.name, [(nfe, *point) for nfe, point in points.items()]))
+        return formats.weight(w), m.heldout["fid"], curves
+
+    figure = Figure(figsize=(max(6.0, 4.4 * len(weights)), 5.2))
+    draw_panels(
+        figure,
+        [panel(w) for w in weights],
+        budgets,
+        _LOOKS,
+        "network evaluations an image",
+        f"{m.named('FID')}, lower is better",
+        across=len(weights),
+        dashed=[method.name for method in shown if method.kind == "teacher"],
+    )
     return figure

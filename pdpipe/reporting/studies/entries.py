@@ -1,4 +1,4 @@
-"""stages/studies.json, the studies that were run, and the table of each."""
+"""stages/studies.json, the studies that were run, and the table and the picture of each."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pdpipe.errors import EvaluationError
+from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.evaluation.metrics import METRICS
 from pdpipe.files import digest_file, parse_json, sealed, unsealed, write_json, write_text
+from pdpipe.reporting.grids import BLOCK, Grid, block
+from pdpipe.tensor_files import load_tensors
 
 # Columns that tables of earlier versions lack.
 _NEW = {name for key, m in METRICS.items() if m.new for name in (key, f"{key}_se")}
@@ -25,17 +29,12 @@ def write_entry(
     table: Path,
     studies: Path,
 ) -> None:
-    """Write a study's table, and its entry; the entries of other studies stay.
+    """Write a study's table, of `columns` {name: type}, and its entry beside those of the others.
 
-    Args:
-        study: its name.
-        about: what its entry says of it, but for the table's digest.
-        rows, columns: of its table; {name: type}.
-        table: the CSV to write.
-        studies: the JSON file of all studies that were run.
+    The entry is `about` and the table's digest.
 
     Raises:
-        EvaluationError: that file is damaged.
+        EvaluationError: the JSON file of all studies is damaged.
     """
     frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     write_text(table, frame.to_csv(index=False, lineterminator="\n"))
@@ -67,22 +66,13 @@ def damaged(studies: Path, detail: str) -> EvaluationError:
 
 
 def read_table(studies: Path, study: str, sha256: str, columns: dict[str, str]) -> pd.DataFrame:
-    """A study's table.
-
-    Args:
-        studies: the file of all studies.
-        study: which one.
-        sha256: of the table, by the study's entry.
-        columns: {name: type} of each.
+    """A study's table, of these columns and the digest that its entry has.
 
     Raises:
         EvaluationError: it is not the table that its entry is of, or not one of this version.
     """
-    path, mend = studies.parent / study / "table.csv", again(study, "conclude")
-    if not path.is_file():
-        raise EvaluationError(f"{path} does not exist: {mend}")
-    if digest_file(path) != sha256:
-        raise EvaluationError(f"{path} is not the table that the study {study} wrote: {mend}")
+    path, mend = studies.parent / study / "table.csv", f"run `pdpipe conclude {study}`"
+    _check(path, sha256, f"the table that the study {study} wrote", mend)
     frame = pd.read_csv(path, dtype=columns)
     if set(columns) - _NEW <= set(frame.columns) <= set(columns):
         frame = frame.reindex(columns=list(columns)).astype(columns)
@@ -91,6 +81,41 @@ def read_table(studies: Path, study: str, sha256: str, columns: dict[str, str]) 
     return frame
 
 
-def again(study: str, stage: str) -> str:
-    """How what a stage of a study makes is made anew."""
-    return f"run `pdpipe {stage} {study}`"
+class _About(BaseModel):
+    """The metadata beside the images of a picture."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    title: str
+    shows: str
+    rows: list[str]
+    columns: list[str]
+
+
+def read_picture(studies: Path, study: str, sha256: str) -> Grid:
+    """What `studies.pictures.save_pictures` wrote for a study, as labelled blocks.
+
+    Raises:
+        EvaluationError: the file is missing, another than its entry is of, or damaged.
+    """
+    path, mend = studies.parent / study / "images.safetensors", f"run `pdpipe reconstruct {study}`"
+    _check(path, sha256, "the picture that its study wrote", mend)
+    try:
+        tensors, found = load_tensors(path, "picture")
+        about, images = _About.model_validate(found), tensors["images"].numpy()
+    except (DamagedError, KeyError, ValidationError) as error:
+        raise EvaluationError(f"{path} is damaged ({brief(error)}): {mend}") from None
+    if images.dtype != np.uint8 or images.shape[:2] != (len(about.rows), len(about.columns)):
+        raise EvaluationError(f"{path} holds other images than its labels say: {mend}")
+    across = min(BLOCK, images.shape[2])
+    return Grid(
+        **about.model_dump(),
+        blocks=[[block(cell, across) for cell in row] for row in images],
+        breaks=[],
+    )
+
+
+def _check(path: Path, sha256: str, what: str, mend: str) -> None:
+    if not path.is_file():
+        raise EvaluationError(f"{path} does not exist: {mend}")
+    if digest_file(path) != sha256:
+        raise EvaluationError(f"{path} is not {what}: {mend}")

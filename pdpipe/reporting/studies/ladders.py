@@ -8,8 +8,9 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from pdpipe.reporting import formats
-from pdpipe.reporting.intervals import apart, fid_margin, with_margin
+from pdpipe.reporting.intervals import apart
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.metrics import FID
 from pdpipe.reporting.studies import methods
 from pdpipe.reporting.studies.methods import Methods
 from pdpipe.reporting.studies.section import Section, Study
@@ -54,10 +55,7 @@ def topics(compared: Methods) -> dict[str, Methods]:
 
 def picked(topic: str, compared: Methods, steps: list[int], weights: list[float]) -> Table:
     """Which setting of a topic has the lowest FID in each cell."""
-    rows = []
-    for n in steps:
-        cells = [_lowest(compared, n, w) for w in weights]
-        rows.append([formats.steps(n), *cells])
+    rows = [[formats.steps(n), *(_lowest(compared, n, w) for w in weights)] for n in steps]
     return Table(
         title=f"The best {topic} for each N and w",
         columns=["steps", *map(formats.weight, weights)],
@@ -73,7 +71,7 @@ def _lowest(compared: Methods, n: int, w: float) -> str:
         return formats.DASH
     best = min(found, key=lambda name: float(found[name]["fid"]))
     alike = sum(not apart(row, found[best]) for name, row in found.items() if name != best)
-    return f"{best}: {with_margin(found[best]['fid'], fid_margin(found[best]))} ({alike})"
+    return f"{best}: {FID.shown(found[best])} ({alike})"
 
 
 def _figure(

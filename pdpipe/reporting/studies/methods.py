@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import cycle
+import math
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure, FigureBase
 
-from pdpipe.reporting import figures, formats
-from pdpipe.reporting.intervals import apart, fid_margin
+from pdpipe.reporting import formats
+from pdpipe.reporting.figures import Panel, draw_panels
+from pdpipe.reporting.intervals import VERDICTS, fid_margin, verdict
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Metric
-from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.studies.section import Section, Study, grouped
 from pdpipe.reporting.tables import Table, floor_note
 
 Cells = dict[tuple[int, float], "pd.Series[Any]"]
@@ -28,7 +28,6 @@ Methods = dict[str, Cells]
 Of several gammas of a sampler the best by FID stands in each cell."""
 
 SHOWN = (FID, INCEPTION_SCORE)  # a table each
-VERDICTS = ("below", "not separated from", "above")
 
 
 def section(study: Study, m: Measurements) -> Section:
@@ -36,10 +35,14 @@ def section(study: Study, m: Measurements) -> Section:
     compared = methods(study, m)
     steps = sorted(study.frame["steps"].unique().tolist(), reverse=True)
     weights = sorted(study.frame["w"].unique().tolist())
+    across = min(len(weights), 3)
+    down = math.ceil(len(weights) / across)
+    figure = Figure(figsize=(max(5.0, 3.6 * across), 1.2 + 3.2 * down))
+    draw(figure, compared, m, steps, weights, across)
     return Section(
         conclusion=conclusion(compared, m, steps, weights),
         tables=[table(compared, m, steps, weights, metric=metric) for metric in SHOWN],
-        figure=figure(compared, m, steps, weights),
+        figure=figure,
         caption=caption(m),
     )
 
@@ -118,9 +121,7 @@ def table(
 
 
 def _cell(row: pd.Series[Any] | None, metric: Metric) -> str:
-    if row is None:
-        return formats.DASH
-    more = f" ({int(row['nfe'])})" if row["nfe"] > row["steps"] else ""
+    more = f" ({int(row['nfe'])})" if row is not None and row["nfe"] > row["steps"] else ""
     return metric.shown(row) + more
 
 
@@ -140,66 +141,33 @@ def against(baseline: str, m: Measurements) -> str:
 
 def standings(compared: Methods, steps: list[int], weights: list[float]) -> list[str]:
     """A sentence for each method that was measured at a step count and w of the baseline."""
-    baseline, *rest = compared
+    (_, baseline), *rest = compared.items()
+    places = [(n, w) for n in steps for w in weights if (n, w) in baseline]
     sentences = []
-    for name in rest:
-        said: dict[str, list[tuple[int, float]]] = {verdict: [] for verdict in VERDICTS}
-        for n in steps:
-            for w in weights:
-                mine, theirs = (compared[key].get((n, w)) for key in (name, baseline))
-                if mine is not None and theirs is not None:
-                    said[verdict(mine, theirs)].append((n, w))
-        parts = [f"{key} it {_places(places)}" for key, places in said.items() if places]
+    for name, own in rest:
+        found = [(verdict(own[place], baseline[place]), place) for place in places if place in own]
+        parts = [f"{key} it {_places(at)}" for key, at in grouped(found, VERDICTS).items()]
         if parts:
             sentences.append(f"{name}: {'; '.join(parts)}.")
     return sentences
 
 
-def verdict(mine: pd.Series[Any], theirs: pd.Series[Any]) -> str:
-    """One of `VERDICTS`: only what the intervals separate is below or above."""
-    if not apart(mine, theirs):
-        return "not separated from"
-    return "below" if mine["fid"] < theirs["fid"] else "above"
+def _places(places: list[tuple[int, float]]) -> str:
+    """`with 4 steps at w = 0, 1, with 2 steps at w = 4`."""
+    by_steps = grouped((formats.steps(n), f"{w:g}") for n, w in places)
+    return ", ".join(f"with {n} at w = {', '.join(found)}" for n, found in by_steps.items())
 
 
-def _places(places: Iterable[tuple[int, float]]) -> str:
-    """`with 4 steps at w = 0, 1; with 2 at w = 4`, in words."""
-    by_steps: dict[int, list[str]] = {}
-    for n, w in places:
-        by_steps.setdefault(n, []).append(f"{w:g}")
-    return ", ".join(
-        f"with {formats.steps(n)} at w = {', '.join(found)}" for n, found in by_steps.items()
-    )
-
-
-# Okabe and Ito's palette; the baseline is the students' blue.
-_LOOKS = [
-    (figures.STUDENT, "o"),
-    ("#e69f00", "s"),
-    ("#009e73", "^"),
-    ("#cc79a7", "v"),
-    ("#56b4e9", "P"),
-    (figures.TEACHER, "D"),
-    (figures.INK, "X"),
-    (figures.FAINT, "<"),
-]
+# The baseline is the students' blue.
+_LOOKS = "student o, orange s, green ^, pink v, sky P, teacher D, ink X, faint <"
 
 
 def caption(m: Measurements) -> str:
-    """What `figure` shows."""
+    """What `draw` shows."""
     return (
         f"{m.named('FID')} against steps, both logarithmic, with 95 % intervals: each method of "
         "the study, its baseline, and the floor (dotted)."
     )
-
-
-def figure(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> Figure:
-    """A panel for each w, a curve for each method."""
-    columns = min(len(weights), 3)
-    rows = -(-len(weights) // columns)
-    drawing = Figure(figsize=(max(5.0, 3.6 * columns), 1.2 + 3.2 * rows))
-    draw(drawing, compared, m, steps, weights, columns)
-    return drawing
 
 
 def draw(
@@ -208,31 +176,16 @@ def draw(
     m: Measurements,
     steps: list[int],
     weights: list[float],
-    columns: int,
+    across: int,
 ) -> None:
-    """The panels of `figure`, so many side by side, into a figure or a part of one."""
-    rows = -(-len(weights) // columns)
-    panels = drawing.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
-    drawn = [m.heldout["fid"]]
-    for axes, w in zip(panels, weights, strict=False):
-        axes.axhline(m.heldout["fid"], color=figures.FAINT, linestyle=":", label="floor")
-        for (name, found), (colour, marker) in zip(compared.items(), cycle(_LOOKS)):
-            shown = [found[n, w] for n in sorted(steps) if (n, w) in found]
-            drawn += [cell["fid"] for cell in shown]
-            axes.errorbar(
-                [int(cell["steps"]) for cell in shown],
-                [float(cell["fid"]) for cell in shown],
-                yerr=[fid_margin(cell) for cell in shown],
-                color=colour,
-                marker=marker,
-                label=name,
-            )
-        axes.set_title(formats.weight(w))
-    for axes in panels[len(weights) :]:
-        axes.set_visible(False)
-    figures.log_axis(panels[0], "y", pd.Series(drawn))
-    figures.steps_axis(panels[0], sorted(steps))
-    drawing.supxlabel("steps", fontsize=10, color=figures.INK)
-    drawing.supylabel(f"{m.named('FID')}, lower is better", fontsize=10, color=figures.INK)
-    handles, labels = panels[0].get_legend_handles_labels()
-    drawing.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=9)
+    """A panel for each w, so many side by side, in a figure or a part of one."""
+
+    def panel(w: float) -> Panel:
+        curves = []
+        for name, found in compared.items():
+            shown = [(n, found[n, w]) for n in sorted(steps) if (n, w) in found]
+            curves.append((name, [(n, float(row["fid"]), fid_margin(row)) for n, row in shown]))
+        return formats.weight(w), m.heldout["fid"], curves
+
+    panels, y = [panel(w) for w in weights], f"{m.named('FID')}, lower is better"
+    draw_panels(drawing, panels, steps, _LOOKS, "steps", y, across=across)

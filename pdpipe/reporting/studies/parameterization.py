@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from pdpipe.reporting import formats
-from pdpipe.reporting.intervals import apart, fid_margin, with_margin
+from pdpipe.reporting.intervals import apart
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.metrics import FID
 from pdpipe.reporting.studies import methods
 from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table, floor_note
@@ -54,14 +55,10 @@ def _table(rows: pd.DataFrame, m: Measurements) -> Table:
     return Table(
         title=f"Teachers {_place(rows)}",
         columns=["network predicts", *weights],
-        rows=[[p, *(_cell(cells.get((p, weight))) for weight in weights)] for p in predictions],
+        rows=[[p, *(FID.shown(cells.get((p, weight))) for weight in weights)] for p in predictions],
         groups=((f"{m.named('FID')}, by the weight of the loss on x", len(weights)),),
         note=f"± is the 95 % interval of a single figure, of one training. {floor_note(m)}",
     )
-
-
-def _cell(row: pd.Series[Any] | None) -> str:
-    return formats.DASH if row is None else with_margin(row["fid"], fid_margin(row))
 
 
 def _conclusion(rows: pd.DataFrame) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pdpipe.reporting import figures, formats
+from pdpipe.reporting import formats
+from pdpipe.reporting.figures import Panel, draw_panels
 from pdpipe.reporting.intervals import margin, with_margin
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.studies.section import Section, Study, grouped
 from pdpipe.reporting.tables import Table
 
-# The columns of its table; see `evaluation.reconstruction.Row`.
+# The columns of its table; see `studies.reconstruction.Row`.
 COLUMNS = {
     "part": "string",  # reconstruction or transfer
     "method": "string",  # of encoding
@@ -36,65 +37,64 @@ COLUMNS = {
     "seed": "Int64",  # of fresh noise
     "clip": "boolean",
 }
-# {how a method's error lies to the baseline's: how the baseline's lies to it, in words}
-VERDICTS = {
-    "above": "separated from and below",
-    "not separated": "not separated from",
-    "below": "separated from and above",
-}
+# How the baseline's error lies to that of a method.
+VERDICTS = ("separated from and below", "not separated from", "separated from and above")
 
 
 def section(study: Study, m: Measurements) -> Section:
     """The study's section, from its table alone."""
     rows = study.frame[study.frame["part"] == "reconstruction"]
     transfer = study.frame[study.frame["part"] == "transfer"]
-    decoders = list(dict.fromkeys(rows["decoder"]))
-    tables = [_table(rows[rows["decoder"] == name], name, study.baseline) for name in decoders]
-    sentences = [
-        _of_decoder(rows[rows["decoder"] == name], name, study.baseline) for name in decoders
-    ]
+    through = {str(name): found for name, found in rows.groupby("decoder", sort=False)}
+    tables = [_table(found, name, study.baseline) for name, found in through.items()]
+    sentences = [_of_decoder(found, name, study.baseline) for name, found in through.items()]
     if not transfer.empty:
         tables.append(_transfer_table(transfer))
         sentences += _of_transfer(transfer)
     return Section(
         conclusion=" ".join(sentences),
         tables=tables,
-        figure=_figure(rows, decoders),
+        figure=_figure(through),
         caption="Error of reconstruction (mean squared, pixels in [-1, 1]) against the network "
         "evaluations of encoding, both logarithmic, with 95 % intervals, through each decoder; "
         "dotted: images decoded from fresh noise, of which nothing was kept.",
     )
 
 
-def verdict(row: pd.Series[Any]) -> str:
-    """A key of `VERDICTS`, by the 95 % interval of the row's difference from the baseline."""
-    half = margin(row["difference_se"], int(row["images"]) - 1)
-    if not abs(row["difference"]) > half:  # without a standard error nothing is separated
-        return "not separated"
-    return "above" if row["difference"] > 0 else "below"
+def _standings(
+    rows: pd.DataFrame, named: Callable[[str], str], place: Callable[[pd.Series[Any]], str]
+) -> str:
+    """How the baseline's error lies to those of the methods, verdict by verdict.
+
+    The places of each verdict stand in the order of `rows`, after what `named` makes of the method.
+    """
+    said = []
+    for method, found in rows.dropna(subset="difference").groupby("method", sort=False):
+        verdicts = grouped(((_verdict(row), place(row)) for _, row in found.iterrows()), VERDICTS)
+        said += [
+            f"{key} that of {named(str(method))} {', '.join(at)}" for key, at in verdicts.items()
+        ]
+    return "; ".join(said)
+
+
+def _verdict(row: pd.Series[Any]) -> str:
+    """One of `VERDICTS`, by the 95 % interval of the row's difference from the baseline."""
+    if not abs(row["difference"]) > _margin(row, "difference"):
+        return "not separated from"  # as all are without a standard error
+    return f"separated from and {'below' if row['difference'] > 0 else 'above'}"
 
 
 def _of_decoder(rows: pd.DataFrame, decoder: str, baseline: str) -> str:
     """The sentence on every method against the baseline, at equal evaluations."""
-    said = []
-    for method, found in rows.dropna(subset="difference").groupby("method", sort=False):
-        by_verdict: dict[str, list[str]] = {key: [] for key in VERDICTS}
-        for _, row in found.sort_values("nfe").iterrows():
-            own = formats.small(row["mse"] - row["difference"])
-            figure = f"{int(row['nfe'])} ({own} against {formats.small(row['mse'])})"
-            by_verdict[verdict(row)].append(figure)
-        parts = [
-            f"{words} that of the {method} with {', '.join(by_verdict[key])}"
-            for key, words in VERDICTS.items()
-            if by_verdict[key]
-        ]
-        said.append("; ".join(parts))
+
+    def place(row: pd.Series[Any]) -> str:
+        own = formats.small(row["mse"] - row["difference"])
+        return f"{int(row['nfe'])} ({own} against {formats.small(row['mse'])})"
+
+    said = _standings(rows, lambda method: f"the {method} with", place)
     if not said:
         return f"Through {decoder}, no method encodes with as many evaluations as the {baseline}."
-    return (
-        f"Through {decoder}, the error of the {baseline} is, by evaluations of encoding, "
-        f"{'; '.join(said)}."
-    )
+    return f"Through {decoder}, the error of the {baseline} is, by evaluations of encoding, {said}."
 
 
 # What cannot have a source's style, in words.
@@ -111,19 +111,14 @@ def _of_transfer(transfer: pd.DataFrame) -> list[str]:
         kept = rows[rows["difference"].isna()]
         low, high = (formats.percent(kept["accuracy"].agg(end)) for end in ("min", "max"))
         share = low if low == high else f"{low} to {high}"
-        parts = []
-        for method, others in rows.dropna(subset="difference").groupby("method", sort=False):
-            by_verdict: dict[str, list[str]] = {key: [] for key in VERDICTS}
-            for _, row in others.iterrows():
-                by_verdict[verdict(row)].append(f"{row['w']:g}")
-            parts += [
-                f"{words} that of {_CONTROLS.get(str(method), method)} at w = {', '.join(at)}"
-                for key, words in VERDICTS.items()
-                if (at := by_verdict[key])
-            ]
+        said = _standings(
+            rows,
+            lambda method: f"{_CONTROLS.get(method, method)} at w =",
+            lambda row: f"{row['w']:g}",
+        )
         sentences.append(
             f"Of the images of {source} decoded as {target}, {share} are judged to be {target}; "
-            f"their distance to their sources is {'; '.join(parts)}."
+            f"their distance to their sources is {said}."
         )
     return sentences
 
@@ -133,12 +128,13 @@ def _table(rows: pd.DataFrame, decoder: str, baseline: str) -> Table:
     body = []
     for method, found in rows[rows["nfe"] > 0].groupby("method", sort=False):
         at = {int(row["nfe"]): row for _, row in found.iterrows()}
-        body.append([str(method), *(_error(at.get(n)) for n in counts)])
+        found_at = [at.get(n) for n in counts]
+        body.append([str(method), *(_interval(row, "mse") for row in found_at)])
         if method != baseline:
-            body.append(
-                [f"{method}, less {baseline}", *(_difference(at.get(n)) for n in counts)],
-            )
-        body.append([f"{method}, rms of z", *(_rms(at.get(n)) for n in counts)])
+            less = [_interval(row, "difference") for row in found_at]
+            body.append([f"{method}, less {baseline}", *less])
+        rms = [formats.figure(None if row is None else row["z_rms"]) for row in found_at]
+        body.append([f"{method}, rms of z", *rms])
     (fresh,) = (row for _, row in rows[rows["nfe"] == 0].iterrows())
     return Table(
         title=f"Reconstruction through {decoder}, {formats.weight(fresh['w'])}",
@@ -147,28 +143,22 @@ def _table(rows: pd.DataFrame, decoder: str, baseline: str) -> Table:
         groups=(("error, by network evaluations of encoding", len(counts)),),
         note=f"Mean squared error of {int(fresh['images'])} held-out images, pixels in [-1, 1]; ± "
         "is the 95 % interval over images, that of a difference over the images' own differences. "
-        f"Decoded from fresh noise the error is {_error(fresh)}: what an encoding that keeps "
-        "nothing reaches. rms of z: root mean square of the noise; that of the schedule's is 1.",
+        f"Decoded from fresh noise the error is {_interval(fresh, 'mse')}: what an encoding that "
+        "keeps nothing reaches. rms of z: root mean square of the noise; that of the schedule's is "
+        "1.",
     )
 
 
-def _error(row: pd.Series[Any] | None) -> str:
-    return formats.DASH if row is None else _with_interval(row, "mse")
-
-
-def _difference(row: pd.Series[Any] | None) -> str:
-    if row is None or pd.isna(row["difference"]):
+def _interval(row: pd.Series[Any] | None, column: str) -> str:
+    """A row's figure with its interval, if it has one."""
+    if row is None or pd.isna(row[column]):
         return formats.DASH
-    return _with_interval(row, "difference")
+    return with_margin(row[column], _margin(row, column), formats.small)
 
 
-def _rms(row: pd.Series[Any] | None) -> str:
-    return formats.DASH if row is None else formats.figure(row["z_rms"])
-
-
-def _with_interval(row: pd.Series[Any], column: str) -> str:
-    half = margin(row[f"{column}_se"], int(row["images"]) - 1)
-    return with_margin(row[column], half, formats.small)
+def _margin(row: pd.Series[Any], column: str) -> float:
+    """Half the width of the interval of a row's figure, over images."""
+    return margin(row[f"{column}_se"], int(row["images"]) - 1)
 
 
 def _transfer_table(transfer: pd.DataFrame) -> Table:
@@ -180,11 +170,8 @@ def _transfer_table(transfer: pd.DataFrame) -> Table:
                 f"{source} → {target}, {formats.weight(kept['w'])}",
                 formats.percent(kept["accuracy"]),
                 formats.percent(fresh["accuracy"]),
-                _error(kept),
-                _error(another),
-                _difference(another),
-                _error(fresh),
-                _difference(fresh),
+                _interval(kept, "mse"),
+                *(_interval(row, key) for row in (another, fresh) for key in ("mse", "difference")),
             ]
         )
     first = transfer.iloc[0]
@@ -211,40 +198,21 @@ def _transfer_table(transfer: pd.DataFrame) -> Table:
     )
 
 
-_LOOKS = [
-    (figures.STUDENT, "o"),
-    (figures.TEACHER, "s"),
-    ("#009e73", "^"),
-    ("#cc79a7", "v"),
-    ("#e69f00", "D"),
-]
+_LOOKS = "student o, teacher s, green ^, pink v, orange D"
 
 
-def _figure(rows: pd.DataFrame, decoders: list[str]) -> Figure:
-    figure = Figure(figsize=(max(6.0, 4.4 * len(decoders)), 4.6))
-    panels = figure.subplots(1, len(decoders), sharex=True, sharey=True, squeeze=False)[0]
-    coded = rows[rows["nfe"] > 0]
-    for axes, decoder in zip(panels, decoders, strict=True):
-        (fresh,) = rows.loc[(rows["decoder"] == decoder) & (rows["nfe"] == 0), "mse"]
-        axes.axhline(fresh, color=figures.FAINT, linestyle=":", label="fresh noise")
-        methods = coded[coded["decoder"] == decoder].groupby("method", sort=False)
-        for (name, found), (colour, marker) in zip(methods, cycle(_LOOKS)):
-            ordered = found.sort_values("nfe")
-            axes.errorbar(
-                ordered["nfe"].tolist(),
-                ordered["mse"].tolist(),
-                yerr=[
-                    margin(row["mse_se"], int(row["images"]) - 1) for _, row in ordered.iterrows()
-                ],
-                color=colour,
-                marker=marker,
-                label=str(name),
-            )
-        axes.set_title(f"through {decoder}")
-    figures.log_axis(panels[0], "y", rows["mse"])
-    figures.steps_axis(panels[0], coded["nfe"].tolist())
-    figure.supxlabel("network evaluations of encoding", fontsize=10, color=figures.INK)
-    figure.supylabel("error of reconstruction", fontsize=10, color=figures.INK)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=9)
+def _figure(through: dict[str, pd.DataFrame]) -> Figure:
+    panels: list[Panel] = []
+    for decoder, rows in through.items():
+        (fresh,) = rows.loc[rows["nfe"] == 0, "mse"]
+        curves = []
+        for method, found in rows[rows["nfe"] > 0].groupby("method", sort=False):
+            ordered = (row for _, row in found.sort_values("nfe").iterrows())
+            points = [(int(row["nfe"]), row["mse"], _margin(row, "mse")) for row in ordered]
+            curves.append((str(method), points))
+        panels.append((f"through {decoder}", fresh, curves))
+    figure = Figure(figsize=(max(6.0, 4.4 * len(panels)), 4.6))
+    x, y = "network evaluations of encoding", "error of reconstruction"
+    counts = [int(n) for rows in through.values() for n in rows["nfe"] if n]
+    draw_panels(figure, panels, counts, _LOOKS, x, y, across=len(panels), floor="fresh noise")
     return figure

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,14 +12,14 @@ from matplotlib.figure import Figure
 from pdpipe.reporting.grids import Grid
 from pdpipe.reporting.tables import Table
 
+_Key = TypeVar("_Key")
+_Found = TypeVar("_Found")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study that was run: what it asks, and all that it measured."""
+    """What a study that was run measured."""
 
-    name: str  # its folder in stages/
-    title: str
-    question: str
     baseline: str  # the method that the others are compared with; "": the chain's students
     frame: pd.DataFrame  # its table, with the columns of its kind
 
@@ -34,3 +36,13 @@ class Section:
     name: str = ""  # the study's, as are its title and its question
     title: str = ""
     question: str = ""
+
+
+def grouped(
+    found: Iterable[tuple[_Key, _Found]], order: Iterable[_Key] = ()
+) -> dict[_Key, list[_Found]]:
+    """What was found by its key, in `order`, then as found; no key stands for nothing."""
+    groups: dict[_Key, list[_Found]] = {key: [] for key in order}
+    for key, one in found:
+        groups.setdefault(key, []).append(one)
+    return {key: group for key, group in groups.items() if group}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import pandas as pd
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.measurements import Measurements
@@ -11,51 +13,44 @@ from pdpipe.reporting.studies.section import Section, Study
 from pdpipe.reporting.tables import Table
 
 
-@dataclass(frozen=True)
-class Size:
-    """The network of a method."""
-
-    method: str
-    parameters: int
-    seconds: float  # an image takes in one evaluation: the median over the method's cells
-
-
 def section(study: Study, m: Measurements) -> Section:
     """The comparison of methods, and what each of them saves of the baseline's."""
     compared, found = methods.section(study, m), sizes(study)
-    first, smallest = found[0], min(found, key=lambda size: size.parameters)
-    fewer, quicker = shares(smallest, first)
+    smallest = found.sort_values("parameters", kind="stable").iloc[0]
+    fewer, quicker = map(formats.percent, smallest[["fewer", "quicker"]])
     return replace(
         compared,
-        conclusion=f"The smallest network, {smallest.method}, has {fewer} of the parameters and "
+        conclusion=f"The smallest network, {smallest.name}, has {fewer} of the parameters and "
         f"takes {quicker} of the time of an image. {compared.conclusion}",
         tables=[_table(found), *compared.tables],
     )
 
 
-def sizes(study: Study) -> list[Size]:
-    """Of every method, the baseline's first."""
-    found = []
-    for method, rows in study.frame.groupby("method", sort=False):
-        seconds = (rows["seconds_per_image"] / rows["nfe"]).median()
-        found.append(Size(str(method), int(rows["parameters"].iloc[0]), float(seconds)))
-    return sorted(found, key=lambda size: size.method != study.baseline)
+def sizes(study: Study) -> pd.DataFrame:
+    """The network of every method, the baseline's first.
+
+    `seconds` is what an image takes in one evaluation, the median over the method's cells; `fewer`
+    and `quicker` are its parameters and seconds as shares of the first's.
+    """
+    frame = study.frame.assign(seconds=study.frame["seconds_per_image"] / study.frame["nfe"])
+    methods = frame.groupby("method", sort=False)
+    found = methods.agg({"parameters": "first", "seconds": "median"}).astype(float)
+    found = found.sort_index(key=lambda names: names != study.baseline, kind="stable")
+    shares = found / found.iloc[0]
+    return found.assign(fewer=shares["parameters"], quicker=shares["seconds"])
 
 
-def shares(size: Size, of: Size) -> tuple[str, str]:
-    """Its parameters and its time as shares of another's, in words."""
-    return (
-        formats.percent(size.parameters / of.parameters),
-        formats.percent(size.seconds / of.seconds),
-    )
-
-
-def _table(found: list[Size]) -> Table:
-    rows = []
-    for size in found:
-        fewer, quicker = shares(size, found[0])
-        count, time = formats.count(size.parameters), formats.milliseconds(size.seconds)
-        rows.append([size.method, count, fewer, time, quicker])
+def _table(found: pd.DataFrame) -> Table:
+    rows = [
+        [
+            str(method),
+            formats.count(int(row["parameters"])),
+            formats.percent(row["fewer"]),
+            formats.milliseconds(row["seconds"]),
+            formats.percent(row["quicker"]),
+        ]
+        for method, row in found.iterrows()
+    ]
     return Table(
         title="Size and time",
         columns=["", "parameters", "of the first's", "ms an evaluation", "of the first's"],
