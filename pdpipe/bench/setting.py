@@ -6,7 +6,7 @@ import contextlib
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from pdpipe.methods.teacher import teacher_network
 from pdpipe.networks import Network
 from pdpipe.params import Params
 from pdpipe.plan import Plan
-from pdpipe.tracking import Tracker
 from pdpipe.training import Job
 from pdpipe.training.loop import make_batch, update
 from pdpipe.training.state import TrainState
@@ -45,9 +44,15 @@ def random_images(params: Params, num_classes: int = CLASSES, count: int = 1024)
     )
 
 
-class _NoTracker(Tracker):
+class _NoTracker:
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def publish(self) -> None: ...
+
     def state_dict(self) -> dict[str, Any]:
         return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 @contextlib.contextmanager
