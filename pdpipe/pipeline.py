@@ -6,7 +6,6 @@ The commands take a stage's identity from here, by which a broken run is known a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +16,8 @@ from pdpipe.params import Params, StudyParams, models_of
 TRAINING = ("data", "diffusion", "models", "networks", "training", "plan.py", "seeds.py")
 DISTILLING = tuple(f"methods/{name}.py" for name in ("method", "sizes", "tasks"))
 EVALUATION = ("data", "diffusion", "evaluation", "models", "networks", "seeds.py")
-REPORTING = (
-    "diffusion",
-    "evaluation/_record.py",
-    "evaluation/metrics",
-    "evaluation/records.py",
-    "reporting",
-)
-MEASURING = tuple(f"studies/{name}.py" for name in ("arms", "coding", "pictures", "reconstruction"))
+REPORTING = ("diffusion", "evaluation/metrics", "evaluation/records.py", "reporting")
+MEASURING = tuple(f"studies/{name}.py" for name in ("arms", "coding", "reconstruction"))
 STUDY_CODE = {  # of the stages of studies, which depend on the digests of these files
     "training": (*TRAINING, "methods"),
     "evaluation": (*EVALUATION, *MEASURING),
@@ -47,20 +40,16 @@ class Stage:
 
 def chain(params: Params) -> dict[str, Stage]:
     """{name: stage} of the main chain, from data to report, in the order in which they run."""
-    return {stage.name: stage for stage in _chain(params)}
-
-
-def _chain(params: Params) -> Iterator[Stage]:
-    yield PREPARE
-    yield EXTRACTOR
-    yield REFERENCE
-    yield TEACHER
-    yield guide(params)
-    yield from (halve(params, steps) for steps in params.rungs())
-    yield rungs(params)
-    yield EVALUATE_TEACHER
-    yield from (evaluate(steps) for steps in params.rungs())
-    yield REPORT
+    stages = [
+        *(PREPARE, EXTRACTOR, REFERENCE, TEACHER),
+        guide(params),
+        *(halve(params, steps) for steps in params.rungs()),
+        rungs(params),
+        EVALUATE_TEACHER,
+        *(evaluate(steps) for steps in params.rungs()),
+        REPORT,
+    ]
+    return {stage.name: stage for stage in stages}
 
 
 PREPARE = Stage(
@@ -161,12 +150,8 @@ def rungs(params: Params) -> Stage:
         params=("guide", "halve.loss_weight", "ladder", "evaluation"),
         inputs=(layout.SHARDS, *map(layout.model, names)),
         code=(
-            *EVALUATION,
-            *DISTILLING,
-            "methods/guide.py",
-            "methods/halve.py",
-            "plan.py",
-            "rungs.py",
+            *(*EVALUATION, *DISTILLING),
+            *("methods/guide.py", "methods/halve.py", "plan.py", "rungs.py"),
         ),
         outputs=(layout.metrics("rungs"), layout.cost("rungs")),
     )
@@ -193,16 +178,14 @@ def evaluate(steps: int) -> Stage:
 
 def study(name: str, settings: StudyParams) -> dict[str, Stage]:
     """{name in DVC: stage} of a study's own project."""
-    return {stage.name.partition(".")[2]: stage for stage in _study(name, settings)}
-
-
-def _study(name: str, settings: StudyParams) -> Iterator[Stage]:
-    yield from (teach(name, key) for key in settings.teachers)
-    yield from (distil(name, key, student.from_) for key, student in settings.students.items())
-    yield from (measure(name, key, arm.model) for key, arm in settings.arms.items())
-    if settings.reconstruction is not None:
-        yield reconstruct(name, settings)
-    yield conclude(name, settings)
+    stages = [
+        *(teach(name, key) for key in settings.teachers),
+        *(distil(name, key, student.from_) for key, student in settings.students.items()),
+        *(measure(name, key, arm.model) for key, arm in settings.arms.items()),
+        *([] if settings.reconstruction is None else [reconstruct(name, settings)]),
+        conclude(name, settings),
+    ]
+    return {stage.name.partition(".")[2]: stage for stage in stages}
 
 
 def teach(study: str, key: str) -> Stage:

@@ -23,7 +23,7 @@ from pdpipe.bench import (
     untrained_models,
 )
 from pdpipe.bench.counting import evaluations_of_chain, trainings_of
-from pdpipe.bench.evaluation_rates import MeasuringRate, SamplingRate
+from pdpipe.bench.rates import MeasuringRate, SamplingRate
 from pdpipe.bench.timing import LEAST_TIMINGS, Rate, Seconds, time_batches
 from pdpipe.errors import ParamsError
 from pdpipe.params import Params, parse_params, read_params

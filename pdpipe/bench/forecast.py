@@ -42,6 +42,21 @@ def forecast(
         rates: what the units take.
         start: what stages take around their work.
     """
+
+    def sampled(
+        name: str, cells: list[CellWork], seconds: Seconds, each: Seconds = ZERO
+    ) -> StageForecast:
+        """A stage that makes images, and measures each."""
+        for cell in cells:
+            making = rates.sampling[cell.kind].per_image(cell.nfe)
+            seconds += (making + each) * cell.images
+        return StageForecast(
+            name=name,
+            seconds=seconds,
+            images=sum(cell.images for cell in cells),
+            network_evaluations=sum(cell.images * cell.nfe for cell in cells),
+        )
+
     process, evaluating = start.process, start.process + start.metrics
     loading = rates.reading * size.train
     both = size.train + size.heldout
@@ -62,34 +77,13 @@ def forecast(
         )
     seconds = evaluating + rates.reading * both + reference
     found.insert(2, StageForecast(name="reference", seconds=seconds, images=both))
-    cells = rungs_work(params, models)
-    found.append(_sampled("rungs", cells, sum((_making(c, rates) for c in cells), process)))
+    found.append(sampled("rungs", rungs_work(params, models), process))
+    each = measuring.generated + measuring.pair * size.train
     for name, cells in evaluations_of_chain(params, models).items():
-        seconds = sum((_making(c, rates) + _measuring(c, size, rates) for c in cells), evaluating)
-        found.append(_sampled(name, cells, seconds))
+        found.append(sampled(name, cells, evaluating, each))
     return [*found, StageForecast(name="report", seconds=process)]
 
 
 def total(stages: list[StageForecast]) -> Seconds:
     """All stages, one after the other."""
     return sum((stage.seconds for stage in stages), ZERO)
-
-
-def _sampled(name: str, cells: list[CellWork], seconds: Seconds) -> StageForecast:
-    """A stage that makes images."""
-    return StageForecast(
-        name=name,
-        seconds=seconds,
-        images=sum(cell.images for cell in cells),
-        network_evaluations=sum(cell.images * cell.nfe for cell in cells),
-    )
-
-
-def _making(cell: CellWork, rates: Rates) -> Seconds:
-    """Making the images of a cell."""
-    return rates.sampling[cell.kind].per_image(cell.nfe) * cell.images
-
-
-def _measuring(cell: CellWork, size: DataSize, rates: Rates) -> Seconds:
-    """Measuring them."""
-    return (rates.measuring.generated + rates.measuring.pair * size.train) * cell.images

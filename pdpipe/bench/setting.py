@@ -1,12 +1,13 @@
-"""What the benchmarks share: a network and images of params.yaml, a run, a clock, and ratios."""
+"""What the benchmarks share: a network and images of params.yaml, a run, and a clock."""
 
 from __future__ import annotations
 
 import contextlib
-import statistics
+import copy
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +18,19 @@ from pdpipe.diffusion import Condition
 from pdpipe.methods.teacher import teacher_network
 from pdpipe.networks import Network
 from pdpipe.params import Params
+from pdpipe.plan import Plan
 from pdpipe.training import Job
+from pdpipe.training.loop import make_batch, update
+from pdpipe.training.state import TrainState
 
 CLASSES = 10  # of the random images, unless another number is asked for
+MANY_UPDATES = 10**9  # the learning rate must not end while updates are timed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """A time over the time of the bare network evaluations in it, from measurements in turns."""
-
-    ratio: float  # median of the paired ratios
-    low: float  # first quartile of them
-    high: float  # third quartile
-
-    def spelled(self) -> str:
-        """`ratio 1.012 (quartiles 0.974 to 1.038)`."""
-        return f"ratio {self.ratio:.3f} (quartiles {self.low:.3f} to {self.high:.3f})"
-
-
-def quartiles(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    """The fields of `Ratio` from the two times of each pair."""
-    low, middle, high = statistics.quantiles([a / b for a, b in pairs], n=4)
-    return {"ratio": middle, "low": low, "high": high}
-
-
-def untrained(params: Params, num_classes: int = CLASSES) -> Network:
-    """The teacher's network, by default for ten classes."""
+def untrained(params: Params) -> Network:
+    """The teacher's network for ten classes."""
     shape = (params.data.channels, params.data.image_size, params.data.image_size)
-    return teacher_network(shape, num_classes, params.teacher, params.network)
+    return teacher_network(shape, CLASSES, params.teacher, params.network)
 
 
 def random_images(params: Params, num_classes: int = CLASSES, count: int = 1024) -> ImageSet:
@@ -69,23 +55,44 @@ class _NoTracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
-def untracked_job(
+@contextlib.contextmanager
+def training(
+    plan: Plan,
     params: Params,
     device: torch.device,
-    folder: Path,
+    images: ImageSet,
+    beside: Path | None = None,
     autocast: Callable[[], Any] = contextlib.nullcontext,
-) -> Job:
-    """A training run without tracking, its snapshots in `folder`."""
-    return Job(
-        stage="bench",
-        seed=0,
-        key="bench",
-        snapshots_dir=folder,
-        runtime=params.runtime,
-        device=device,
-        tracker=_NoTracker(),
-        autocast=autocast,
-    )
+) -> Iterator[tuple[Job, TrainState, Callable[[int], None]]]:
+    """A run of a copy of the plan's network, without tracking: job, state, `one_update(size)`.
+
+    Args:
+        plan: what is trained, for any number of updates.
+        params: the settings.
+        device: where it runs.
+        images: of each update, `size` are drawn.
+        beside: where the folder of its snapshots is; by default with other temporary ones.
+        autocast: the context of its networks.
+    """
+    network = copy.deepcopy(plan.network).requires_grad_(True)
+    settings = replace(plan.optimization, updates=MANY_UPDATES)
+    state = TrainState(replace(plan, network=network, optimization=settings), device)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".pdpipe-bench-") as folder:
+        job = Job(
+            stage="bench",
+            seed=0,
+            key="bench",
+            snapshots_dir=Path(folder),
+            runtime=params.runtime,
+            device=device,
+            tracker=_NoTracker(),
+            autocast=autocast,
+        )
+
+        def one_update(size: int) -> None:
+            update(job, state, make_batch(job, images, size, state.step, plan.flip))
+
+        yield job, state, one_update
 
 
 def inputs(

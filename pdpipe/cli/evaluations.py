@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def reference() -> None:
     """Stage `reference`."""
     params = read_stage_params()
-    from pdpipe.evaluation.floor import floor_record
+    from pdpipe.evaluation.measure import floor_record
     from pdpipe.evaluation.records import write_record
     from pdpipe.evaluation.reference import build_reference, save_reference
 
@@ -156,8 +156,8 @@ def cell_store(run: StageRun, model: DiffusionModel) -> CellStore:
     and step counts, nor to the number of seeds, nor to the teacher's images, which are compared
     with anew.
     """
+    from pdpipe.evaluation.records import versions
     from pdpipe.evaluation.store import CellStore
-    from pdpipe.evaluation.versions import versions
 
     settings = run.params.evaluation.model_dump(exclude={"w", "teacher_steps", "seeds"})
     instruments = [digest_input(layout.EXTRACTOR), digest_input(layout.REFERENCE)]

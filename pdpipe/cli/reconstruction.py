@@ -78,8 +78,7 @@ def _transfer(
     run: StageRun, rig: Rig, heldout: ImageSet, transfer: TransferParams, out: Path
 ) -> list[Row]:
     """The rows of the style transfer, whose picture is written to `out`."""
-    from pdpipe.studies.pictures import save_pictures
-    from pdpipe.studies.reconstruction import measure_transfer
+    from pdpipe.studies.reconstruction import measure_transfer, save_pictures
 
     rows, blocks = measure_transfer(rig, heldout, transfer)
     named = [[heldout.classes[label] for label in pair] for pair in transfer.pairs]

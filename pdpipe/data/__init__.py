@@ -4,16 +4,12 @@
 training step sees; `to_unit` and `to_uint8` convert pixels.
 """
 
-from pdpipe.data.loading import ImageSet, load_split
-from pdpipe.data.manifest import Manifest, Shard, Split, read_manifest
+from pdpipe.data.loading import ImageSet, load_split, to_uint8, to_unit
+from pdpipe.data.manifest import read_manifest
 from pdpipe.data.order import batch_indices
-from pdpipe.data.pixels import to_uint8, to_unit
 
 __all__ = [
     "ImageSet",
-    "Manifest",
-    "Shard",
-    "Split",
     "batch_indices",
     "load_split",
     "read_manifest",

@@ -18,8 +18,7 @@ from torch import Tensor
 from pdpipe.data import to_uint8
 from pdpipe.errors import EvaluationError, counted
 from pdpipe.evaluation.measure import mean_over_seeds, measure
-from pdpipe.evaluation.observe import Instruments, observe
-from pdpipe.evaluation.observed import Observed
+from pdpipe.evaluation.observe import Instruments, Observed, observe
 from pdpipe.evaluation.sheets import sheet_mask
 from pdpipe.evaluation.store import CellStore, Finished, Part
 from pdpipe.models import DiffusionModel, Sampling

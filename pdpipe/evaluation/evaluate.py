@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -22,9 +21,9 @@ from pdpipe.evaluation.records import (
     MetricsRecord,
     ModelInfo,
     Protocol,
+    versions,
 )
 from pdpipe.evaluation.store import CellStore, Finished
-from pdpipe.evaluation.versions import versions
 from pdpipe.models import DiffusionModel, Sampling, evaluations_of
 from pdpipe.params import EvaluationParams
 from pdpipe.progress import Progress
@@ -135,16 +134,15 @@ def _all_cells(
 
 
 def _record(cell: Finished, paired: Tensor) -> Cell:
-    place: dict[str, Any] = {
-        "steps": cell.steps,
-        "w": cell.w,
-        "nfe": cell.nfe,
-        "seeds": cell.seeds,
-        "se_dof": cell.seeds - 1 if cell.seeds > 1 else JACKKNIFE_DOF,
-    }
-    error = paired_mse(cell.paired, paired)
-    found: Cell = Cell.model_validate({**place, **cell.measured, "paired_mse": error})
-    return found
+    return Cell(
+        steps=cell.steps,
+        w=cell.w,
+        nfe=cell.nfe,
+        seeds=cell.seeds,
+        se_dof=cell.seeds - 1 if cell.seeds > 1 else JACKKNIFE_DOF,
+        paired_mse=paired_mse(cell.paired, paired),
+        **cell.measured,
+    )
 
 
 def _protocol(

@@ -49,9 +49,8 @@ def with_leave_outs(
 ) -> tuple[float, float | None]:
     """A statistic of `count` samples, and its jackknife's standard error; None without groups.
 
-    As many are computed at a time as torch has threads and memory allows, each with its share of
-    the threads for linear algebra: of small ones as many as there are threads, with one each, since
-    on small matrices more only wait for each other.
+    Runs up to one task per torch thread (fewer if memory is short) and divides the threads of
+    linear algebra among them.
 
     Args:
         statistic: the figure of the samples that a mask (count,) keeps.

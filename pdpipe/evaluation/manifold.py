@@ -64,9 +64,7 @@ def recall(fake: Tensor, real: Tensor, groups: Tensor | None) -> tuple[float, fl
     It grows with the number of generated images: compare only equal numbers.
 
     Args:
-        fake: features of generated images, (n, D).
-        real: features of real images, (m, D).
-        groups: the jackknife group of each generated image, (n,).
+        fake, real, groups: as for `precision`.
 
     Raises:
         EvaluationError: 3 generated images or fewer.

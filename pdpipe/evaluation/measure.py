@@ -1,4 +1,4 @@
-"""The figures of one cell, a step count and a guidance weight, from what was seen of its images."""
+"""The figures of a cell, and of the floor, from what was seen of their images."""
 
 from __future__ import annotations
 
@@ -10,24 +10,12 @@ from torch import Tensor
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.intervals import seeds_error, stratified_groups
 from pdpipe.evaluation.metrics import METRICS, Images
-from pdpipe.evaluation.neighbours import summarize_distances
-from pdpipe.evaluation.observed import Observed
+from pdpipe.evaluation.observe import Observed
+from pdpipe.evaluation.records import Floor, FloorProtocol, FloorRecord, versions
 from pdpipe.evaluation.reference import Reference
 
 Measured = dict[str, float | None]
 """All that the images of one cell give by themselves, by the names of `records.Cell`."""
-
-
-def figures(images: Images, real: Reference) -> Measured:
-    """Every metric of some images against the training images, and its standard error.
-
-    Raises:
-        EvaluationError: too few images for a figure, or features that are not finite.
-    """
-    found: Measured = {}
-    for key, metric in METRICS.items():
-        found[key], found[f"{key}_se"] = metric.measure(images, real)
-    return found
 
 
 def measure(seen: Observed, reference: Reference, *, errors: bool = True) -> Measured:
@@ -41,15 +29,41 @@ def measure(seen: Observed, reference: Reference, *, errors: bool = True) -> Mea
     Raises:
         EvaluationError: too few images for a figure, or features that are not finite.
     """
-    nearest = summarize_distances(seen.distances, reference.nearest_threshold)
     groups = stratified_groups(seen.labels) if errors else None
     images = Images(features=seen.features, logits=seen.logits, groups=groups)
+    found: Measured = {}
+    for key, metric in METRICS.items():
+        found[key], found[f"{key}_se"] = metric.measure(images, reference)
+    close = seen.distances < reference.nearest_threshold
     return {
-        **figures(images, reference),
+        **found,
         "accuracy": seen.accuracy,
-        "nearest_median": nearest.median,
-        "nearest_close": nearest.close,
+        "nearest_median": float(seen.distances.double().quantile(0.5)),
+        "nearest_close": float(close.double().mean()),
     }
+
+
+def floor_record(reference: Reference) -> FloorRecord:
+    """What a perfect model would score: held-out real images, measured as a model's are.
+
+    Its FID is of fewer images than a model's, which raises it: a model that makes more images can
+    score below it. Fewer images also lower its recall.
+    """
+    found = measure(reference.heldout, reference)
+    return FloorRecord(
+        protocol=FloorProtocol(
+            extractor=reference.extractor,
+            num_heldout=reference.num_heldout,
+            num_train=reference.num_train,
+            libraries=versions(),
+        ),
+        floor=Floor(
+            is_train=float(reference.state["is"]["train"]),
+            accuracy_heldout=found.pop("accuracy") or 0.0,
+            nearest_threshold=reference.nearest_threshold,
+            **found,
+        ),
+    )
 
 
 def mean_over_seeds(measured: Sequence[Measured]) -> Measured:

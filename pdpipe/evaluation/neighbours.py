@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -12,20 +10,8 @@ from pdpipe.errors import EvaluationError
 _NUMBERS = 2**22  # pixels held in float64 at once, of either set
 
 
-@dataclass(frozen=True)
-class NeighbourSummary:
-    """The nearest distances of a set of images in two numbers."""
-
-    median: float
-    close: float  # share of the images strictly nearer than the threshold
-
-
 def nearest_distances(
-    images: Tensor,
-    reference: Tensor,
-    *,
-    chunk: int | None = None,
-    device: torch.device | str = "cpu",
+    images: Tensor, reference: Tensor, *, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Each image's smallest Euclidean distance, x in [-1, 1], to a reference image; (n,) float64.
 
@@ -37,8 +23,6 @@ def nearest_distances(
     Args:
         images: uint8 (n, C, H, W).
         reference: uint8 (m, C, H, W).
-        chunk: rows of either set held in float64 at once, which bounds the memory; by default as
-            many as have `_NUMBERS`, at most 1024.
         device: where to compute; on `mps`, which has no float64, the CPU does it.
 
     Raises:
@@ -52,20 +36,13 @@ def nearest_distances(
         )
     if len(reference) == 0:
         raise EvaluationError("there are no reference images: run the `prepare` stage again")
-    if chunk is None:
-        chunk = max(min(1024, _NUMBERS // max(images[0:1].numel(), 1)), 1)
+    chunk = max(min(1024, _NUMBERS // max(images[0:1].numel(), 1)), 1)
     device = torch.device("cpu" if torch.device(device).type == "mps" else device)
     nearest = [
         torch.stack([_squared(a, b, device) for b in torch.split(reference, chunk)]).amin(dim=0)
         for a in torch.split(images, chunk)
     ]
     return torch.cat(nearest).sqrt().cpu() / 127.5
-
-
-def summarize_distances(distances: Tensor, threshold: float) -> NeighbourSummary:
-    """The median of `distances` (n,), n > 0, and the share of them strictly below `threshold`."""
-    median = float(distances.double().quantile(0.5))
-    return NeighbourSummary(median, float((distances < threshold).double().mean()))
 
 
 def _squared(images: Tensor, reference: Tensor, device: torch.device) -> Tensor:

@@ -7,17 +7,27 @@ digits, so that a result is the same text when only its rounding errors differ.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from pdpipe.errors import EvaluationError, brief, counted
-from pdpipe.evaluation._record import Record
 from pdpipe.evaluation.metrics import METRICS
 from pdpipe.files import parse_json, sealed, unsealed, write_json
 
+SIGNIFICANT_DIGITS = 6
+LIBRARIES = ("numpy", "scipy", "torch", "torch-fidelity")  # that a figure passes through
 BALANCED_LABELS = "equal counts per class"
 STRATIFIED_SPLIT = "stratified split"
 ROUNDED = "uint8, rounded"
@@ -31,6 +41,54 @@ Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """A part of a metrics or cost file: immutable, no coercion, no unknown fields, no NaN."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_sentence(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join([cls.__name__, *map(str, problem["loc"])])
+            raise EvaluationError(
+                f"{where}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, got "
+                f"{_shortened(problem.get('input'))}: evaluate again; if it stays, train again"
+            ) from None
+
+    def plain(self) -> dict[str, Any]:
+        """Its JSON value: the file's names, in the file's order, floats rounded."""
+        rounded = round_floats(self.model_dump(by_alias=True))
+        assert isinstance(rounded, dict)
+        return rounded
+
+
+def round_floats(value: Any) -> Any:
+    """`value` (plain JSON data) with every float at 6 significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: round_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [round_floats(item) for item in value]
+    return value
+
+
+def _shortened(value: Any, length: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def versions() -> dict[str, str]:
+    """{library: its version}; of torch without the mark of its build, such as +cpu."""
+    return {name: version(name).partition("+")[0] for name in LIBRARIES}
 
 
 def with_metrics(base: type[Record]) -> type[Record]:

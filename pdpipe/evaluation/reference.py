@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from pdpipe.data import ImageSet
 from pdpipe.errors import DamagedError, EvaluationError, brief
-from pdpipe.evaluation._record import Record
 from pdpipe.evaluation.features import extract_features
 from pdpipe.evaluation.fidelity import feature_statistics
 from pdpipe.evaluation.manifold import NEIGHBOURS
 from pdpipe.evaluation.metrics import METRICS, Images
 from pdpipe.evaluation.neighbours import nearest_distances
-from pdpipe.evaluation.observed import Observed
-from pdpipe.evaluation.records import Extractor
+from pdpipe.evaluation.observe import Observed
+from pdpipe.evaluation.records import Extractor, Record
 from pdpipe.tensor_files import load_tensors, save_tensors
 
 CLOSE_QUANTILE = 0.01  # of the held-out images' nearest distances: nearer than this is "close"
@@ -62,7 +61,6 @@ def build_reference(
     *,
     extractor_name: str,
     extractor_sha256: str,
-    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Reference:
     """The reference of a data set: both splits as they are, which should be stratified.
@@ -74,15 +72,14 @@ def build_reference(
         judge: the classifier of the data's classes; may be the extractor itself.
         extractor_name: how results name the extractor.
         extractor_sha256: of its file.
-        batch_size: most images given to a network at once; see `extract_features`.
         device: where they run.
 
     Raises:
         EvaluationError: the splits or the classifier do not fit each other, or are too small.
     """
     _check_sizes(train, heldout)
-    found = extract_features(extractor, train.images, batch_size=batch_size, device=device)
-    held = extract_features(extractor, heldout.images, batch_size=batch_size, device=device)
+    found = extract_features(extractor, train.images, device=device)
+    held = extract_features(extractor, heldout.images, device=device)
     own = judge is extractor
     judged = held if own else extract_features(judge, heldout.images, device=device)
     _check_classes(train.classes, heldout.classes, judged.logits.shape[1])

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pdpipe.evaluation._record import Record
-from pdpipe.evaluation.records import Count, NotNegative
+from pdpipe.evaluation.records import Count, NotNegative, Record
 
 
 class Drift(Record):

@@ -79,11 +79,10 @@ class CellStore:
 
     def cell(self, steps: int, w: float, repeat: int) -> Finished | None:
         """The finished cell at one seed, or None."""
-        found = _read(self._cell_path(steps, w, repeat))
+        found = self._found(self._cell_path(steps, w, repeat))
         if found is None:
             return None
         about, tensors = found
-        self.earlier_seconds += about["seconds"]
         return Finished(
             steps,
             w,
@@ -103,12 +102,8 @@ class CellStore:
 
     def part(self, steps: int, w: float, repeat: int, start: int) -> Part | None:
         """The part of a cell that begins at image `start`, or None."""
-        found = _read(self._parts(steps, w, repeat) / f"{start}.safetensors")
-        if found is None:
-            return None
-        about, tensors = found
-        self.earlier_seconds += about["seconds"]
-        return Part(about["nfe"], about["seconds"], tensors)
+        found = self._found(self._parts(steps, w, repeat) / f"{start}.safetensors")
+        return None if found is None else Part(found[0]["nfe"], found[0]["seconds"], found[1])
 
     def put_part(self, steps: int, w: float, repeat: int, start: int, part: Part) -> None:
         """Keep a part of a cell."""
@@ -123,22 +118,19 @@ class CellStore:
                 shutil.rmtree(other, ignore_errors=True)
 
     def _cell_path(self, steps: int, w: float, repeat: int) -> Path:
-        return self.folder / f"{_name(steps, w, repeat)}.safetensors"
+        return self.folder / f"{steps}-{w!r}-{repeat}.safetensors"
 
     def _parts(self, steps: int, w: float, repeat: int) -> Path:
-        return self.folder / _name(steps, w, repeat)
+        return self.folder / f"{steps}-{w!r}-{repeat}"
 
-
-def _name(steps: int, w: float, repeat: int) -> str:
-    return f"{steps}-{w!r}-{repeat}"
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    try:
-        tensors, about = load_tensors(path, _METADATA, must_have_digest=True)
-    except FileNotFoundError:
-        return None
-    except (DamagedError, KeyError) as error:
-        print(f"{path} is damaged ({brief(error)}): what it held is made again", file=sys.stderr)
-        return None
-    return about, tensors
+    def _found(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        try:
+            tensors, about = load_tensors(path, _METADATA, must_have_digest=True)
+        except FileNotFoundError:
+            return None
+        except (DamagedError, KeyError) as error:
+            reason = brief(error)
+            print(f"{path} is damaged ({reason}): what it held is made again", file=sys.stderr)
+            return None
+        self.earlier_seconds += about["seconds"]
+        return about, tensors

@@ -31,12 +31,12 @@ _METADATA_KEY = "pdpipe"
 
 def save_model(path: Path, network: Network, info: ModelInfo) -> None:
     """Write a diffusion model, atomically; equal models have equal bytes."""
-    _save(path, network.state_dict(), info)
+    save_tensors(path, network.state_dict(), _METADATA_KEY, info.model_dump(mode="json"))
 
 
 def save_classifier(path: Path, network: Classifier, info: ClassifierInfo) -> None:
     """Write the extractor's classifier, atomically; equal ones have equal bytes."""
-    _save(path, network.state_dict(), info)
+    save_tensors(path, network.state_dict(), _METADATA_KEY, info.model_dump(mode="json"))
 
 
 def load_model(path: str | Path, device: str = "auto") -> DiffusionModel:
@@ -68,10 +68,6 @@ def load_classifier(path: str | Path, device: str = "auto") -> tuple[Classifier,
         raise _not_usable(path, f"it names {len(info.classes)} classes, its network has others")
     network.to(resolve_device(device)).eval().requires_grad_(False)
     return network, info
-
-
-def _save(path: Path, tensors: dict[str, Tensor], info: BaseModel) -> None:
-    save_tensors(path, tensors, _METADATA_KEY, info.model_dump(mode="json"))
 
 
 def _maker(path: Path) -> str:

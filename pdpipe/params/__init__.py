@@ -4,7 +4,7 @@ Unknown keys, wrong types, ranges and combinations raise `ParamsError`, one sent
 key and the mend.
 """
 
-from pdpipe.params.checks import SOURCES, check_classes, check_digits, check_shares
+from pdpipe.params.checks import check_classes, check_digits, check_shares
 from pdpipe.params.dialect import spelled
 from pdpipe.params.models import (
     FEW_STEPS,
@@ -23,7 +23,7 @@ from pdpipe.params.models import (
     chain_id,
     chain_params,
 )
-from pdpipe.params.networks import DiTParams, NetworkParams, UNetParams
+from pdpipe.params.networks import NetworkParams, UNetParams
 from pdpipe.params.reading import (
     dotted,
     environment_runtime,
@@ -33,17 +33,14 @@ from pdpipe.params.reading import (
 )
 from pdpipe.params.reconstruction import (
     CoderParams,
-    EncodingParams,
     ReconstructionParams,
     TransferParams,
     models_of,
 )
-from pdpipe.params.section import Section
 from pdpipe.params.studies import (
     ArmParams,
     DistilledParams,
     StudyParams,
-    TaughtParams,
     guide_settings,
     halve_settings,
     read_study,
@@ -52,13 +49,10 @@ from pdpipe.params.studies import (
 
 __all__ = [
     "FEW_STEPS",
-    "SOURCES",
     "ArmParams",
     "CoderParams",
     "DataParams",
-    "DiTParams",
     "DistilledParams",
-    "EncodingParams",
     "EvaluationParams",
     "ExtractorParams",
     "GuideParams",
@@ -71,9 +65,7 @@ __all__ = [
     "Rung",
     "RuntimeParams",
     "ScheduleParams",
-    "Section",
     "StudyParams",
-    "TaughtParams",
     "TeacherParams",
     "TransferParams",
     "UNetParams",

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import date
+from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
-from pdpipe.errors import did_you_mean
+from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.params.dialect import shortened, spelled
 from pdpipe.params.models import Params
-from pdpipe.params.networks import SECTIONS
+
+AnySection = TypeVar("AnySection", bound=BaseModel)
+
+
+def validated(section: type[AnySection], settings: object, where: str | Path) -> AnySection:
+    """Settings as a section; raises `ParamsError`, one sentence that begins with where they are."""
+    try:
+        return section.model_validate(settings)
+    except ParamsError as error:
+        raise ParamsError(f"{where}: {error}") from None
+    except ValidationError as error:
+        raise ParamsError(f"{where}: {one_sentence(error, section)}") from None
 
 
 def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
@@ -23,14 +36,17 @@ def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
     """
     problems = error.errors(include_url=False)
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(shortened(part) for part in _without_tag(problem["loc"]))
+    keys, _ = _walked(root, problem["loc"])
+    where = ".".join(map(shortened, keys))
     kind, given = problem["type"], problem.get("input")
     shown = spelled(given)
     if kind == "extra_forbidden":
-        *parents, name = (str(part) for part in problem["loc"])
-        return f"unknown key {where}: {did_you_mean(shortened(name), _known_keys(root, parents))}"
+        _, section = _walked(root, problem["loc"][:-1])
+        names = [field.alias or name for name, field in section.model_fields.items()]
+        return f"unknown key {where}: {did_you_mean(shortened(keys[-1]), names)}"
     if kind == "union_tag_invalid":
-        known = did_you_mean(problem["ctx"]["tag"], SECTIONS)
+        names = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
+        known = did_you_mean(problem["ctx"]["tag"], names)
         return f"{where}.name is {spelled(given['name'])}: {known}"
     if kind == "missing":
         more = " (`pdpipe preset digits` shows every key)" if root is Params else ""
@@ -53,30 +69,23 @@ def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
     return f"{where}: {_lower_first(str(problem['msg']))}, got {shown}"
 
 
-def _without_tag(loc: tuple[int | str, ...]) -> list[str]:
-    """The path to a setting, without the name of the network by which pydantic chose its class."""
-    parts = [str(part) for part in loc]
-    if len(parts) > 1 and parts[0] == "network" and parts[1] in SECTIONS:
-        del parts[1]
-    return parts
-
-
-def _known_keys(root: type[BaseModel], parents: list[str]) -> list[str]:
-    """The keys of the section at `parents`; a mapping's keys are free, its values sections."""
-    inside: Any = root
-    for place, part in enumerate(parents):
-        if place == 1 and parents[0] == "network" and part in SECTIONS:
-            inside = SECTIONS[part]
+def _walked(root: Any, path: Iterable[int | str]) -> tuple[list[str], Any]:
+    """(Keys, type at the end) of a path of pydantic's, without the tags that it adds for unions."""
+    keys, kind = [], root
+    for part in map(str, path):
+        chosen = [o for o in get_args(kind) if Tag(part) in getattr(o, "__metadata__", ())]
+        if chosen:
+            kind = get_args(chosen[0])[0]
             continue
-        values = get_args(inside)  # of a mapping: the types of its keys and of its values
-        inside = values[1] if values else _section_of(inside.model_fields[part].annotation)
-    return [field.alias or name for name, field in inside.model_fields.items()]
-
-
-def _section_of(annotation: Any) -> Any:
-    """The type of a field's value, where that may also be None the other one."""
-    options = get_args(annotation)
-    return options[0] if NoneType in options else annotation
+        keys.append(part)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields = {field.alias or name: field for name, field in kind.model_fields.items()}
+            kind = fields[part].annotation if part in fields else None
+        else:  # the values of a mapping
+            kind = (get_args(kind) or [None])[-1]
+        if NoneType in get_args(kind):
+            kind = get_args(kind)[0]
+    return keys, kind
 
 
 def _is_number(text: str) -> bool:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from pdpipe.errors import ParamsError
-from pdpipe.params.complaints import one_sentence
+from pdpipe.params.complaints import AnySection, one_sentence, validated
 from pdpipe.params.dialect import MOST_CHARACTERS, load_yaml, spelled
 from pdpipe.params.models import Params, RuntimeParams
-from pdpipe.params.section import Section
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
@@ -25,7 +24,6 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
 
 
 _WRITE = "write one with `pdpipe preset digits`"
-AnySection = TypeVar("AnySection", bound=Section)
 
 
 def read_section(path: Path, section: type[AnySection], mend: str) -> AnySection:
@@ -45,12 +43,7 @@ def read_section(path: Path, section: type[AnySection], mend: str) -> AnySection
 def _validated(raw: object, path: Path, section: type[AnySection], mend: str) -> AnySection:
     if not isinstance(raw, dict):
         raise ParamsError(f"{path} holds no settings: {mend}")
-    try:
-        return section.model_validate(raw)
-    except ParamsError as error:
-        raise ParamsError(f"{path}: {error}") from None
-    except ValidationError as error:
-        raise ParamsError(f"{path}: {one_sentence(error, section)}") from None
+    return validated(section, raw, path)
 
 
 def _yaml(path: Path, mend: str) -> object:

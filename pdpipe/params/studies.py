@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from pdpipe import layout
 from pdpipe.errors import ParamsError, did_you_mean
-from pdpipe.params.complaints import one_sentence
+from pdpipe.params.complaints import AnySection, validated
 from pdpipe.params.dialect import spelled
 from pdpipe.params.models import GuideParams, HalveParams, Params, TeacherParams
 from pdpipe.params.networks import SECTIONS, NetworkParams
@@ -39,7 +39,6 @@ DDPM_STEPS = 1000  # of grid ddpm
 Gamma = Annotated[float, Field(ge=0.0, le=1.0)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]  # its model's
 Settings = dict[str, Any]  # of a section of params.yaml, in place of what stands there
-AnySection = TypeVar("AnySection", bound=Section)
 _OWN = {"steps", "updates", "learning_rate"}  # of section guide, that a student says itself
 _OF_W = {"w_frequencies", "w_max"}  # of section guide, that the first naive student uses
 
@@ -132,16 +131,7 @@ def halve_settings(student: DistilledParams, params: Params, where: str) -> Halv
 
 
 def _merged(section: AnySection, changes: Settings, where: str) -> AnySection:
-    return _checked(type(section), section.model_dump() | changes, where)
-
-
-def _checked(section: type[AnySection], settings: Settings, where: str) -> AnySection:
-    try:
-        return section.model_validate(settings)
-    except ParamsError as error:
-        raise ParamsError(f"{where}: {error}") from None
-    except ValidationError as error:
-        raise ParamsError(f"{where}: {one_sentence(error, section)}") from None
+    return validated(type(section), section.model_dump() | changes, where)
 
 
 def _network(
@@ -154,7 +144,7 @@ def _network(
             f"{where}.network.name is {spelled(name)}: {did_you_mean(name, SECTIONS)}"
         )
     kept = network.model_dump() if name == network.name else {"conditional": network.conditional}
-    found = _checked(SECTIONS[name], kept | changes, f"{where}.network")
+    found = validated(SECTIONS[name], kept | changes, f"{where}.network")
     try:
         found.check(image_size)
     except ParamsError as error:

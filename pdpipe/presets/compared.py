@@ -7,14 +7,14 @@ from functools import partial
 from pdpipe.params import Params, UNetParams
 from pdpipe.presets.ladders import TEACHER, arms_of, chain_model, ladder
 from pdpipe.presets.papers import GAMMAS, Paper, weights_of
-from pdpipe.presets.text import Entries, entries, filled
+from pdpipe.presets.text import Entries
 
 BUDGETS = (2, 4, 8, 16, 32, 64, 128)  # the last three: 16, 32 and 64 steps of a guided teacher
 QUARTERS = {"full": 4, "three": 3, "two": 2, "one": 1}  # of the teacher's channels
 UPDATES = 100_000  # the most that the papers give to a student
 
 
-def baselines(params: Params, paper: Paper) -> str:
+def baselines(params: Params, paper: Paper) -> dict[str, object]:
     """Samplers of the teacher, and the tuned one of the students."""
     at = {"nfe": BUDGETS, "w": weights_of(params)}
     arms: Entries = {
@@ -28,10 +28,10 @@ def baselines(params: Params, paper: Paper) -> str:
     for n in (2, 4, 8, 16):
         own = {"model": chain_model(n), "nfe": (n,)}
         arms[f"student-{n}"] = {**arms["ancestral"], **own}
-    return filled("baselines", paper.name, arms=entries(arms))
+    return {"arms": arms}
 
 
-def smaller_student(params: Params, paper: Paper) -> str:
+def smaller_student(params: Params, paper: Paper) -> dict[str, object]:
     """Students with a share of the teacher's channels, from the chain's student of 8 steps."""
     make = partial(ladder, params, "smaller-student", first=chain_model(8), steps=(4, 2, 1))
     students: Entries = {}
@@ -52,10 +52,4 @@ def smaller_student(params: Params, paper: Paper) -> str:
         students |= rungs
         w = weights_of(params, (0.0, 1.0, 4.0))
         arms |= arms_of("smaller-student", rungs, method, (4, 2, 1), w)
-    return filled(
-        "smaller-student",
-        paper.name,
-        channels=network.base_channels,
-        students=entries(students),
-        arms=entries(arms),
-    )
+    return {"channels": network.base_channels, "students": students, "arms": arms}

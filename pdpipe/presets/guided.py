@@ -17,10 +17,10 @@ from pdpipe.presets.ladders import (
     own_model,
 )
 from pdpipe.presets.papers import STEPS, Paper, weights_of
-from pdpipe.presets.text import Entries, block, entries, filled
+from pdpipe.presets.text import Entries, commented
 
 
-def stochastic(params: Params, paper: Paper) -> str:
+def stochastic(params: Params, paper: Paper) -> dict[str, object]:
     """Algorithm 3, from as many steps as the ladder starts with."""
     study, full, w = "stochastic", params.guide.steps, params.evaluation.w
     rungs = [full, *halvings(full, 2)]
@@ -33,10 +33,10 @@ def stochastic(params: Params, paper: Paper) -> str:
     arms["mismatch-s"] = arm(method, own_model(study, "stochastic-4"), [4], w)
     method = "deterministic student by the stochastic sampler (a mismatch)"
     arms["mismatch-d"] = arm(method, chain_model(4), [4], w, "stochastic")
-    return filled(study, paper.name, full=full, students=entries(students), arms=entries(arms))
+    return {"full": full, "students": students, "arms": arms}
 
 
-def naive(params: Params, paper: Paper) -> str:
+def naive(params: Params, paper: Paper) -> dict[str, object]:
     """Algorithm 5, from the guided teacher itself."""
     full = params.guide.steps
     students = ladder(
@@ -44,10 +44,10 @@ def naive(params: Params, paper: Paper) -> str:
     )
     measured = (256, 128, 64, *STEPS)  # GD, Table 3
     arms = arms_of("naive", students, "two students", measured, weights_of(params))
-    return filled("naive", paper.name, students=entries(students), arms=entries(arms))
+    return {"students": students, "arms": arms}
 
 
-def single_w(params: Params, paper: Paper) -> str:
+def single_w(params: Params, paper: Paper) -> dict[str, object]:
     """Stages one and two at each w of its own."""
     students: list[Entries | str] = []
     arms: Entries = {}
@@ -57,27 +57,22 @@ def single_w(params: Params, paper: Paper) -> str:
             students.append("at w = 0 the guided teacher is the conditional one: no stage one")
         students.append(made)
         arms |= arms_of("single-w", made, "a student of each w", STEPS, [w])
-    return filled("single-w", paper.name, students=entries(*students), arms=entries(arms))
+    return {"students": commented(*students), "arms": arms}
 
 
 def _students_of(params: Params, name: str, w: float) -> Entries:
-    full, guide, key = params.guide.steps, params.guide, f"{name}-{params.guide.steps}"
+    full, guide = params.guide.steps, params.guide
     if not w:
         return ladder(params, "single-w", name, TEACHER, halvings(full), teacher_steps=full)
-    first: Entries = {
-        key: {
-            "algorithm": "guide",
-            "from": TEACHER,
-            "steps": full,
-            "updates": guide.updates,
-            "learning_rate": guide.learning_rate,
-            "guide": {"w_min": w, "w_max": w},
-        }
-    }
-    return first | ladder(params, "single-w", name, own_model("single-w", key), halvings(full))
+    first = ladder(
+        params, "single-w", name, TEACHER, [full], algorithm="guide",
+        updates=guide.updates, rate=guide.learning_rate, guide={"w_min": w, "w_max": w},
+    )  # fmt: skip
+    model = own_model("single-w", f"{name}-{full}")
+    return first | ladder(params, "single-w", name, model, halvings(full))
 
 
-def encoder(params: Params, paper: Paper) -> str:
+def encoder(params: Params, paper: Paper) -> dict[str, object]:
     """Algorithm 4, reconstruction and style transfer."""
     full, first = params.guide.steps, chain_model(params.guide.steps)
     students = ladder(params, "encoder", "encoder", first, halvings(full), algorithm="encoder")
@@ -87,18 +82,16 @@ def encoder(params: Params, paper: Paper) -> str:
     encoders["guided"] = _encoding("stage-one student's DDIM reversed", first, steps)
     decoder: dict[str, object] = {"model": chain_model(16), "steps": 16}
     decoders: Entries = {"student": decoder, "teacher": {"model": TEACHER, "steps": full}}
-    return filled(
-        "encoder",
-        paper.name,
-        students=entries(students),
-        encoders=entries(encoders, indent="    "),
-        decoders=entries(decoders, indent="    "),
-        pairs=block(paper.pairs, "  "),
-        classes=paper.classes,
-        w=block(weights_of(params), "  "),
-        encoder=block({"model": _encoder(16), "steps": 16}, "    "),
-        decoder=block(decoder, "    "),
-    )
+    return {
+        "students": students,
+        "encoders": encoders,
+        "decoders": decoders,
+        "pairs": paper.pairs,
+        "classes": paper.classes,
+        "w": weights_of(params),
+        "encoder": {"model": _encoder(16), "steps": 16},
+        "decoder": decoder,
+    }
 
 
 def _encoder(steps: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from pdpipe.params import Params
 from pdpipe.presets.ladders import arm, arms_of, chain_model, halvings, ladder, own_model
 from pdpipe.presets.papers import GAMMAS, RATES, STEPS, Paper, weights_of
-from pdpipe.presets.text import Entries, entries, filled, number
+from pdpipe.presets.text import Entries, commented, number
 
 FINE = (128, 64, 32)  # steps that are measured beside those of GD's tables
 BUDGETS = {"half": 2, "fifth": 5, "tenth": 10}  # 50k updates a rung divided by it: PD, Fig. 12
@@ -24,7 +24,7 @@ def _taught(params: Params, paper: Paper, **teacher: object) -> dict[str, Any]:
     return {"teacher": teacher} | plain
 
 
-def unguided(params: Params, paper: Paper) -> str:
+def unguided(params: Params, paper: Paper) -> dict[str, object]:
     """PD itself: its teacher, its start, its seeds."""
     study, steps = "unguided", (*FINE, *STEPS)
     teacher = own_model(study, "teacher")
@@ -42,16 +42,14 @@ def unguided(params: Params, paper: Paper) -> str:
     for n in steps[:-1]:
         arms[f"tuned-{n}"] = _tuned("student", own_model(study, f"seed0-{n}"), [n])
     arms |= arms_of(study, students, "progressive distillation", steps, [0.0])
-    return filled(
-        study,
-        paper.name,
-        seeds=paper.seeds,
-        title="Without guidance" if paper.labels else "Without labels and guidance",
-        kind="unguided" if paper.labels else "unconditional",
-        teachers=entries({"teacher": taught}),
-        students=entries(students),
-        arms=entries(arms),
-    )
+    return {
+        "seeds": paper.seeds,
+        "title": "Without guidance" if paper.labels else "Without labels and guidance",
+        "kind": "unguided" if paper.labels else "unconditional",
+        "teachers": {"teacher": taught},
+        "students": students,
+        "arms": arms,
+    }
 
 
 def _tuned(kind: str, model: str, steps: Iterable[int]) -> dict[str, object]:
@@ -59,7 +57,7 @@ def _tuned(kind: str, model: str, steps: Iterable[int]) -> dict[str, object]:
     return arm(method, model, steps, [0.0], "ancestral", gammas=GAMMAS)
 
 
-def ladders(params: Params, paper: Paper) -> str:
+def ladders(params: Params, paper: Paper) -> dict[str, object]:
     """Shorter rungs, division by four, other starts and learning rates."""
     study, first = "ladders", chain_model(params.guide.steps)
     parts: list[Entries | str] = []
@@ -68,7 +66,7 @@ def ladders(params: Params, paper: Paper) -> str:
         made = ladder(params, study, name, first, rungs, **changes)
         parts += [remark, made]
         arms |= arms_of(study, made, method, STEPS, weights_of(params, (0.0, 1.0, 4.0)))
-    return filled(study, paper.name, students=entries(*parts), arms=entries(arms))
+    return {"students": commented(*parts), "arms": arms}
 
 
 def _variants(full: int) -> Iterator[tuple[str, str, str, list[int], dict[str, Any]]]:
@@ -91,7 +89,7 @@ def _variants(full: int) -> Iterator[tuple[str, str, str, list[int], dict[str, A
         yield remark, f"fifth-{name}", method, every, {"rate": rate, "shorter": 5}
 
 
-def parameterization(params: Params, paper: Paper) -> str:
+def parameterization(params: Params, paper: Paper) -> dict[str, object]:
     """A teacher for each prediction and loss weight, a ladder for each prediction."""
     study, full = "parameterization", params.guide.steps
     teachers: dict[str, dict[str, object]] = {}
@@ -110,11 +108,4 @@ def parameterization(params: Params, paper: Paper) -> str:
         made = ladder(params, study, key, first, halvings(full), teacher_steps=full)
         students |= made
         arms |= arms_of(study, made, f"students: {name}", STEPS, [0.0])
-    return filled(
-        study,
-        paper.name,
-        full=full,
-        teachers=entries(teachers),
-        students=entries(students),
-        arms=entries(arms),
-    )
+    return {"full": full, "teachers": teachers, "students": students, "arms": arms}

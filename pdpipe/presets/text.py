@@ -6,9 +6,10 @@ So `dvc exp run -S` changes the line of its setting and no other.
 from __future__ import annotations
 
 import io
+import re
 import textwrap
+from collections.abc import Mapping
 from importlib import resources
-from string import Template
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -19,24 +20,32 @@ FOLDER = resources.files("pdpipe") / "presets"
 ABOUT = "# {}: settings of Salimans & Ho 2022 (PD) and Meng et al. 2022 (GD). Not run by us.\n"
 
 
-def filled(study: str, name: str, **values: object) -> str:
-    """The study's template with its `$names` replaced, below a line that names the data set."""
+def filled(study: str, name: str, values: Mapping[str, object]) -> str:
+    """The study's template with its `$names` replaced, below a line that names the data set.
+
+    A value that is no text becomes YAML, indented as its name in the template.
+    """
     template = (FOLDER / "templates" / f"{study}.yaml").read_text(encoding="utf-8")
-    return ABOUT.format(name) + Template(template).substitute(values)
 
+    def shown(found: re.Match[str]) -> str:
+        value = values[found["name"]]
+        return textwrap.indent(value if isinstance(value, str) else block(value), found["indent"])
 
-def entries(*parts: Entries | str, indent: str = "  ") -> str:
-    """Entries as one would write them by hand; texts are comments on what follows."""
-    return "\n".join(
-        f"{indent}# {part}" if isinstance(part, str) else block(part, indent) for part in parts
+    return ABOUT.format(name) + re.sub(
+        r"(?P<indent>(^ *)?)\$(?P<name>\w+)", shown, template, flags=re.M
     )
 
 
-def block(value: object, indent: str) -> str:
-    """A value as YAML, a line for each of its settings, indented."""
+def commented(*parts: Entries | str) -> str:
+    """Entries as one would write them by hand; texts are comments on what follows."""
+    return "\n".join(f"# {part}" if isinstance(part, str) else block(part) for part in parts)
+
+
+def block(value: object) -> str:
+    """A value as YAML, a line for each of its settings."""
     text = io.StringIO()
     _yaml().dump(value, text)
-    return textwrap.indent(text.getvalue().removesuffix("\n"), indent)
+    return text.getvalue().removesuffix("\n").removesuffix("\n...")
 
 
 def number(value: float) -> str:

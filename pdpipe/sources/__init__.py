@@ -9,10 +9,9 @@ from pathlib import Path
 
 from pdpipe.errors import DataError
 from pdpipe.params import DataParams, check_digits
-from pdpipe.sources.digits import DigitsSource
 from pdpipe.sources.folder import FolderSource
 from pdpipe.sources.shards import write_shards
-from pdpipe.sources.source import Source
+from pdpipe.sources.source import DigitsSource, Source
 
 __all__ = ["Source", "open_source", "write_shards"]
 

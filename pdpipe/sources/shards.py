@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +160,11 @@ def _write_split(
     for start in range(0, len(indices), params.images_per_shard):
         part = indices[start : start + params.images_per_shard]
         path = out_dir / f"{name}-{len(shards):06d}.tar"
-        with _tar_writer(path) as tar:
+        with (  # no clock, user or machine is put into it, and no half file is left
+            replacing(path) as temporary,
+            temporary.open("wb") as stream,
+            TarWriter(stream, user="", group="", mode=0o644, mtime=0) as tar,
+        ):
             for index in part.tolist():
                 image, label = reader.read(index)
                 contents.update(label.to_bytes(8, "little") + image.tobytes())
@@ -180,17 +183,6 @@ def _sample(index: int, image: NDArray[np.uint8], label: int) -> dict[str, Any]:
     """A sample for webdataset, which encodes by the names png and cls; the key is the index."""
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     return {"__key__": f"{index:09d}", "png": pixels, "cls": label}
-
-
-@contextmanager
-def _tar_writer(path: Path) -> Iterator[TarWriter]:
-    """A writer of `path` that puts no clock, user or machine into it, and leaves no half file."""
-    with (
-        replacing(path) as temporary,
-        temporary.open("wb") as stream,
-        TarWriter(stream, user="", group="", mode=0o644, mtime=0) as tar,
-    ):
-        yield tar
 
 
 def _remove_shards(out_dir: Path) -> None:

@@ -4,7 +4,7 @@
 reconstructs images; `STUDY` stands in them for the study's name.
 """
 
-from pdpipe.studies.project import make_project, pipeline
+from pdpipe.studies.project import pipeline
 from pdpipe.studies.running import run_study
 
-__all__ = ["make_project", "pipeline", "run_study"]
+__all__ = ["pipeline", "run_study"]

@@ -8,10 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from pdpipe.evaluation._record import Record
 from pdpipe.evaluation.evaluate import evaluate_model
 from pdpipe.evaluation.observe import Instruments
-from pdpipe.evaluation.records import CellCost, Count, Machine, MetricsRecord
+from pdpipe.evaluation.records import CellCost, Count, Machine, MetricsRecord, Record
 from pdpipe.evaluation.store import CellStore
 from pdpipe.models import DiffusionModel, Sampling, most_steps
 from pdpipe.params import ArmParams, EvaluationParams

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -11,10 +13,10 @@ from torch import Tensor
 
 from pdpipe.data import ImageSet, to_uint8, to_unit
 from pdpipe.errors import EvaluationError
-from pdpipe.evaluation._record import Record
-from pdpipe.evaluation.records import Count, NotNegative, Sha256, Share
+from pdpipe.evaluation.records import Count, NotNegative, Record, Sha256, Share
 from pdpipe.params import CoderParams, ReconstructionParams, TransferParams
 from pdpipe.studies.coding import Coding, Rig, image_errors, mean_and_error
+from pdpipe.tensor_files import save_tensors
 
 TRANSFERRED = "style transfer"
 EXCHANGED = "style transfer of another source"
@@ -144,6 +146,30 @@ def measure_transfer(
             pictures.append(became)
         shown.append([to_uint8(picture[: asked.shown]) for picture in pictures])
     return rows, shown
+
+
+def save_pictures(
+    path: Path,
+    blocks: Sequence[Sequence[Tensor]],
+    *,
+    title: str,
+    shows: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+) -> None:
+    """Write blocks of images as one tensor, atomically; equal ones give equal bytes.
+
+    Args:
+        path: the file.
+        blocks: `blocks[row][column]` is uint8 (n, C, H, W), of which all blocks show as many.
+        title: of the picture.
+        shows: what a block holds, in words.
+        rows, columns: their labels.
+    """
+    shown = min(len(block) for row in blocks for block in row)
+    images = torch.stack([torch.stack([block[:shown] for block in row]) for row in blocks])
+    about = {"title": title, "shows": shows, "rows": list(rows), "columns": list(columns)}
+    save_tensors(path, {"images": images}, "picture", about)
 
 
 def _row(

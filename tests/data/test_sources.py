@@ -34,9 +34,14 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def pairs(source) -> list[tuple[np.ndarray, int]]:
+    """Every (image, label), in the order of the source."""
+    return [(source[index], int(label)) for index, label in enumerate(source.labels)]
+
+
 def brightness(source) -> list[tuple[int, int]]:
     """(mean value rounded to tens, label) of every image, in order."""
-    return [(round(float(image.mean()), -1), label) for image, label in source]
+    return [(round(float(image.mean()), -1), label) for image, label in pairs(source)]
 
 
 def test_digits_are_scikit_learns(data_params):
@@ -45,7 +50,9 @@ def test_digits_are_scikit_learns(data_params):
     assert (source.name, len(source)) == ("digits", 1797)
     assert source.classes == [str(number) for number in range(10)]
     assert np.array_equal(source.labels, digits.target)
-    for (image, label), values, target in zip(source, digits.images, digits.target, strict=True):
+    for (image, label), values, target in zip(
+        pairs(source), digits.images, digits.target, strict=True
+    ):
         expected = [[round(v * 255 / 16) for v in row] for row in values.tolist()]
         assert image.dtype == np.uint8
         assert image.shape == (8, 8, 1)
@@ -65,8 +72,8 @@ def test_folder(data_params, folder, channels):
     assert source.name == "folder"
     assert source.classes == ["Cat", "dog"]
     assert source.labels.tolist() == [0, 0, 1, 1, 1]
-    assert {image.shape for image, _ in source} == {(8, 8, channels)}
-    assert {image.dtype for image, _ in source} == {np.dtype(np.uint8)}
+    assert {image.shape for image, _ in pairs(source)} == {(8, 8, channels)}
+    assert {image.dtype for image, _ in pairs(source)} == {np.dtype(np.uint8)}
     assert brightness(source) == [(210, 0), (220, 0), (10, 1), (20, 1), (30, 1)]
 
 
@@ -146,14 +153,14 @@ def test_a_link_that_leads_nowhere_is_an_unreadable_image(data_params, folder):
     (folder / "dog" / "lost.png").symlink_to(folder / "nowhere.png")
     source = open_source(data_params(source="folder", path=str(folder)))
     with pytest.raises(DataError, match=r"lost\.png cannot be read"):
-        list(source)
+        pairs(source)
 
 
 def test_folder_names_the_damaged_image(data_params, folder):
     (folder / "dog" / "b.png").write_bytes((folder / "dog" / "b.png").read_bytes()[:-30])
     source = open_source(data_params(source="folder", path=str(folder)))
     with pytest.raises(DataError, match=r"dog/b\.png cannot be read .*: replace or remove it$"):
-        list(source)
+        pairs(source)
 
 
 def test_folder_without_path(data_params):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,13 @@ import torch
 
 from pdpipe.data import ImageSet
 from pdpipe.errors import EvaluationError
-from pdpipe.evaluation.floor import floor_record
-from pdpipe.evaluation.measure import Measured, mean_over_seeds, measure, paired_mse
+from pdpipe.evaluation.measure import (
+    Measured,
+    floor_record,
+    mean_over_seeds,
+    measure,
+    paired_mse,
+)
 from pdpipe.evaluation.metrics import METRICS
 from pdpipe.evaluation.observe import Instruments, observe
 from pdpipe.evaluation.records import Cell
@@ -27,7 +33,10 @@ def measure_cell(
     batch_size: int = 250,
 ) -> Measured:
     instruments = Instruments(classifier, classifier, reference)
-    return measure(observe(images, labels, instruments, batch_size=batch_size), reference)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pdpipe.evaluation.features._fitting", lambda _: batch_size)
+        seen = observe(images, labels, instruments)
+    return measure(seen, reference)
 
 
 def test_the_training_set_measured_against_itself(
@@ -62,6 +71,16 @@ def test_held_out_images_measure_as_the_floor(
     assert found["is_se"] > 0
     cell = Cell.model_validate({"steps": 4, "w": 0.3, "nfe": 4, "paired_mse": 0.0, **found})
     assert cell.is_ == floor.is_
+
+
+def test_strictly_nearer_images_count_as_close(
+    heldout: ImageSet, classifier: Classifier, reference: Reference
+) -> None:
+    seen = observe(heldout.images, None, Instruments(classifier, classifier, reference))
+    at_two = replace(reference.heldout, distances=torch.full((9,), 2.0))
+    seen = replace(seen, distances=torch.tensor([4.0, 1.0, 2.0, 3.0]))
+    found = measure(seen, replace(reference, heldout=at_two), errors=False)
+    assert (found["nearest_median"], found["nearest_close"]) == (2.5, 0.25)
 
 
 def test_the_order_and_the_batches_of_the_images_do_not_matter(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pdpipe.data import ImageSet
 from pdpipe.errors import EvaluationError
-from pdpipe.evaluation.neighbours import nearest_distances, summarize_distances
+from pdpipe.evaluation.neighbours import nearest_distances
 
 
 def random_images(n: int, *shape: int, low: int = 0) -> Tensor:
@@ -25,9 +25,10 @@ def brute_force(images: Tensor, reference: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 33, 1024])
-def test_distances_are_those_of_the_definition(chunk: int) -> None:
+def test_distances_are_those_of_the_definition(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdpipe.evaluation.neighbours._NUMBERS", chunk * 3 * 6 * 5)
     images, reference = random_images(33, 3, 6, 5), random_images(50, 3, 6, 5)
-    found = nearest_distances(images, reference, chunk=chunk)
+    found = nearest_distances(images, reference)
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found.numpy(), brute_force(images, reference), rtol=1e-14)
 
@@ -49,11 +50,6 @@ def test_nothing_cancels_where_images_are_large_and_bright() -> None:
 def test_black_to_white_is_two_a_pixel() -> None:
     black, white = torch.zeros(1, 1, 4, 4).byte(), torch.full((1, 1, 4, 4), 255).byte()
     assert float(nearest_distances(black, white)) == 2 * 4
-
-
-def test_the_summary_counts_strictly_nearer_images() -> None:
-    found = summarize_distances(torch.tensor([4.0, 1.0, 2.0, 3.0]), threshold=2.0)
-    assert (found.median, found.close) == (2.5, 0.25)
 
 
 def test_images_that_do_not_compare_say_why() -> None:

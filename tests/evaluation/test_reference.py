@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from pdpipe.data import ImageSet
 from pdpipe.errors import EvaluationError
-from pdpipe.evaluation.floor import floor_record
+from pdpipe.evaluation.measure import floor_record
 from pdpipe.evaluation.records import JACKKNIFE
 from pdpipe.evaluation.reference import (
     Reference,

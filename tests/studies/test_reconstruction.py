@@ -24,8 +24,12 @@ from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies import read_sections, reconstruction
 from pdpipe.reporting.studies.section import Study
 from pdpipe.studies.coding import Judge, Rig, image_errors, mean_and_error
-from pdpipe.studies.pictures import save_pictures
-from pdpipe.studies.reconstruction import Row, measure_reconstruction, measure_transfer
+from pdpipe.studies.reconstruction import (
+    Row,
+    measure_reconstruction,
+    measure_transfer,
+    save_pictures,
+)
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "stages/encoder/params.yaml"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import textwrap
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -154,10 +153,9 @@ def test_the_fast_schedules(read: Any, preset: str) -> None:
 
 def test_a_value_as_yaml() -> None:
     value = {"a": [1, 1e-4, True], "b": "x: y", "c": {"d": "models/t", "e": ((1, 7), (3, 8))}}
-    assert block(value, "  ") == textwrap.indent(
+    assert block(value) == (
         "a:\n- 1\n- 1.0e-4\n- true\nb: 'x: y'\n"
-        "c:\n  d: models/t\n  e:\n  - - 1\n    - 7\n  - - 3\n    - 8",
-        "  ",
+        "c:\n  d: models/t\n  e:\n  - - 1\n    - 7\n  - - 3\n    - 8"
     )
     assert [number(v) for v in (0.0, 4.0, 0.3, 1e-4, 2.5e-3)] == [
         "0.0", "4.0", "0.3", "1.0e-4", "2.5e-3",
