@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from pdpipe import layout
 from pdpipe.errors import ParamsError
-from pdpipe.params import Params, check_classes, check_shares
 
 if TYPE_CHECKING:
+    from pdpipe.params import Params
     from pdpipe.sources import Source
-
 
 _WRITTEN = (
     layout.SHARDS, layout.TEACHER.parent, layout.RESULTS, layout.REPORTS, layout.WORK,
@@ -51,6 +50,8 @@ def check_here(params: Params) -> list[str]:
 
 def check_source(source: Source, params: Params) -> None:
     """The evaluation can be made with the classes that there are; raises ParamsError."""
+    from pdpipe.params import check_classes, check_shares
+
     classes = len(source.classes)
     check_classes(params.evaluation.extractor, classes)
     check_shares(params.evaluation.num_samples, classes if params.network.conditional else 1)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from pdpipe import layout, pipeline
 from pdpipe.cli import overview
 from pdpipe.cli.run import (
     StageRun,
+    Steps,
     check_rung,
     digest_input,
     load_images,
@@ -18,7 +21,6 @@ from pdpipe.cli.run import (
     stage_run,
 )
 from pdpipe.files import digest, digest_file
-from pdpipe.params import Params, chain_params
 from pdpipe.runtime import machine
 
 if TYPE_CHECKING:
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
     from pdpipe.evaluation.observe import Instruments
     from pdpipe.evaluation.store import CellStore
     from pdpipe.models import DiffusionModel
+    from pdpipe.params import Params
 
 
 def reference() -> None:
-    """Stage `reference`."""
+    """Measure the real images once: reference statistics and the floor."""
     params = read_stage_params()
     from pdpipe.evaluation.floor import floor_record
     from pdpipe.evaluation.records import write_record
@@ -59,8 +62,12 @@ def reference() -> None:
         run.final["floor_fid"] = record.floor.fid
 
 
-def rungs(steps: int | None) -> None:
-    """Stage `rungs`; of one rung, its line alone is printed and no file is written."""
+def rungs(
+    steps: Annotated[
+        int | None, typer.Option(help="One rung alone, printed and not written.")
+    ] = None,
+) -> None:
+    """Measure how far each student is from its own teacher: where quality is lost."""
     params = read_stage_params()
     from pdpipe.evaluation.records import write_record
     from pdpipe.rungs import EvaluationCounter, measure_rungs, rungs_of
@@ -96,15 +103,15 @@ def rungs(steps: int | None) -> None:
 
 
 def evaluate_teacher() -> None:
-    """Stage `evaluate-teacher`."""
+    """Measure the teacher by guided DDIM at every step count of the settings."""
     params = read_stage_params()
     used = {"evaluation": params.evaluation.model_dump()}
     with stage_run(pipeline.EVALUATE_TEACHER, params, used) as run:
         _evaluate(run, layout.TEACHER, "teacher", params.evaluation.teacher_places)
 
 
-def evaluate_student(steps: int) -> None:
-    """Stage `evaluate`: one student."""
+def evaluate(steps: Steps) -> None:
+    """Measure one student at every guidance weight of the settings."""
     params = read_stage_params()
     check_rung(params, steps)
     name = f"student-{steps}"
@@ -203,8 +210,9 @@ def load_instruments(run: StageRun) -> Instruments:
 
 
 def report() -> None:
-    """Stage `report`; the chain's run over the stages' runs is made here."""
+    """Write reports/: tables, curves, sample grids, one HTML page."""
     params = read_stage_params()
+    from pdpipe.params import chain_params
     from pdpipe.reporting import write_report
 
     outputs = main_outputs(params)
@@ -220,7 +228,7 @@ def report() -> None:
         print(found.sentence)
         run.outputs["metrics"] = layout.REPORTS / "metrics.json"
         run.final |= overview.saved(found)
-    overview.publish(params, found, outputs)
+    overview.publish(params, found, outputs)  # the chain's run over the stages' runs
 
 
 def main_outputs(params: Params) -> dict[str, Path]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pdpipe import layout
 from pdpipe.cli.run import digest_input
-from pdpipe.params import Params, chain_id, chain_params
 
 if TYPE_CHECKING:
     from pdpipe.evaluation.records import Cell, MetricsRecord, Protocol
+    from pdpipe.params import Params
     from pdpipe.reporting import Headline
     from pdpipe.tracking.registry import TrackedModel
 
@@ -42,6 +42,7 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
         outputs: {stage: its main output}, by whose digest the run that made it is found.
     """
     from pdpipe.evaluation.records import MetricsRecord, read_record
+    from pdpipe.params import chain_id, chain_params
     from pdpipe.tracking import publish_chain
 
     names = ["teacher", *(f"student-{n}" for n in params.rungs())]

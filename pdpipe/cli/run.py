@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 import pdpipe
 from pdpipe import layout
 from pdpipe.cli.recorded import recorded
-from pdpipe.cli.turns import turn
 from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.files import digest, digest_file, digest_paths, sealed, write_json
-from pdpipe.params import Params, chain_id, read_params
 from pdpipe.pipeline import PREPARE, Stage
 from pdpipe.runtime import autocast, configure, machine, needs_float32, precision
 
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
     from pdpipe.data import ImageSet
     from pdpipe.models import DiffusionModel
+    from pdpipe.params import Params
     from pdpipe.plan import Work
     from pdpipe.tracking import StageTracker
     from pdpipe.training import Job
 
 PACKAGE = Path(pdpipe.__file__).parent
+Steps = Annotated[int, typer.Option(help="The student's sampling steps: a key of the ladder.")]
 
 
 @dataclass
@@ -139,6 +141,8 @@ def stage_run(
         used: the settings that determine the result.
         inputs: the files that do, where they are not the stage's; the shards by their manifest.
     """
+    from pdpipe.cli.turns import turn
+    from pdpipe.params import chain_id
     from pdpipe.tracking import open_tracker
     from pdpipe.training.snapshots import forget_recorded
 
@@ -164,9 +168,16 @@ def stage_run(
             )
 
 
+def project_params() -> Params:
+    """The project's params."""
+    from pdpipe.params import read_params
+
+    return read_params(layout.PARAMS)
+
+
 def read_stage_params() -> Params:
     """The project's params; the first thing that every stage does, before its heavy imports."""
-    params = read_params(layout.PARAMS)
+    params = project_params()
     from pdpipe.tracking import start_ahead
 
     start_ahead()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pdpipe import layout, pipeline
 from pdpipe.cli.checking import check_source, say_notes
-from pdpipe.cli.making import Output, train_student, train_teacher
 from pdpipe.cli.run import (
     StageRun,
+    Steps,
     check_rung,
     load_images,
     read_stage_params,
@@ -18,12 +21,20 @@ from pdpipe.cli.run import (
 )
 from pdpipe.extractors import shipped_extractor, trained_name
 from pdpipe.files import replacing
-from pdpipe.progress import Progress
+from pdpipe.runtime import needs_float32
+
+if TYPE_CHECKING:
+    from pdpipe.data import ImageSet
+    from pdpipe.methods.method import Task
+    from pdpipe.params import NetworkParams, TeacherParams
+    from pdpipe.plan import Plan
+    from pdpipe.training import Job
 
 
 def prepare() -> None:
-    """Stage `prepare`."""
+    """Turn the data source into webdataset shards, train and held-out, with a manifest."""
     params = read_stage_params()
+    from pdpipe.progress import Progress
     from pdpipe.sources import open_source, write_shards
 
     source = open_source(params.data)  # a wrong source is refused before anything starts
@@ -41,7 +52,7 @@ def prepare() -> None:
 
 
 def extractor() -> None:
-    """Stage `extractor`: the one that comes with pdpipe for these data, or else one is trained."""
+    """Train the small classifier whose features stand behind FID and IS."""
     params = read_stage_params()
     shipped = shipped_extractor(params.data.source, params.extractor.source)
     used = {"seed": params.seed, "extractor": params.extractor.model_dump()}
@@ -84,7 +95,7 @@ def _take_extractor(run: StageRun, shipped: Path) -> float:
 
 
 def teacher() -> None:
-    """Stage `teacher`."""
+    """Train the teacher: class-conditional, ready for classifier-free guidance."""
     params = read_stage_params()
     images = load_images(params, "train")
     used = {
@@ -99,7 +110,7 @@ def teacher() -> None:
 
 
 def guide() -> None:
-    """Stage `guide`."""
+    """Stage one: distil the guided teacher, at every w, into one student."""
     params = read_stage_params()
     from pdpipe.methods.tasks import guide_task
 
@@ -110,8 +121,8 @@ def guide() -> None:
         train_student(run, images, "guide", layout.TEACHER, task, params.seed, Output(out))
 
 
-def halve(steps: int) -> None:
-    """Stage `halve`: one rung of the ladder."""
+def halve(steps: Steps) -> None:
+    """Stage two: distil the student above this rung into one of fewer steps."""
     params = read_stage_params()
     check_rung(params, steps)
     from pdpipe.methods.tasks import rung_task
@@ -127,3 +138,53 @@ def halve(steps: int) -> None:
     task = rung_task(params, steps)
     with stage_run(pipeline.halve(params, steps), params, used) as run:
         train_student(run, images, "halve", above, task, params.seed, Output(out))
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a trained model goes."""
+
+    model: Path
+    name: str = ""  # that it has in its file; "": as its method calls it
+    cost: Path | None = None  # None: where the chain has it
+
+
+def train_teacher(
+    run: StageRun,
+    images: ImageSet,
+    teacher: TeacherParams,
+    network: NetworkParams,
+    seed: int,
+    out: Output,
+) -> None:
+    """Train a teacher by these sections of params.yaml, and write it."""
+    from pdpipe.methods.teacher import teacher_plan
+
+    job = run.job(seed, exact=needs_float32(teacher.parameterization))
+    shape, schedule = tuple(images.images.shape[1:]), run.params.schedule
+    plan = teacher_plan(shape, images.classes, teacher, network, schedule, seed, run.provenance())
+    _train(run, job, images, plan, out)
+
+
+def train_student(
+    run: StageRun, images: ImageSet, method: str, teacher: Path, task: Task, seed: int, out: Output
+) -> None:
+    """Distil the model at `teacher` by a method of the registry, and write the student."""
+    from pdpipe.methods import method_of
+
+    chosen, model = method_of(method), run.load(teacher)
+    to_learn = task.steps if chosen.small_targets else 0
+    job = run.job(seed, exact=needs_float32(model.info.parameterization, to_learn))
+    _train(run, job, images, chosen.plan(model, task, seed, run.provenance()), out)
+
+
+def _train(run: StageRun, job: Job, images: ImageSet, plan: Plan, out: Output) -> None:
+    from pdpipe.models import ModelInfo, save_model
+    from pdpipe.training import train
+
+    trained, seconds = train(job, plan, images)
+    assert isinstance(plan.info, ModelInfo)
+    renamed: Mapping[str, str] = {"name": out.name} if out.name else {}
+    save_model(out.model, trained, plan.info.model_copy(update=renamed))
+    run.write_training_cost(plan.work, seconds, out.cost)
+    run.outputs["model"] = out.model
