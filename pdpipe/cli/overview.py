@@ -43,12 +43,12 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
     """
     from pdpipe.evaluation.records import MetricsRecord, read_record
     from pdpipe.params import chain_id, chain_params
-    from pdpipe.tracking import publish_chain
+    from pdpipe.tracking import Chain, publish_chain
 
     names = ["teacher", *(f"student-{n}" for n in params.rungs())]
     records = [read_record(layout.metrics(name), MetricsRecord) for name in names]
     makers = {path: stage for stage, path in outputs.items()}
-    publish_chain(
+    chain = Chain(
         chain_id(params, digest_input(layout.SHARDS)),
         chain_params(params),
         {stage: digest_input(path) for stage, path in outputs.items()}
@@ -59,6 +59,7 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
         models=[_model(record, makers[layout.model(record.model.name)]) for record in records],
         table=headline_markdown(found, records),
     )
+    publish_chain(chain)
 
 
 def saved(found: Headline) -> dict[str, float]:

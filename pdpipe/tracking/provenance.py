@@ -18,8 +18,8 @@ _WRITTEN_BY_RUNS = ("dvc.lock", "results", "reports")
 _GIT_SECONDS = 5
 
 
-def provenance_tags(stage: str, directory: Path) -> dict[str, str]:
-    """Tags of a run of `stage` in `directory`; what cannot be found out is left out.
+def provenance_tags(stage: str) -> dict[str, str]:
+    """Tags of a run of `stage` in this folder; what cannot be found out is left out.
 
     `mlflow.*` are the keys that the MLflow UI shows in columns of its own.
     """
@@ -35,27 +35,26 @@ def provenance_tags(stage: str, directory: Path) -> dict[str, str]:
         "pdpipe.version.python": platform.python_version(),
         "pdpipe.version.pdpipe": pdpipe.__version__,
         "pdpipe.version.torch": _version("torch"),
-        **git_tags(directory),
+        **git_tags(),
     }
     return {key: value for key, value in tags.items() if value}
 
 
-def git_tags(directory: Path) -> dict[str, str]:
+def git_tags() -> dict[str, str]:
     """The commit, and whether tracked files differ from it; nothing outside a git work tree."""
-    commit = _git(directory, "rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
     outside = [f":(exclude){path}" for path in _WRITTEN_BY_RUNS]
-    changes = _git(directory, "status", "--porcelain", "--untracked-files=no", "--", ".", *outside)
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *outside)
     dirty = {} if changes is None else {"pdpipe.git_dirty": "true" if changes else "false"}
     return {"mlflow.source.git.commit": commit, **dirty}
 
 
-def _git(directory: Path, *arguments: str) -> str | None:
+def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=directory,
             capture_output=True,
             text=True,
             timeout=_GIT_SECONDS,

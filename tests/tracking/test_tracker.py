@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pdpipe.errors import ParamsError
-from pdpipe.tracking import open_tracker, publish_chain
+from pdpipe.tracking import Chain, open_tracker, publish_chain
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -150,7 +150,7 @@ def test_off_leaves_the_local_record_alone(
     monkeypatch.setenv("PDPIPE_TRACKING", "off")
     with open_tracker("teacher", {}) as tracker:
         tracker.log(1, {"loss": 1.0})
-    assert not publish_chain("c", {}, {}, {})
+    assert not publish_chain(Chain("c", {}, {}, {}))
     assert store.runs() == []
     assert [point["loss"] for point in local.points()] == [1.0]
     monkeypatch.setenv("PDPIPE_TRACKING", "of")
