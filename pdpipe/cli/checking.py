@@ -38,7 +38,7 @@ def check_here(params: Params) -> list[str]:
         try:
             check_source(source, params)
         except ParamsError:
-            say_notes(notes)  # what is left out may be why the rest does not suffice
+            say_notes(*notes)  # what is left out may be why the rest does not suffice
             raise
     if params.evaluation.extractor != "classifier":
         from pdpipe.evaluation.inception import check_weights
@@ -57,7 +57,7 @@ def check_source(source: Source, params: Params) -> None:
     check_shares(params.evaluation.num_samples, classes if params.network.conditional else 1)
 
 
-def say_notes(notes: list[str]) -> None:
+def say_notes(*notes: str) -> None:
     """Print what is worth knowing, and no error."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

@@ -57,7 +57,7 @@ def reference() -> None:
         write_record(layout.metrics("floor"), record)
         judged = 0 if extractor.judge is extractor.network else len(heldout)
         images = len(train) + len(heldout)
-        run.write_stage_cost("reference", images, images + judged)
+        run.write_stage_cost(images, images + judged)
         run.outputs |= {"metrics": layout.metrics("floor"), "reference": layout.REFERENCE}
         run.final["floor_fid"] = record.floor.fid
 
@@ -98,7 +98,7 @@ def rungs(
             run.final[f"loss/{rung.student}"] = rung.loss
         if steps is None:
             write_record(layout.metrics("rungs"), found)
-            run.write_stage_cost("rungs", found.images, counter.count)
+            run.write_stage_cost(found.images, counter.count)
             run.outputs["metrics"] = layout.metrics("rungs")
 
 
@@ -170,7 +170,7 @@ def cell_store(run: StageRun, model: DiffusionModel) -> CellStore:
     instruments = [digest_input(layout.EXTRACTOR), digest_input(layout.REFERENCE)]
     machine_part = [versions(), run.device.type, model.precision]
     key = digest([model.sha256, settings, instruments, run.code, machine_part])
-    return CellStore(layout.WORK / "cells" / run.name / key[:32])
+    return CellStore(layout.WORK / "cells" / run.stage.makes / key[:32])
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ Steps = Annotated[int, typer.Option(help="The student's sampling steps: a key of
 class StageRun:
     """One run of a stage: what it was given, and where its outputs are recorded."""
 
-    name: str
+    stage: Stage
     params: Params
     device: torch.device
     key: str  # digest of everything that determines the result
@@ -49,7 +49,6 @@ class StageRun:
     started: float = field(default_factory=time.monotonic)
     outputs: dict[str, Path] = field(default_factory=dict)  # the main one first
     final: dict[str, float] = field(default_factory=dict)
-    artifacts: list[Path] = field(default_factory=list)
     training: Job | None = None
 
     def job(self, seed: int, exact: bool = False) -> Job:
@@ -58,7 +57,7 @@ class StageRun:
 
         chosen = precision(self.device, self.params.runtime, exact)
         self.training = Job(
-            stage=self.name,
+            stage=self.stage.makes,
             seed=seed,
             key=self.key,
             snapshots_dir=layout.SNAPSHOTS,
@@ -106,25 +105,25 @@ class StageRun:
             "precision": self.training.precision,
         }
 
-    def write_training_cost(self, work: Work, seconds: float, path: Path | None = None) -> None:
-        """Write the cost file of a training, that of a stage of the chain by default."""
+    def write_training_cost(self, work: Work, seconds: float) -> None:
+        """Write the cost file of a training."""
         counts = {
             "updates": work.updates,
             "batch_size": work.batch_size,
             "images_seen": work.images_seen,
             "network_evaluations": work.network_evaluations,
         }
-        self._write_cost(path or layout.cost(self.name), self.name, counts, seconds)
+        self._write_cost(self.stage.makes, counts, seconds)
         self.final["training_seconds"] = seconds
 
-    def write_stage_cost(self, stage: str, images: int, network_evaluations: int) -> None:
+    def write_stage_cost(self, images: int, network_evaluations: int) -> None:
         """Write the cost file of a stage that neither trains nor measures a model's cells."""
         counts = {"images": images, "network_evaluations": network_evaluations}
-        self._write_cost(layout.cost(stage), stage, counts, time.monotonic() - self.started)
+        self._write_cost(self.stage.name, counts, time.monotonic() - self.started)
 
-    def _write_cost(self, path: Path, stage: str, counts: dict[str, int], seconds: float) -> None:
+    def _write_cost(self, name: str, counts: dict[str, int], seconds: float) -> None:
         about = {"seconds": round(seconds, 3), "machine": machine(self.device)}
-        write_json(path, sealed({"stage": stage, **counts, **about}))
+        write_json(self.stage.outputs[-1], sealed({"stage": name, **counts, **about}))
 
 
 @contextmanager
@@ -158,13 +157,12 @@ def stage_run(
         prepared = stage is not PREPARE and (layout.SHARDS / "manifest.json").is_file()
         chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
         with open_tracker(stage.name, used, tags | {"pdpipe.key": key}, chain=chain) as tracker:
-            run = StageRun(stage.makes, params, device, key, code_digest, used, found, tracker)
+            run = StageRun(stage, params, device, key, code_digest, used, found, tracker)
             yield run
             run.note_outputs()  # before all that could be slow
             tracker.finish(
                 outputs={p.as_posix(): digest_input(p) for p in run.outputs.values()},
                 metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
-                artifacts=run.artifacts,
             )
 
 

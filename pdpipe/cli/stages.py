@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pdpipe import layout, pipeline
 from pdpipe.cli.checking import check_source, say_notes
@@ -26,7 +24,8 @@ from pdpipe.runtime import needs_float32
 if TYPE_CHECKING:
     from pdpipe.data import ImageSet
     from pdpipe.methods.method import Task
-    from pdpipe.params import NetworkParams, TeacherParams
+    from pdpipe.params import NetworkParams, Params, TeacherParams
+    from pdpipe.pipeline import Stage
     from pdpipe.plan import Plan
     from pdpipe.training import Job
 
@@ -38,7 +37,7 @@ def prepare() -> None:
     from pdpipe.sources import open_source, write_shards
 
     source = open_source(params.data)  # a wrong source is refused before anything starts
-    say_notes(source.notes())  # first: what is left out may be why the rest does not suffice
+    say_notes(*source.notes())  # first: what is left out may be why the rest does not suffice
     check_source(source, params)
     used = {"seed": params.seed, "data": params.data.model_dump()}
     with stage_run(pipeline.PREPARE, params, used) as run:
@@ -46,7 +45,7 @@ def prepare() -> None:
             manifest = write_shards(
                 source, params.data, params.seed, layout.SHARDS, lambda _: progress.advance()
             )
-        run.write_stage_cost("prepare", len(source), 0)
+        run.write_stage_cost(len(source), 0)
         run.outputs["shards"] = layout.SHARDS
         run.final |= {f"{name}_images": float(s.count) for name, s in manifest.splits.items()}
 
@@ -97,16 +96,7 @@ def _take_extractor(run: StageRun, shipped: Path) -> float:
 def teacher() -> None:
     """Train the teacher: class-conditional, ready for classifier-free guidance."""
     params = read_stage_params()
-    images = load_images(params, "train")
-    used = {
-        "seed": params.seed,
-        "teacher": params.teacher.model_dump(),
-        "network": params.network.model_dump(),
-        "schedule": params.schedule.model_dump(),
-    }
-    with stage_run(pipeline.TEACHER, params, used) as run:
-        out = Output(layout.TEACHER)
-        train_teacher(run, images, params.teacher, params.network, params.seed, out)
+    train_teacher(pipeline.TEACHER, params, params.teacher, params.network, params.seed)
 
 
 def guide() -> None:
@@ -114,11 +104,8 @@ def guide() -> None:
     params = read_stage_params()
     from pdpipe.methods.tasks import guide_task
 
-    images = load_images(params, "train")
     used = {"seed": params.seed, "guide": params.guide.model_dump()}
-    task, out = guide_task(params), layout.student(params.guide.steps)
-    with stage_run(pipeline.guide(params), params, used) as run:
-        train_student(run, images, "guide", layout.TEACHER, task, params.seed, Output(out))
+    train_student(pipeline.guide(params), params, used, "guide", guide_task(params))
 
 
 def halve(steps: Steps) -> None:
@@ -127,64 +114,60 @@ def halve(steps: Steps) -> None:
     check_rung(params, steps)
     from pdpipe.methods.tasks import rung_task
 
-    images = load_images(params, "train")
-    rung = params.ladder[str(steps)]
     used = {
         "seed": params.seed,
         "halve": params.halve.model_dump(),
-        "rung": {"steps": steps, **rung.model_dump(by_alias=True)},
+        "rung": {"steps": steps, **params.ladder[str(steps)].model_dump(by_alias=True)},
     }
-    above, out = layout.student(rung.from_), layout.student(steps)
-    task = rung_task(params, steps)
-    with stage_run(pipeline.halve(params, steps), params, used) as run:
-        train_student(run, images, "halve", above, task, params.seed, Output(out))
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where a trained model goes."""
-
-    model: Path
-    name: str = ""  # that it has in its file; "": as its method calls it
-    cost: Path | None = None  # None: where the chain has it
+    stage, task = pipeline.halve(params, steps), rung_task(params, steps)
+    train_student(stage, params, used, "halve", task)
 
 
 def train_teacher(
-    run: StageRun,
-    images: ImageSet,
-    teacher: TeacherParams,
-    network: NetworkParams,
-    seed: int,
-    out: Output,
+    stage: Stage, params: Params, teacher: TeacherParams, network: NetworkParams, seed: int
 ) -> None:
-    """Train a teacher by these sections of params.yaml, and write it."""
-    from pdpipe.methods.teacher import teacher_plan
+    """Train a teacher of the chain or of a study by these sections of params, and write it."""
+    images, schedule = load_images(params, "train"), params.schedule
+    used = {
+        "seed": seed,
+        "teacher": teacher.model_dump(),
+        "network": network.model_dump(),
+        "schedule": schedule.model_dump(),
+    }
+    with stage_run(stage, params, used) as run:
+        from pdpipe.methods.teacher import teacher_plan
 
-    job = run.job(seed, exact=needs_float32(teacher.parameterization))
-    shape, schedule = tuple(images.images.shape[1:]), run.params.schedule
-    plan = teacher_plan(shape, images.classes, teacher, network, schedule, seed, run.provenance())
-    _train(run, job, images, plan, out)
+        job, shape = run.job(seed, needs_float32(teacher.parameterization)), images.images.shape[1:]
+        about = run.provenance()
+        plan = teacher_plan(tuple(shape), images.classes, teacher, network, schedule, seed, about)
+        _train(run, job, images, plan)
 
 
 def train_student(
-    run: StageRun, images: ImageSet, method: str, teacher: Path, task: Task, seed: int, out: Output
+    stage: Stage, params: Params, used: dict[str, Any], method: str, task: Task
 ) -> None:
-    """Distil the model at `teacher` by a method of the registry, and write the student."""
-    from pdpipe.methods import method_of
+    """Distil the stage's second input by a method of the registry, and write the student.
 
-    chosen, model = method_of(method), run.load(teacher)
-    to_learn = task.steps if chosen.small_targets else 0
-    job = run.job(seed, exact=needs_float32(model.info.parameterization, to_learn))
-    _train(run, job, images, chosen.plan(model, task, seed, run.provenance()), out)
+    `used` holds the settings that determine the result, among them the `seed`.
+    """
+    images, seed = load_images(params, "train"), used["seed"]
+    with stage_run(stage, params, used) as run:
+        from pdpipe.methods import method_of
+
+        chosen, teacher = method_of(method), run.load(stage.inputs[1])
+        to_learn = task.steps if chosen.small_targets else 0
+        job = run.job(seed, needs_float32(teacher.info.parameterization, to_learn))
+        _train(run, job, images, chosen.plan(teacher, task, seed, run.provenance()))
 
 
-def _train(run: StageRun, job: Job, images: ImageSet, plan: Plan, out: Output) -> None:
+def _train(run: StageRun, job: Job, images: ImageSet, plan: Plan) -> None:
+    """Train, and write the model, which is called as its file is."""
     from pdpipe.models import ModelInfo, save_model
     from pdpipe.training import train
 
     trained, seconds = train(job, plan, images)
     assert isinstance(plan.info, ModelInfo)
-    renamed: Mapping[str, str] = {"name": out.name} if out.name else {}
-    save_model(out.model, trained, plan.info.model_copy(update=renamed))
-    run.write_training_cost(plan.work, seconds, out.cost)
-    run.outputs["model"] = out.model
+    out = run.stage.outputs[0]
+    save_model(out, trained, plan.info.model_copy(update={"name": out.stem}))
+    run.write_training_cost(plan.work, seconds)
+    run.outputs["model"] = out

@@ -20,7 +20,7 @@ from pdpipe.cli.run import (
     read_stage_params,
     stage_run,
 )
-from pdpipe.cli.stages import Output, train_student, train_teacher
+from pdpipe.cli.stages import train_student, train_teacher
 from pdpipe.errors import ParamsError, StudyError, did_you_mean
 from pdpipe.files import digest_file, digest_paths, write_json
 from pdpipe.runtime import machine
@@ -100,15 +100,7 @@ def teach(study: Study, key: Key) -> None:
     taught = _entry(study, "teacher", key, settings.teachers)
     teacher, network = teacher_settings(taught, params, f"teachers.{key}")
     seed = params.seed if taught.seed is None else taught.seed
-    images = load_images(params, "train")
-    used = {
-        "seed": seed,
-        "teacher": teacher.model_dump(),
-        "network": network.model_dump(),
-        "schedule": params.schedule.model_dump(),
-    }
-    with stage_run(pipeline.teach(study, key), params, used) as run:
-        train_teacher(run, images, teacher, network, seed, _output(study, key))
+    train_teacher(pipeline.teach(study, key), params, teacher, network, seed)
 
 
 def distil(study: Study, key: Key) -> None:
@@ -122,7 +114,6 @@ def distil(study: Study, key: Key) -> None:
     seed = params.seed if student.seed is None else student.seed
     from pdpipe.methods.tasks import study_task
 
-    images, source = load_images(params, "train"), Path(student.from_)
     stage_one = student.algorithm == "guide"
     used = {
         "seed": seed,
@@ -130,14 +121,8 @@ def distil(study: Study, key: Key) -> None:
         "settings": (guide if stage_one else halve).model_dump(),
         "w": [guide.w_frequencies, guide.w_max],
     }
-    task, out = study_task(student, guide, halve), _output(study, key)
-    with stage_run(pipeline.distil(study, key, student.from_), params, used) as run:
-        train_student(run, images, student.algorithm, source, task, seed, out)
-
-
-def _output(study: str, key: str) -> Output:
-    """Where a model of a study goes, which is called by its key."""
-    return Output(layout.study_model(study, key), key, layout.study_training(study, key))
+    stage, task = pipeline.distil(study, key, student.from_), study_task(student, guide, halve)
+    train_student(stage, params, used, student.algorithm, task)
 
 
 def read_settings(study: str) -> tuple[Params, StudyParams]:
@@ -280,7 +265,7 @@ def conclude(study: Study) -> None:
     encoders = settings.reconstruction is not None
     stage = pipeline.conclude(study, settings)
     with stage_run(stage, params, settings.model_dump()) as run:
-        used = _used_of_chain(settings)
+        used = {path.as_posix(): digest_input(path) for path in _files_of_chain(settings)}
         if encoders and params.evaluation.extractor == "classifier":
             used["extractor"] = digest_input(layout.EXTRACTOR)  # it judged the images
         about = settings.model_dump(include={"title", "question", "baseline"})
@@ -317,11 +302,6 @@ def _conclude_reconstruction(study: str, settings: StudyParams, about: dict[str,
     images = None if settings.transfer is None else layout.study_images(study)
     table = layout.study_table(study)
     write_reconstruction(study, about, record, images, table, layout.STUDIES)
-
-
-def _used_of_chain(settings: StudyParams) -> dict[str, str]:
-    """{path: sha256} of the main chain's files that a study trains on, distils from or measures."""
-    return {path.as_posix(): digest_input(path) for path in _files_of_chain(settings)}
 
 
 def _files_of_chain(settings: StudyParams) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +39,7 @@ def check(
         # The same text whatever the settings: stages that wait for it do not run again for it.
         write_text(done, f"{layout.PARAMS} was valid\n")
     else:  # in a run, `prepare` says it
-        say_notes(notes)
+        say_notes(*notes)
     print(f"{layout.PARAMS} is valid: {params.data.source}, ladder {rungs}")
 
 
@@ -80,16 +79,14 @@ def preset(
     print(f"wrote {out}: the {name} preset")
     print(f"wrote {out.parent / layout.study_params('<study>')}: {', '.join(studies)}")
     if left_out(name):
-        print(
-            f"note: these data have no labels, so {name} leaves out the studies "
-            f"{', '.join(left_out(name))}; their params, if there are any, stay as they are",
-            file=sys.stderr,
+        say_notes(
+            f"these data have no labels, so {name} leaves out the studies "
+            f"{', '.join(left_out(name))}; their params, if there are any, stay as they are"
         )
     if params.data.source not in ("digits", "folder"):
-        print(
-            f"note: source {params.data.source} arrives in a later release; until then put its "
-            f"images in {params.data.path}/<class>/ and set data.source to folder",
-            file=sys.stderr,
+        say_notes(
+            f"source {params.data.source} arrives in a later release; until then put its "
+            f"images in {params.data.path}/<class>/ and set data.source to folder"
         )
 
 
@@ -234,16 +231,14 @@ def _say_what_is_worse(info: ModelInfo, steps: int, sampler: str) -> None:
     if info.steps is None:
         return
     if steps != info.steps:
-        print(
-            f"note: {info.name} was distilled for {counted(info.steps, 'step')}; with "
-            f"{steps} its images will be worse",
-            file=sys.stderr,
+        say_notes(
+            f"{info.name} was distilled for {counted(info.steps, 'step')}; with "
+            f"{steps} its images will be worse"
         )
     if sampler != info.sampler:
-        print(
-            f"note: {info.name} was distilled for {info.sampler}: it predicts one step of that, "
-            f"which {sampler} takes for something else",
-            file=sys.stderr,
+        say_notes(
+            f"{info.name} was distilled for {info.sampler}: it predicts one step of that, "
+            f"which {sampler} takes for something else"
         )
 
 

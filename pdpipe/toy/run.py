@@ -27,6 +27,8 @@ from pdpipe.models import DenoiserOf, Predictor
 from pdpipe.networks import PointNetwork, PointNetworkConfig
 from pdpipe.plan import Batch, Objective
 from pdpipe.progress import Progress
+from pdpipe.reporting import formats
+from pdpipe.reporting.clouds import Panel
 
 _SEED_STEP = 1_000_003  # between the seeds of the trainings
 
@@ -185,3 +187,17 @@ def _train(
             optimizer.step()
             rate.step()
             progress.advance()
+
+
+def panels(toy: Toy) -> dict[str, list[Panel]]:
+    """{"teacher, w = 0": the truth, then each step count}, then the student's, for each w."""
+    rows = {}
+    for w, truth in toy.truth.items():
+        true = Panel("truth", f"truth\ntwo draws: W₁ {toy.floor[w]:.3f}", truth)
+        for model in ("teacher", "student"):
+            made = [
+                Panel(model, f"{formats.steps(c.steps)}\nW₁ {c.distance:.3f}", c.points)
+                for c in toy.of(model, w)
+            ]
+            rows[f"{model}, {formats.weight(w)}"] = [true, *made]
+    return rows

@@ -46,8 +46,8 @@ class Courier:
         self.address = address
         self.complete = False  # the server has the whole run, its ending included
         self.run_id: str | None = None
-        self._record: str | None = None  # what to say of a server that is away, and why it is
-        self._reason: str | None = None
+        self._record: str | None = None  # where the points are meanwhile, once that is known
+        self._reason: str | None = None  # why the server cannot be used
         self._outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # None: no more
         self._threads: list[threading.Thread] = []
         try:

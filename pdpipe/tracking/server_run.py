@@ -46,7 +46,6 @@ class Ending:
     status: Status
     tags: Mapping[str, str]
     metrics: Point
-    artifacts: Sequence[str]  # paths
 
 
 class ServerRun:
@@ -72,11 +71,10 @@ class ServerRun:
         log_batches(self._client, self.run_id, metrics=metrics)
 
     def finish(self, ending: Ending) -> None:
-        """Log what is known at the end, close the run, then upload its artifacts."""
+        """Log what is known at the end, and close the run."""
         self.add([ending.metrics])
         add_tags(self._client, self.run_id, ending.tags)
         self._client.set_terminated(self.run_id, status=ending.status)
-        add_artifacts(self._client, self.run_id, map(Path, ending.artifacts))
 
 
 def open_run(connection: Connection, description: RunDescription) -> ServerRun:

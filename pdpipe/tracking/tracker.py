@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -178,7 +177,6 @@ class StageTracker:
         status: Status = "FINISHED",
         outputs: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
-        artifacts: Iterable[Path] = (),
     ) -> None:
         """Close the run; waits up to a minute for a slow server, seconds for one that is away.
 
@@ -187,7 +185,6 @@ class StageTracker:
             outputs: {path: sha256} of what it made, the main output first; the digests are how a
                 later process finds the run that made given bytes.
             metrics: final figures, each of a name that was not logged.
-            artifacts: small files to upload; those that do not exist are passed over.
         """
         if self._finished:
             return
@@ -207,8 +204,7 @@ class StageTracker:
         self._write_run(outcome)
         if self._courier is not None:
             final = Point(0, now_ms(), values)  # of no step: MLflow shows it as a number
-            paths = [str(path.absolute()) for path in artifacts]
-            self._courier.finish(Ending(status, self._final_tags, final, paths))
+            self._courier.finish(Ending(status, self._final_tags, final))
             self._write_run({**outcome, "run_id": self._courier.run_id})
 
     def __enter__(self) -> StageTracker:
