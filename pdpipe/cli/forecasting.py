@@ -121,7 +121,6 @@ def table(stages: list[StageForecast]) -> list[str]:
     from pdpipe.bench import total
     from pdpipe.reporting.plain import aligned
 
-    whole = total(stages)
     headings = ["stage", "updates", "images", "network evaluations", "expected", "from", "to"]
     rows = [
         [
@@ -133,7 +132,7 @@ def table(stages: list[StageForecast]) -> list[str]:
     ]
     updates = sum(stage.updates or 0 for stage in stages)
     evaluations = sum(stage.network_evaluations or 0 for stage in stages)
-    end = ["all", _count(updates), "", _count(evaluations), *_durations(whole)]
+    end = ["all", _count(updates), "", _count(evaluations), *_durations(total(stages))]
     return aligned([headings, *rows, end])
 
 

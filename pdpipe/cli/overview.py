@@ -98,15 +98,8 @@ def _model(record: MetricsRecord, stage: str) -> TrackedModel:
     named = f"{protocol.num_fake}[{protocol.extractor.name}]"
     rows = [f"| {cell.w:g} | {cell.fid:.4g} | {cell.is_:.4g} |" for cell in cells]
     sampler = protocol.sampler.upper() if protocol.sampler == "ddim" else protocol.sampler
-    about = "\n".join(
-        [
-            f"The {model.kind} at {steps} sampling step{'s' * (steps > 1)} ({sampler}).",
-            "",
-            f"| w | FID-{named} | IS-{named} |",
-            "| --- | --- | --- |",
-            *rows,
-        ]
-    )
+    head = f"The {model.kind} at {steps} sampling step{'s' * (steps > 1)} ({sampler})."
+    table = [f"| w | FID-{named} | IS-{named} |", "| --- | --- | --- |", *rows]
     return TrackedModel(
         name=model.name,
         kind=model.kind,
@@ -115,7 +108,7 @@ def _model(record: MetricsRecord, stage: str) -> TrackedModel:
         stage=stage,
         steps=steps,
         figures={k: v for cell in cells for k, v in cell_figures(protocol, cell).items()},
-        about=about,
+        about="\n".join([head, "", *table]),
     )
 
 

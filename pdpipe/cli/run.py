@@ -14,7 +14,6 @@ import typer
 
 import pdpipe
 from pdpipe import layout
-from pdpipe.cli.recorded import recorded
 from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.files import digest, digest_file, digest_paths, sealed, write_json
 from pdpipe.pipeline import PREPARE, Stage
@@ -47,7 +46,7 @@ class StageRun:
     inputs: dict[str, str]  # {path: sha256}
     tracker: StageTracker
     started: float = field(default_factory=time.monotonic)
-    outputs: dict[str, Path] = field(default_factory=dict)  # the main one first
+    outputs: list[Path] = field(default_factory=list)  # the main one first
     final: dict[str, float] = field(default_factory=dict)
     training: Job | None = None
 
@@ -68,13 +67,6 @@ class StageRun:
             precision=chosen,
         )
         return self.training
-
-    def note_outputs(self) -> None:
-        """Note by its outputs what a finished training, kept beside them, is needed for."""
-        if self.training is not None:
-            self.training.snapshots.note_outputs(
-                digest_file(path, "md5") for path in self.outputs.values()
-            )
 
     def load(self, path: Path, exact: bool = False) -> DiffusionModel:
         """A model on the run's device, in the run's precision for it.
@@ -140,7 +132,7 @@ def stage_run(
         used: the settings that determine the result.
         inputs: the files that do, where they are not the stage's; the shards by their manifest.
     """
-    from pdpipe.cli.turns import turn
+    from pdpipe.cli.bookkeeping import recorded, turn
     from pdpipe.params import chain_id
     from pdpipe.tracking import open_tracker
     from pdpipe.training.snapshots import forget_recorded
@@ -159,9 +151,10 @@ def stage_run(
         with open_tracker(stage.name, used, tags | {"pdpipe.key": key}, chain=chain) as tracker:
             run = StageRun(stage, params, device, key, code_digest, used, found, tracker)
             yield run
-            run.note_outputs()  # before all that could be slow
+            if run.training is not None:  # before all that could be slow
+                run.training.snapshots.note_outputs(digest_file(p, "md5") for p in run.outputs)
             tracker.finish(
-                outputs={p.as_posix(): digest_input(p) for p in run.outputs.values()},
+                outputs={p.as_posix(): digest_input(p) for p in run.outputs},
                 metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
             )
 

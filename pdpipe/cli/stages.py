@@ -46,7 +46,7 @@ def prepare() -> None:
                 source, params.data, params.seed, layout.SHARDS, lambda _: progress.advance()
             )
         run.write_stage_cost(len(source), 0)
-        run.outputs["shards"] = layout.SHARDS
+        run.outputs.append(layout.SHARDS)
         run.final |= {f"{name}_images": float(s.count) for name, s in manifest.splits.items()}
 
 
@@ -57,7 +57,7 @@ def extractor() -> None:
     used = {"seed": params.seed, "extractor": params.extractor.model_dump()}
     with stage_run(pipeline.EXTRACTOR, params, used) as run:
         accuracy = _train_extractor(run) if shipped is None else _take_extractor(run, shipped)
-        run.outputs["extractor"] = layout.EXTRACTOR
+        run.outputs.append(layout.EXTRACTOR)
         run.final["heldout_accuracy"] = accuracy
 
 
@@ -170,4 +170,4 @@ def _train(run: StageRun, job: Job, images: ImageSet, plan: Plan) -> None:
     out = run.stage.outputs[0]
     save_model(out, trained, plan.info.model_copy(update={"name": out.stem}))
     run.write_training_cost(plan.work, seconds)
-    run.outputs["model"] = out
+    run.outputs.append(out)

@@ -58,12 +58,9 @@ def _replaced(name: str) -> Iterator[None]:
     try:
         yield from _in_place_of(given, name, lasting)
     finally:
-        _say_what_was_lost(name, raw.lost)
-
-
-def _say_what_was_lost(name: str, error: OSError | None) -> None:
-    if name == "stdout" and error is not None and error.errno != errno.EPIPE:
-        print(f"note: what was printed could not be written ({error.strerror})", file=sys.stderr)
+        lost = raw.lost
+        if name == "stdout" and lost is not None and lost.errno != errno.EPIPE:
+            print(f"note: what was printed could not be written ({lost.strerror})", file=sys.stderr)
 
 
 def _in_place_of(given: TextIO | None, name: str, stream: TextIO) -> Iterator[None]:

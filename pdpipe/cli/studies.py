@@ -49,10 +49,7 @@ def study(
 
     makers = {path: stage for stage, path in main_outputs(params).items()}
     stages = [makers[path] for path in _files_of_chain(settings)]
-    if settings.arms:
-        stages += ["extractor", "reference", "evaluate-teacher"]
-    else:
-        stages.append("extractor")
+    stages += ["extractor", "reference", "evaluate-teacher"] if settings.arms else ["extractor"]
     run_study(study, stages, encoders=settings.reconstruction is not None, pull=pull)
     print(f"study {study} is up to date: `dvc repro` takes it up in the report")
 
@@ -131,10 +128,14 @@ def read_settings(study: str) -> tuple[Params, StudyParams]:
 
 
 def _read(study: str, params: Params | None = None) -> tuple[Params, StudyParams]:
-    check_study(study)
-    params = params or project_params()
     from pdpipe.params import read_study
 
+    known = sorted(path.parent.name for path in layout.STUDIES.parent.glob("*/params.yaml"))
+    if not known:
+        raise ParamsError("there are no studies in stages/ here: change to the project's folder")
+    if study not in known:
+        raise ParamsError(f"there is no study {study!r}: {did_you_mean(study, known)}")
+    params = params or project_params()
     return params, read_study(layout.study_params(study), params)
 
 
@@ -166,16 +167,16 @@ def measure(
             model, load_instruments(run), params.evaluation, chosen, store.folder, paired
         )
         record = ArmRecord(arm=arm, method=chosen.method, nfe=chosen.nfe, records=records)
-        write_record(layout.study_metrics(study, arm), record)
+        write_record(run.stage.outputs[0], record)
         cost = ArmCost(
             arm=arm,
             seconds=time.monotonic() - run.started + earlier,
             machine=Machine.model_validate(machine(run.device)),
             costs=costs,
         )
-        write_record(layout.study_cost(study, arm), cost)
+        write_record(run.stage.outputs[1], cost)
         store.forget_others()
-        run.outputs["metrics"] = layout.study_metrics(study, arm)
+        run.outputs.append(run.stage.outputs[0])
         run.final["lowest_fid"] = min(cell.fid for record in records for cell in record.cells)
 
 
@@ -219,7 +220,7 @@ def reconstruct(study: Study) -> None:
         )
         out = layout.study_reconstruction(study)
         write_record(out, record)
-        run.outputs = {"metrics": out, **run.outputs}
+        run.outputs.insert(0, out)
         run.final["lowest_mse"] = min(row.mse for row in rows if row.part == "reconstruction")
 
 
@@ -253,7 +254,7 @@ def _transfer(
         rows=[f"{source} → {target}" for source, target in named],
         columns=["source", *(f"w = {w:g}" for w in transfer.w)],
     )
-    run.outputs["images"] = out
+    run.outputs.append(out)
     return rows
 
 
@@ -273,7 +274,7 @@ def conclude(study: Study) -> None:
         layout.WORK.mkdir(exist_ok=True)
         with FileLock(layout.WORK / "studies.lock"):  # studies may run at once, and share a file
             (_conclude_reconstruction if encoders else _conclude_arms)(study, settings, about)
-        run.outputs["table"] = layout.study_table(study)
+        run.outputs.append(layout.study_table(study))
 
 
 def _conclude_arms(study: str, settings: StudyParams, about: dict[str, Any]) -> None:
@@ -321,12 +322,3 @@ def _models(settings: StudyParams) -> list[Path]:
     if settings.reconstruction is not None:
         models |= set(models_of(settings.reconstruction, settings.transfer).values())
     return [Path(model) for model in sorted(models)]
-
-
-def check_study(study: str) -> None:
-    """Refuse a name that is no folder of stages/ with params in it."""
-    known = sorted(path.parent.name for path in layout.STUDIES.parent.glob("*/params.yaml"))
-    if not known:
-        raise ParamsError("there are no studies in stages/ here: change to the project's folder")
-    if study not in known:
-        raise ParamsError(f"there is no study {study!r}: {did_you_mean(study, known)}")

@@ -163,8 +163,11 @@ def parse_labels(text: str) -> list[int]:
     return labels
 
 
+Model = Annotated[Path, typer.Option(help="A model file, models/….safetensors.")]
+
+
 def sample(
-    model: Annotated[Path, typer.Option(help="A model file, models/….safetensors.")],
+    model: Model,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
     labels: Annotated[
         str | None,
@@ -328,9 +331,7 @@ def bench(
 NOISE_STEPS = (1, 4, 8, 16, 32, 64, 256, 1024, 8192)
 
 
-def precision(
-    model: Annotated[Path, typer.Option(help="A model file, models/….safetensors.")],
-) -> None:
+def precision(model: Model) -> None:
     """Measure bfloat16's noise in a model, beside what a student of N steps has to learn of it."""
     params = project_params()
     from pdpipe.bench import image_noise, rung_noise

@@ -127,7 +127,10 @@ def _publish(connection: Connection, chain: Chain, tags: Mapping[str, str]) -> d
     client = connection.client
     parent = chain_run(connection, chain.chain_id)
     parent_id = parent.info.run_id
-    stages = {stage: _stage_run(connection, stage, sha) for stage, sha in chain.stages.items()}
+    stages: dict[str, Any | None] = {}
+    for stage, sha256 in chain.stages.items():
+        made = {"pdpipe.stage": stage, OUTPUT_TAG: sha256}
+        stages[stage] = next(iter(find_runs(connection, made, finished=True)), None)
     runs = {stage: run for stage, run in stages.items() if run is not None}
     for run in [*runs.values(), *find_runs(connection, {FIRST_CHAIN_TAG: chain.chain_id})]:
         if PARENT_TAG not in run.data.tags:
@@ -141,12 +144,6 @@ def _publish(connection: Connection, chain: Chain, tags: Mapping[str, str]) -> d
         client.set_terminated(parent_id)
     add_artifacts(client, parent_id, chain.artifacts)
     return {**runs, "chain": parent}
-
-
-def _stage_run(connection: Connection, stage: str, sha256: str) -> Any | None:
-    """The newest finished run of `stage` that made these bytes."""
-    found = find_runs(connection, {"pdpipe.stage": stage, OUTPUT_TAG: sha256}, finished=True)
-    return found[0] if found else None
 
 
 def _add_changed_points(client: Any, run: Any, curves: Mapping[str, Mapping[int, float]]) -> None:

@@ -178,11 +178,10 @@ class MlflowPublisher:
         self.run_id: str | None = None
         self._address = address
         self._announce = announce
-        self._changed = threading.Condition()
-        self._outbox: list[Point] = []
+        self._changed = threading.Event()
+        self._unsent: list[Point] = []  # the thread takes off its front what it has sent
         self._description: RunDescription | None = None
         self._ending: Ending | None = None
-        self._unsent: list[Point] = []  # this and the next two belong to the thread
         self._connection: Connection | None = None
         self._run: ServerRun | None = None
         self._away = False
@@ -191,16 +190,14 @@ class MlflowPublisher:
 
     def send(self, run: RunDescription, points: Sequence[Point]) -> None:
         """Hand over points of `run`; comes back at once."""
-        with self._changed:
-            self._description = run
-            self._outbox.extend(points)
-            self._changed.notify()
+        self._description = run
+        self._unsent.extend(points)
+        self._changed.set()
 
     def finish(self, ending: Ending) -> None:
         """Close the run, waiting a bounded time for what is still to be sent."""
-        with self._changed:
-            self._ending = ending
-            self._changed.notify()
+        self._ending = ending
+        self._changed.set()
         patience, asked = _PATIENCE[ending.status], time.monotonic()
         while self._thread.is_alive():
             if time.monotonic() - asked > (_PATIENCE_AWAY if self._away else patience):
@@ -211,10 +208,8 @@ class MlflowPublisher:
 
     def _work(self) -> None:
         while True:
-            with self._changed:
-                self._unsent += self._outbox
-                self._outbox = []
-                ending = self._ending
+            self._changed.clear()
+            ending = self._ending  # before the points: with it, all of them are there
             try:
                 self._deliver(ending)
                 self._away = False
@@ -224,8 +219,7 @@ class MlflowPublisher:
                 self._announce(str(error).strip() or type(error).__name__)
             if ending is not None:
                 return
-            with self._changed:
-                self._changed.wait_for(lambda: self._outbox or self._ending is not None)
+            self._changed.wait()
 
     def _deliver(self, ending: Ending | None) -> None:
         """Send what waits; after a failure the run is opened anew, to see what arrived."""
@@ -236,8 +230,9 @@ class MlflowPublisher:
         if self._run is None:
             self._run = open_run(self._connection, self._description)
             self.run_id = self._run.run_id
-        self._run.add(self._unsent)
-        self._unsent = []
+        points = list(self._unsent)
+        self._run.add(points)
+        del self._unsent[: len(points)]
         if ending is not None:
             self._run.finish(ending)
             self.complete = True

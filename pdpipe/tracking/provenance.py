@@ -23,6 +23,7 @@ def provenance_tags(stage: str) -> dict[str, str]:
 
     `mlflow.*` are the keys that the MLflow UI shows in columns of its own.
     """
+    torch = sys.modules.get("torch")  # only where it is loaded already: importing it would be slow
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     tags = {
         "pdpipe.stage": stage,
@@ -31,7 +32,7 @@ def provenance_tags(stage: str) -> dict[str, str]:
         "mlflow.source.name": command,
         "mlflow.user": _user(),
         "pdpipe.platform": platform.platform(),
-        "pdpipe.threads": _threads(),
+        "pdpipe.threads": "" if torch is None else str(torch.get_num_threads()),
         "pdpipe.version.python": platform.python_version(),
         "pdpipe.version.pdpipe": pdpipe.__version__,
         "pdpipe.version.torch": _version("torch"),
@@ -86,12 +87,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container's user without a name
         return ""
-
-
-def _threads() -> str:
-    """The CPU threads of torch where it is loaded already: importing it would be slow."""
-    torch = sys.modules.get("torch")
-    return str(torch.get_num_threads()) if torch is not None else ""
 
 
 def _version(package: str) -> str:
