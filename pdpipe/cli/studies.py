@@ -157,10 +157,9 @@ def measure(
     from pdpipe.evaluation.sheets import load_paired
     from pdpipe.studies.arms import ArmCost, ArmRecord, measure_arm
 
-    model_path = Path(chosen.model)
     used = {"arm": chosen.model_dump(), "evaluation": params.evaluation.model_dump()}
     with stage_run(pipeline.measure(study, arm, chosen.model), params, used) as run:
-        model = run.load(model_path)
+        model = run.load(run.stage.inputs[0])
         store = cell_store(run, model)
         paired = load_paired(layout.samples("teacher"), chosen.w)
         records, costs, earlier = measure_arm(
@@ -190,7 +189,6 @@ def reconstruct(study: Study) -> None:
             f"{layout.study_params(study)}, or measure its arms with `pdpipe measure`"
         )
     from pdpipe.evaluation.records import write_record
-    from pdpipe.params import models_of
     from pdpipe.studies.reconstruction import (
         ReconstructionRecord,
         check_transfer,
@@ -198,18 +196,17 @@ def reconstruct(study: Study) -> None:
     )
 
     heldout = load_images(params, "heldout")
-    files = [*map(Path, dict.fromkeys(models_of(asked, transfer).values()))]
     used = {
         "study": settings.model_dump(include={"baseline", "reconstruction", "transfer"}),
         "evaluation": params.evaluation.model_dump(),
     }
     with stage_run(pipeline.reconstruct(study, settings), params, used) as run:
-        rig = _rig(run, files)
+        rig = _rig(run)
         if transfer is not None:
             check_transfer(rig, transfer)  # before what takes long
         rows = measure_reconstruction(rig, heldout, asked, settings.baseline)
         if transfer is not None:
-            rows += _transfer(run, rig, heldout, transfer, layout.study_images(study))
+            rows += _transfer(run, rig, heldout, transfer)
         record = ReconstructionRecord(
             baseline=settings.baseline,
             judge=rig.judge.name,
@@ -218,32 +215,31 @@ def reconstruct(study: Study) -> None:
             seed=params.evaluation.seed,
             rows=rows,
         )
-        out = layout.study_reconstruction(study)
-        write_record(out, record)
-        run.outputs.insert(0, out)
+        write_record(run.stage.outputs[0], record)
+        run.outputs.insert(0, run.stage.outputs[0])
         run.final["lowest_mse"] = min(row.mse for row in rows if row.part == "reconstruction")
 
 
-def _rig(run: StageRun, files: list[Path]) -> Rig:
+def _rig(run: StageRun) -> Rig:
+    """The stage's models, which are its inputs after the shards and the extractor, its judge."""
     from pdpipe.models import load_classifier
     from pdpipe.studies.coding import Judge, Rig
 
     classifier, info = load_classifier(layout.EXTRACTOR, device=str(run.device))
     return Rig(
-        models={path.as_posix(): run.load(path, exact=True) for path in files},
+        models={path.as_posix(): run.load(path, exact=True) for path in run.stage.inputs[2:]},
         judge=Judge(classifier, info.name, digest_file(layout.EXTRACTOR)),
         settings=run.params.evaluation,
     )
 
 
-def _transfer(
-    run: StageRun, rig: Rig, heldout: ImageSet, transfer: TransferParams, out: Path
-) -> list[Row]:
-    """The rows of the style transfer, whose picture is written to `out`."""
+def _transfer(run: StageRun, rig: Rig, heldout: ImageSet, transfer: TransferParams) -> list[Row]:
+    """The rows of the style transfer, whose picture is written."""
     from pdpipe.studies.pictures import save_pictures
     from pdpipe.studies.reconstruction import measure_transfer
 
     rows, blocks = measure_transfer(rig, heldout, transfer)
+    out = run.stage.outputs[1]
     named = [[heldout.classes[label] for label in pair] for pair in transfer.pairs]
     save_pictures(
         out,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Protocol
 
 from pdpipe.tracking.courier import Courier
@@ -210,12 +209,7 @@ class StageTracker:
     def __enter__(self) -> StageTracker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._final_tags[ERROR_TAG] = f"{type(error).__name__}: {error}"
         self.finish(_status(error))
