@@ -147,7 +147,6 @@ def relay(store: Store, tmp_path: Path) -> Iterator[Relay]:
 def test_server_that_comes_back_gets_what_it_missed(
     relay: Relay,
     store: Store,
-    project: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -162,7 +161,9 @@ def test_server_that_comes_back_gets_what_it_missed(
 
     def is_said() -> bool:
         nonlocal said
-        said += capfd.readouterr().err
+        out, err = capfd.readouterr()
+        assert out == ""
+        said += err
         return bool(said)
 
     def update(steps: range) -> None:
