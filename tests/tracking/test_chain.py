@@ -74,7 +74,7 @@ def test_the_note_shows_artifacts(store: Store, project: Path) -> None:
     (project / "reports").mkdir()
     (project / "reports/grid.png").write_bytes(b"png")
     table = "[Report](artifact:reports/index.html) ![Grid](artifact:reports/grid.png)"
-    assert publish_chain("chain", PARAMS, {}, {}, [project / "reports"], table=table)
+    assert publish_chain(Chain("chain", PARAMS, {}, {}, [project / "reports"], table=table))
     (parent,) = store.runs(chain="chain")
     run_id, experiment = parent.info.run_id, parent.info.experiment_id
     assert parent.data.tags["mlflow.note.content"].startswith(
