@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pdpipe import layout
-from pdpipe.params import Params, StudyParams, models_of
+
+if TYPE_CHECKING:
+    from pdpipe.params import Params, StudyParams
 
 # Parts of the package that determine a result: not the command line, not tracking.
 TRAINING = ("data", "diffusion", "models", "networks", "training", "plan.py", "seeds.py")
@@ -229,6 +232,8 @@ def measure(study: str, arm: str, model: str) -> Stage:
 
 def reconstruct(study: str, settings: StudyParams) -> Stage:
     """What a study of encoders measures, with every model that it names."""
+    from pdpipe.params import models_of
+
     assert settings.reconstruction is not None
     models = dict.fromkeys(models_of(settings.reconstruction, settings.transfer).values())
     return Stage(

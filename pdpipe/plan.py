@@ -61,19 +61,15 @@ class StatefulObjective(Protocol):
 
     def __call__(self, network: Any, batch: Batch) -> Tensor:
         """The loss."""
-        ...
 
     def after_update(self, network: Any) -> None:
         """Called with the network after each update."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """What a snapshot keeps of it: tensors and plain values."""
-        ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

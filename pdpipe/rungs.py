@@ -8,11 +8,11 @@ is the one that needs more updates.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdpipe.data import ImageSet, to_unit
 from pdpipe.diffusion import Condition
@@ -40,21 +40,6 @@ class Rung:
     teacher: str
     steps: int
     teacher_steps: int  # those that it reproduces
-
-
-class EvaluationCounter:
-    """Counts images through the networks of the models that it watches."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def watch(self, model: DiffusionModel) -> DiffusionModel:
-        """The model, whose network's evaluations are counted from now on."""
-        model.network.register_forward_hook(self._add)
-        return model
-
-    def _add(self, _network: nn.Module, _args: object, out: Tensor) -> None:
-        self.count += len(out)
 
 
 def rungs_of(params: Params) -> list[Rung]:
@@ -115,10 +100,7 @@ def measure_rungs(
             objective = _objective(rung, student, model(rung.teacher), params)
             found.append(
                 RungDistance(
-                    student=rung.student,
-                    teacher=rung.teacher,
-                    steps=rung.steps,
-                    teacher_steps=rung.teacher_steps,
+                    **asdict(rung),
                     loss=_loss(objective, student, x, seen, settings.seed),
                     drifts=[drift(rung, w) for w in weights],
                 )

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pdpipe import __version__
 from pdpipe.errors import ParamsError, brief
-from pdpipe.params import RuntimeParams, spelled
 
 if TYPE_CHECKING:
     import torch
+
+    from pdpipe.params import RuntimeParams
 
 # Parameters of glibc's mallopt, and what to set them to, in bytes.
 _MALLOC_SETTINGS = {
@@ -43,10 +44,11 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()  # also refuses `meta`, which computes nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = brief(error)
+        from pdpipe.params import spelled
+
         raise ParamsError(
             f"runtime.device (or PDPIPE_DEVICE, --device) is {spelled(name)}, which cannot be used "
-            f"here ({reason}): choose auto, cpu, cuda or mps"
+            f"here ({brief(error)}): choose auto, cpu, cuda or mps"
         ) from None
     return device
 

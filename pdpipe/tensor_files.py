@@ -35,7 +35,7 @@ def save_tensors(
         about: plain JSON values; none is called sha256.
     """
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    sealed = {**about, _DIGEST: _digest(on_cpu, about)}
+    sealed = {**about, _DIGEST: digest_tensors(on_cpu, about)}
     with replacing(path) as temporary:
         save_file(on_cpu, temporary, {key: json.dumps(sealed)})
 
@@ -65,17 +65,13 @@ def load_tensors(
         raise
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as e:
         raise DamagedError(path, brief(e)) from None
-    if (digest is not None or must_have_digest) and digest != _digest(tensors, about):
+    if (digest is not None or must_have_digest) and digest != digest_tensors(tensors, about):
         raise DamagedError(path, "its checksum does not match")
     return tensors, about
 
 
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 (hex) of the names, types, shapes and bytes of tensors on the CPU."""
-    return _digest(tensors, None)
-
-
-def _digest(tensors: Mapping[str, Tensor], about: dict[str, Any] | None) -> str:
+def digest_tensors(tensors: Mapping[str, Tensor], about: dict[str, Any] | None = None) -> str:
+    """sha256 (hex) of what stands beside tensors on the CPU, their names, types, shapes, bytes."""
     found = hashlib.sha256()
     if about is not None:
         found.update(canonical_json(about).encode() + b"\n")

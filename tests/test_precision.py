@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from pdpipe import pipeline
 from pdpipe.bench import RungNoise, rung_noise
 from pdpipe.cli.run import StageRun
 from pdpipe.data import ImageSet
@@ -34,7 +35,7 @@ def test_a_stage_has_the_precision_of_its_work(
     """On CUDA: bfloat16 unless its work must be exact, and the model's file says so."""
     raw["runtime"]["precision"] = "auto"
     params, cuda = parse_params(raw), torch.device("cuda")
-    run = StageRun("student-32", params, cuda, "", "", {}, {}, None)  # type: ignore[arg-type]
+    run = StageRun(pipeline.TEACHER, params, cuda, "", "", {}, {}, None)  # type: ignore[arg-type]
     for exact, expected in ((False, "bfloat16"), (True, "float32")):
         assert run.job(0, exact).precision == run.provenance()["precision"] == expected
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from pdpipe import layout
 from pdpipe.errors import ParamsError
-from pdpipe.params import Params, check_classes, check_shares
 
 if TYPE_CHECKING:
+    from pdpipe.params import Params
     from pdpipe.sources import Source
-
 
 _WRITTEN = (
     layout.SHARDS, layout.TEACHER.parent, layout.RESULTS, layout.REPORTS, layout.WORK,
@@ -39,7 +38,7 @@ def check_here(params: Params) -> list[str]:
         try:
             check_source(source, params)
         except ParamsError:
-            say_notes(notes)  # what is left out may be why the rest does not suffice
+            say_notes(*notes)  # what is left out may be why the rest does not suffice
             raise
     if params.evaluation.extractor != "classifier":
         from pdpipe.evaluation.inception import check_weights
@@ -51,12 +50,14 @@ def check_here(params: Params) -> list[str]:
 
 def check_source(source: Source, params: Params) -> None:
     """The evaluation can be made with the classes that there are; raises ParamsError."""
+    from pdpipe.params import check_classes, check_shares
+
     classes = len(source.classes)
     check_classes(params.evaluation.extractor, classes)
     check_shares(params.evaluation.num_samples, classes if params.network.conditional else 1)
 
 
-def say_notes(notes: list[str]) -> None:
+def say_notes(*notes: str) -> None:
     """Print what is worth knowing, and no error."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

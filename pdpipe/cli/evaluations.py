@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from pdpipe import layout, pipeline
 from pdpipe.cli import overview
 from pdpipe.cli.run import (
     StageRun,
+    Steps,
     check_rung,
     digest_input,
     load_images,
@@ -18,19 +21,19 @@ from pdpipe.cli.run import (
     stage_run,
 )
 from pdpipe.files import digest, digest_file
-from pdpipe.params import Params, chain_params
 from pdpipe.runtime import machine
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from pdpipe.evaluation.observe import Instruments
     from pdpipe.evaluation.store import CellStore
     from pdpipe.models import DiffusionModel
+    from pdpipe.params import Params
 
 
 def reference() -> None:
-    """Stage `reference`."""
+    """Measure the real images once: reference statistics and the floor."""
     params = read_stage_params()
     from pdpipe.evaluation.measure import floor_record
     from pdpipe.evaluation.records import write_record
@@ -54,16 +57,20 @@ def reference() -> None:
         write_record(layout.metrics("floor"), record)
         judged = 0 if extractor.judge is extractor.network else len(heldout)
         images = len(train) + len(heldout)
-        run.write_stage_cost("reference", images, images + judged)
-        run.outputs |= {"metrics": layout.metrics("floor"), "reference": layout.REFERENCE}
+        run.write_stage_cost(images, images + judged)
+        run.outputs += [layout.metrics("floor"), layout.REFERENCE]
         run.final["floor_fid"] = record.floor.fid
 
 
-def rungs(steps: int | None) -> None:
-    """Stage `rungs`; of one rung, its line alone is printed and no file is written."""
+def rungs(
+    steps: Annotated[
+        int | None, typer.Option(help="One rung alone, printed and not written.")
+    ] = None,
+) -> None:
+    """Measure how far each student is from its own teacher: where quality is lost."""
     params = read_stage_params()
     from pdpipe.evaluation.records import write_record
-    from pdpipe.rungs import EvaluationCounter, measure_rungs, rungs_of
+    from pdpipe.rungs import measure_rungs, rungs_of
 
     chosen = rungs_of(params)
     if steps is not None:
@@ -78,49 +85,54 @@ def rungs(steps: int | None) -> None:
         "steps": steps,
     }
     with stage_run(pipeline.rungs(params), params, used, inputs) as run:
-        counter = EvaluationCounter()
-        found = measure_rungs(
-            chosen,
-            lambda name: counter.watch(run.load(layout.model(name), exact=True)),
-            heldout,
-            params,
-        )
+        evaluations = 0  # images through the models' networks
+
+        def count(_network: nn.Module, _args: object, out: Tensor) -> None:
+            nonlocal evaluations
+            evaluations += len(out)
+
+        def load(name: str) -> DiffusionModel:
+            model = run.load(layout.model(name), exact=True)
+            model.network.register_forward_hook(count)
+            return model
+
+        found = measure_rungs(chosen, load, heldout, params)
         for rung in found.rungs:
             drifts = ", ".join(f"{d.mse:.2g} at w = {d.w:g}" for d in rung.drifts)
             print(f"{rung.student} from {rung.teacher}: loss {rung.loss:.3g}; drift {drifts}")
             run.final[f"loss/{rung.student}"] = rung.loss
         if steps is None:
             write_record(layout.metrics("rungs"), found)
-            run.write_stage_cost("rungs", found.images, counter.count)
-            run.outputs["metrics"] = layout.metrics("rungs")
+            run.write_stage_cost(found.images, evaluations)
+            run.outputs.append(layout.metrics("rungs"))
 
 
 def evaluate_teacher() -> None:
-    """Stage `evaluate-teacher`."""
+    """Measure the teacher by guided DDIM at every step count of the settings."""
     params = read_stage_params()
     used = {"evaluation": params.evaluation.model_dump()}
     with stage_run(pipeline.EVALUATE_TEACHER, params, used) as run:
-        _evaluate(run, layout.TEACHER, "teacher", params.evaluation.teacher_places)
+        _evaluate(run, params.evaluation.teacher_places)
 
 
-def evaluate_student(steps: int) -> None:
-    """Stage `evaluate`: one student."""
+def evaluate(steps: Steps) -> None:
+    """Measure one student at every guidance weight of the settings."""
     params = read_stage_params()
     check_rung(params, steps)
-    name = f"student-{steps}"
     used = {"evaluation": params.evaluation.model_dump(), "steps": steps}
     with stage_run(pipeline.evaluate(steps), params, used) as run:
-        _evaluate(run, layout.student(steps), name, params.evaluation.places([steps]))
+        _evaluate(run, params.evaluation.places([steps]))
 
 
-def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int, float]]) -> None:
+def _evaluate(run: StageRun, places: list[tuple[int, float]]) -> None:
+    """Measure the stage's first input, at places (sampling steps, w)."""
     from pdpipe.evaluation.evaluate import evaluate_model
     from pdpipe.evaluation.records import CostRecord, Machine, write_record
     from pdpipe.evaluation.sheets import load_paired, save_samples
     from pdpipe.models import Sampling
 
-    settings, student = run.params.evaluation, name != "teacher"
-    model = run.load(model_path)
+    settings, student = run.params.evaluation, run.stage is not pipeline.EVALUATE_TEACHER
+    model, (metrics, samples, cost) = run.load(run.stage.inputs[0]), run.stage.outputs
     store = cell_store(run, model)
     found = evaluate_model(
         model,
@@ -133,17 +145,17 @@ def _evaluate(run: StageRun, model_path: Path, name: str, places: list[tuple[int
     )
     full = None if student else found.at(max(steps for steps, _ in places))
     per_class = settings.num_samples // len(found.classes)
-    save_samples(layout.samples(name), found.cells, found.classes, per_class, full)
-    write_record(layout.metrics(name), found.metrics)
-    cost = CostRecord(
-        stage=f"evaluate-{name}",
+    save_samples(samples, found.cells, found.classes, per_class, full)
+    write_record(metrics, found.metrics)
+    record = CostRecord(
+        stage=f"evaluate-{run.stage.makes}",
         seconds=time.monotonic() - run.started + found.earlier_seconds,
         machine=Machine.model_validate(machine(run.device)),
         cells=found.costs,
     )
-    write_record(layout.cost(f"evaluate-{name}"), cost)
+    write_record(cost, record)
     store.forget_others()
-    run.outputs |= {"metrics": layout.metrics(name), "samples": layout.samples(name)}
+    run.outputs += [metrics, samples]
     for cell in found.metrics.cells:
         # The curves of the run are against sampling steps.
         run.tracker.log(cell.steps, overview.cell_figures(found.metrics.protocol, cell))
@@ -163,7 +175,7 @@ def cell_store(run: StageRun, model: DiffusionModel) -> CellStore:
     instruments = [digest_input(layout.EXTRACTOR), digest_input(layout.REFERENCE)]
     machine_part = [versions(), run.device.type, model.precision]
     key = digest([model.sha256, settings, instruments, run.code, machine_part])
-    return CellStore(layout.WORK / "cells" / run.name / key[:32])
+    return CellStore(layout.WORK / "cells" / run.stage.makes / key[:32])
 
 
 @dataclass(frozen=True)
@@ -203,8 +215,9 @@ def load_instruments(run: StageRun) -> Instruments:
 
 
 def report() -> None:
-    """Stage `report`; the chain's run over the stages' runs is made here."""
+    """Write reports/: tables, curves, sample grids, one HTML page."""
     params = read_stage_params()
+    from pdpipe.params import chain_params
     from pdpipe.reporting import write_report
 
     outputs = main_outputs(params)
@@ -218,9 +231,9 @@ def report() -> None:
     with stage_run(pipeline.REPORT, params, used, inputs) as run:
         found = write_report(params, layout.RESULTS, layout.REPORTS, layout.STUDIES)
         print(found.sentence)
-        run.outputs["metrics"] = layout.REPORTS / "metrics.json"
+        run.outputs.append(layout.REPORTS / "metrics.json")
         run.final |= overview.saved(found)
-    overview.publish(params, found, outputs)
+    overview.publish(params, found, outputs)  # the chain's run over the stages' runs
 
 
 def main_outputs(params: Params) -> dict[str, Path]:

@@ -9,27 +9,18 @@ import tempfile
 import textwrap
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from pdpipe import layout
-from pdpipe.bench import (
-    MOST_IMAGES,
-    DataSize,
-    Rates,
-    Seconds,
-    StageForecast,
-    StartUp,
-    data_size,
-    measure_rates,
-    total,
-    untrained_models,
-)
-from pdpipe.bench import (
-    forecast as forecast_stages,
-)
+from pdpipe.cli.run import project_params
 from pdpipe.errors import PdpipeError, counted
-from pdpipe.params import Params, read_params
-from pdpipe.reporting.formats import aligned
 from pdpipe.runtime import configure, machine
+
+if TYPE_CHECKING:
+    from pdpipe.bench import DataSize, Rates, Seconds, StageForecast, StartUp
+    from pdpipe.params import Params
 
 # What every stage does around its work, in a process of its own: imports, tracking.
 # It prints the seconds until the metrics, which are imported when they are needed, can be used.
@@ -58,20 +49,26 @@ NOTES = (
 )
 
 
-def forecast(budget: float) -> None:
-    """Time the work of each stage for about `budget` seconds, and print what follows."""
-    params = read_params(layout.PARAMS)
+def forecast(
+    budget: Annotated[
+        float, typer.Option(help="Seconds of timing, start-up aside.", min=1.0, max=3600.0)
+    ] = 25.0,
+) -> None:
+    """Predict how long each stage takes on this machine, from a few timed updates and images."""
+    params = project_params()
+    from pdpipe import bench
+
     start = start_up(layout.PARAMS)
     device = configure(params.runtime)
-    size = data_size(params, layout.SHARDS)
+    size = bench.data_size(params, layout.SHARDS)
     about = machine(device)
     print(
         f"on {about['name']} ({about['device']}, {counted(about['threads'], 'thread')}, "
         f"{params.runtime.precision}, torch {about['torch']})\n{size}\n"
     )
-    models = untrained_models(params, size, device)
-    rates = measure_rates(params, models, size, device, budget)
-    stages = forecast_stages(params, models, size, rates, start)
+    models = bench.untrained_models(params, size, device)
+    rates = bench.measure_rates(params, models, size, device, budget)
+    stages = bench.forecast(params, models, size, rates, start)
     print("\n".join(table(stages)))
     print()
     around = (
@@ -91,6 +88,8 @@ def start_up(params: Path) -> StartUp:
     Raises:
         PdpipeError: it ends with an error.
     """
+    from pdpipe.bench import Seconds, StartUp
+
     # A server of the project's own must not get empty runs: tracking goes to the folder's file.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     process, metrics = [], []
@@ -119,7 +118,9 @@ def start_up(params: Path) -> StartUp:
 
 def table(stages: list[StageForecast]) -> list[str]:
     """The stages as lines of text, with their sum below."""
-    whole = total(stages)
+    from pdpipe.bench import total
+    from pdpipe.reporting.formats import aligned
+
     headings = ["stage", "updates", "images", "network evaluations", "expected", "from", "to"]
     rows = [
         [
@@ -131,7 +132,7 @@ def table(stages: list[StageForecast]) -> list[str]:
     ]
     updates = sum(stage.updates or 0 for stage in stages)
     evaluations = sum(stage.network_evaluations or 0 for stage in stages)
-    end = ["all", _count(updates), "", _count(evaluations), *_durations(whole)]
+    end = ["all", _count(updates), "", _count(evaluations), *_durations(total(stages))]
     return aligned([headings, *rows, end])
 
 
@@ -153,6 +154,8 @@ def _count(number: int | None) -> str:
 
 def _special_notes(params: Params, rates: Rates, size: DataSize) -> list[str]:
     """What is true of this forecast and not of every one."""
+    from pdpipe.bench import MOST_IMAGES
+
     found = []
     scaled = [
         f"{kind} ({rate.batch:,} of {rate.wanted:,})"

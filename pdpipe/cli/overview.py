@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pdpipe import layout
 from pdpipe.cli.run import digest_input
-from pdpipe.params import Params, chain_id, chain_params
 
 if TYPE_CHECKING:
     from pdpipe.evaluation.records import Cell, MetricsRecord, Protocol
+    from pdpipe.params import Params
     from pdpipe.reporting import Headline
     from pdpipe.tracking.registry import TrackedModel
 
@@ -42,12 +42,13 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
         outputs: {stage: its main output}, by whose digest the run that made it is found.
     """
     from pdpipe.evaluation.records import MetricsRecord, read_record
-    from pdpipe.tracking import publish_chain
+    from pdpipe.params import chain_id, chain_params
+    from pdpipe.tracking import Chain, publish_chain
 
     names = ["teacher", *(f"student-{n}" for n in params.rungs())]
     records = [read_record(layout.metrics(name), MetricsRecord) for name in names]
     makers = {path: stage for stage, path in outputs.items()}
-    publish_chain(
+    chain = Chain(
         chain_id(params, digest_input(layout.SHARDS)),
         chain_params(params),
         {stage: digest_input(path) for stage, path in outputs.items()}
@@ -58,6 +59,7 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
         models=[_model(record, makers[layout.model(record.model.name)]) for record in records],
         table=headline_markdown(found, records),
     )
+    publish_chain(chain)
 
 
 def saved(found: Headline) -> dict[str, float]:
@@ -96,15 +98,8 @@ def _model(record: MetricsRecord, stage: str) -> TrackedModel:
     named = f"{protocol.num_fake}[{protocol.extractor.name}]"
     rows = [f"| {cell.w:g} | {cell.fid:.4g} | {cell.is_:.4g} |" for cell in cells]
     sampler = protocol.sampler.upper() if protocol.sampler == "ddim" else protocol.sampler
-    about = "\n".join(
-        [
-            f"The {model.kind} at {steps} sampling step{'s' * (steps > 1)} ({sampler}).",
-            "",
-            f"| w | FID-{named} | IS-{named} |",
-            "| --- | --- | --- |",
-            *rows,
-        ]
-    )
+    head = f"The {model.kind} at {steps} sampling step{'s' * (steps > 1)} ({sampler})."
+    table = [f"| w | FID-{named} | IS-{named} |", "| --- | --- | --- |", *rows]
     return TrackedModel(
         name=model.name,
         kind=model.kind,
@@ -113,7 +108,7 @@ def _model(record: MetricsRecord, stage: str) -> TrackedModel:
         stage=stage,
         steps=steps,
         figures={k: v for cell in cells for k, v in cell_figures(protocol, cell).items()},
-        about=about,
+        about="\n".join([head, "", *table]),
     )
 
 

@@ -8,15 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 import pdpipe
 from pdpipe import layout
-from pdpipe.cli.recorded import recorded
-from pdpipe.cli.turns import turn
 from pdpipe.errors import ParamsError, did_you_mean
 from pdpipe.files import digest, digest_file, digest_paths, sealed, write_json
-from pdpipe.params import Params, chain_id, read_params
 from pdpipe.pipeline import PREPARE, Stage
 from pdpipe.runtime import autocast, configure, machine, needs_float32, precision
 
@@ -25,18 +24,20 @@ if TYPE_CHECKING:
 
     from pdpipe.data import ImageSet
     from pdpipe.models import DiffusionModel
+    from pdpipe.params import Params
     from pdpipe.plan import Work
     from pdpipe.tracking import StageTracker
     from pdpipe.training import Job
 
 PACKAGE = Path(pdpipe.__file__).parent
+Steps = Annotated[int, typer.Option(help="The student's sampling steps: a key of the ladder.")]
 
 
 @dataclass
 class StageRun:
     """One run of a stage: what it was given, and where its outputs are recorded."""
 
-    name: str
+    stage: Stage
     params: Params
     device: torch.device
     key: str  # digest of everything that determines the result
@@ -45,9 +46,8 @@ class StageRun:
     inputs: dict[str, str]  # {path: sha256}
     tracker: StageTracker
     started: float = field(default_factory=time.monotonic)
-    outputs: dict[str, Path] = field(default_factory=dict)  # the main one first
+    outputs: list[Path] = field(default_factory=list)  # the main one first
     final: dict[str, float] = field(default_factory=dict)
-    artifacts: list[Path] = field(default_factory=list)
     training: Job | None = None
 
     def job(self, seed: int, exact: bool = False) -> Job:
@@ -56,7 +56,7 @@ class StageRun:
 
         chosen = precision(self.device, self.params.runtime, exact)
         self.training = Job(
-            stage=self.name,
+            stage=self.stage.makes,
             seed=seed,
             key=self.key,
             snapshots_dir=layout.SNAPSHOTS,
@@ -67,13 +67,6 @@ class StageRun:
             precision=chosen,
         )
         return self.training
-
-    def note_outputs(self) -> None:
-        """Note by its outputs what a finished training, kept beside them, is needed for."""
-        if self.training is not None:
-            self.training.snapshots.note_outputs(
-                digest_file(path, "md5") for path in self.outputs.values()
-            )
 
     def load(self, path: Path, exact: bool = False) -> DiffusionModel:
         """A model on the run's device, in the run's precision for it.
@@ -104,25 +97,25 @@ class StageRun:
             "precision": self.training.precision,
         }
 
-    def write_training_cost(self, work: Work, seconds: float, path: Path | None = None) -> None:
-        """Write the cost file of a training, that of a stage of the chain by default."""
+    def write_training_cost(self, work: Work, seconds: float) -> None:
+        """Write the cost file of a training."""
         counts = {
             "updates": work.updates,
             "batch_size": work.batch_size,
             "images_seen": work.images_seen,
             "network_evaluations": work.network_evaluations,
         }
-        self._write_cost(path or layout.cost(self.name), self.name, counts, seconds)
+        self._write_cost(self.stage.makes, counts, seconds)
         self.final["training_seconds"] = seconds
 
-    def write_stage_cost(self, stage: str, images: int, network_evaluations: int) -> None:
+    def write_stage_cost(self, images: int, network_evaluations: int) -> None:
         """Write the cost file of a stage that neither trains nor measures a model's cells."""
         counts = {"images": images, "network_evaluations": network_evaluations}
-        self._write_cost(layout.cost(stage), stage, counts, time.monotonic() - self.started)
+        self._write_cost(self.stage.name, counts, time.monotonic() - self.started)
 
-    def _write_cost(self, path: Path, stage: str, counts: dict[str, int], seconds: float) -> None:
+    def _write_cost(self, name: str, counts: dict[str, int], seconds: float) -> None:
         about = {"seconds": round(seconds, 3), "machine": machine(self.device)}
-        write_json(path, sealed({"stage": stage, **counts, **about}))
+        write_json(self.stage.outputs[-1], sealed({"stage": name, **counts, **about}))
 
 
 @contextmanager
@@ -139,6 +132,8 @@ def stage_run(
         used: the settings that determine the result.
         inputs: the files that do, where they are not the stage's; the shards by their manifest.
     """
+    from pdpipe.cli.bookkeeping import recorded, turn
+    from pdpipe.params import chain_id
     from pdpipe.tracking import open_tracker
     from pdpipe.training.snapshots import forget_recorded
 
@@ -154,19 +149,26 @@ def stage_run(
         prepared = stage is not PREPARE and (layout.SHARDS / "manifest.json").is_file()
         chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
         with open_tracker(stage.name, used, tags | {"pdpipe.key": key}, chain=chain) as tracker:
-            run = StageRun(stage.makes, params, device, key, code_digest, used, found, tracker)
+            run = StageRun(stage, params, device, key, code_digest, used, found, tracker)
             yield run
-            run.note_outputs()  # before all that could be slow
+            if run.training is not None:  # before all that could be slow
+                run.training.snapshots.note_outputs(digest_file(p, "md5") for p in run.outputs)
             tracker.finish(
-                outputs={p.as_posix(): digest_input(p) for p in run.outputs.values()},
+                outputs={p.as_posix(): digest_input(p) for p in run.outputs},
                 metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
-                artifacts=run.artifacts,
             )
+
+
+def project_params() -> Params:
+    """The project's params."""
+    from pdpipe.params import read_params
+
+    return read_params(layout.PARAMS)
 
 
 def read_stage_params() -> Params:
     """The project's params; the first thing that every stage does, before its heavy imports."""
-    params = read_params(layout.PARAMS)
+    params = project_params()
     from pdpipe.tracking import start_ahead
 
     start_ahead()

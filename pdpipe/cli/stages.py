@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pdpipe import layout, pipeline
 from pdpipe.cli.checking import check_source, say_notes
-from pdpipe.cli.making import Output, train_student, train_teacher
 from pdpipe.cli.run import (
     StageRun,
+    Steps,
     check_rung,
     load_images,
     read_stage_params,
@@ -18,16 +19,25 @@ from pdpipe.cli.run import (
 )
 from pdpipe.extractors import shipped_extractor, trained_name
 from pdpipe.files import replacing
-from pdpipe.progress import Progress
+from pdpipe.runtime import needs_float32
+
+if TYPE_CHECKING:
+    from pdpipe.data import ImageSet
+    from pdpipe.methods.method import Task
+    from pdpipe.params import NetworkParams, Params, TeacherParams
+    from pdpipe.pipeline import Stage
+    from pdpipe.plan import Plan
+    from pdpipe.training import Job
 
 
 def prepare() -> None:
-    """Stage `prepare`."""
+    """Turn the data source into webdataset shards, train and held-out, with a manifest."""
     params = read_stage_params()
+    from pdpipe.progress import Progress
     from pdpipe.sources import open_source, write_shards
 
     source = open_source(params.data)  # a wrong source is refused before anything starts
-    say_notes(source.notes())  # first: what is left out may be why the rest does not suffice
+    say_notes(*source.notes())  # first: what is left out may be why the rest does not suffice
     check_source(source, params)
     used = {"seed": params.seed, "data": params.data.model_dump()}
     with stage_run(pipeline.PREPARE, params, used) as run:
@@ -35,19 +45,19 @@ def prepare() -> None:
             manifest = write_shards(
                 source, params.data, params.seed, layout.SHARDS, lambda _: progress.advance()
             )
-        run.write_stage_cost("prepare", len(source), 0)
-        run.outputs["shards"] = layout.SHARDS
+        run.write_stage_cost(len(source), 0)
+        run.outputs.append(layout.SHARDS)
         run.final |= {f"{name}_images": float(s.count) for name, s in manifest.splits.items()}
 
 
 def extractor() -> None:
-    """Stage `extractor`: the one that comes with pdpipe for these data, or else one is trained."""
+    """Train the small classifier whose features stand behind FID and IS."""
     params = read_stage_params()
     shipped = shipped_extractor(params.data.source, params.extractor.source)
     used = {"seed": params.seed, "extractor": params.extractor.model_dump()}
     with stage_run(pipeline.EXTRACTOR, params, used) as run:
         accuracy = _train_extractor(run) if shipped is None else _take_extractor(run, shipped)
-        run.outputs["extractor"] = layout.EXTRACTOR
+        run.outputs.append(layout.EXTRACTOR)
         run.final["heldout_accuracy"] = accuracy
 
 
@@ -84,46 +94,80 @@ def _take_extractor(run: StageRun, shipped: Path) -> float:
 
 
 def teacher() -> None:
-    """Stage `teacher`."""
+    """Train the teacher: class-conditional, ready for classifier-free guidance."""
     params = read_stage_params()
-    images = load_images(params, "train")
-    used = {
-        "seed": params.seed,
-        "teacher": params.teacher.model_dump(),
-        "network": params.network.model_dump(),
-        "schedule": params.schedule.model_dump(),
-    }
-    with stage_run(pipeline.TEACHER, params, used) as run:
-        out = Output(layout.TEACHER)
-        train_teacher(run, images, params.teacher, params.network, params.seed, out)
+    train_teacher(pipeline.TEACHER, params, params.teacher, params.network, params.seed)
 
 
 def guide() -> None:
-    """Stage `guide`."""
+    """Stage one: distil the guided teacher, at every w, into one student."""
     params = read_stage_params()
     from pdpipe.methods.tasks import guide_task
 
-    images = load_images(params, "train")
     used = {"seed": params.seed, "guide": params.guide.model_dump()}
-    task, out = guide_task(params), layout.student(params.guide.steps)
-    with stage_run(pipeline.guide(params), params, used) as run:
-        train_student(run, images, "guide", layout.TEACHER, task, params.seed, Output(out))
+    train_student(pipeline.guide(params), params, used, "guide", guide_task(params))
 
 
-def halve(steps: int) -> None:
-    """Stage `halve`: one rung of the ladder."""
+def halve(steps: Steps) -> None:
+    """Stage two: distil the student above this rung into one of fewer steps."""
     params = read_stage_params()
     check_rung(params, steps)
     from pdpipe.methods.tasks import rung_task
 
-    images = load_images(params, "train")
-    rung = params.ladder[str(steps)]
     used = {
         "seed": params.seed,
         "halve": params.halve.model_dump(),
-        "rung": {"steps": steps, **rung.model_dump(by_alias=True)},
+        "rung": {"steps": steps, **params.ladder[str(steps)].model_dump(by_alias=True)},
     }
-    above, out = layout.student(rung.from_), layout.student(steps)
-    task = rung_task(params, steps)
-    with stage_run(pipeline.halve(params, steps), params, used) as run:
-        train_student(run, images, "halve", above, task, params.seed, Output(out))
+    stage, task = pipeline.halve(params, steps), rung_task(params, steps)
+    train_student(stage, params, used, "halve", task)
+
+
+def train_teacher(
+    stage: Stage, params: Params, teacher: TeacherParams, network: NetworkParams, seed: int
+) -> None:
+    """Train a teacher of the chain or of a study by these sections of params, and write it."""
+    images, schedule = load_images(params, "train"), params.schedule
+    used = {
+        "seed": seed,
+        "teacher": teacher.model_dump(),
+        "network": network.model_dump(),
+        "schedule": schedule.model_dump(),
+    }
+    with stage_run(stage, params, used) as run:
+        from pdpipe.methods.teacher import teacher_plan
+
+        job, shape = run.job(seed, needs_float32(teacher.parameterization)), images.images.shape[1:]
+        about = run.provenance()
+        plan = teacher_plan(tuple(shape), images.classes, teacher, network, schedule, seed, about)
+        _train(run, job, images, plan)
+
+
+def train_student(
+    stage: Stage, params: Params, used: dict[str, Any], method: str, task: Task
+) -> None:
+    """Distil the stage's second input by a method of the registry, and write the student.
+
+    `used` holds the settings that determine the result, among them the `seed`.
+    """
+    images, seed = load_images(params, "train"), used["seed"]
+    with stage_run(stage, params, used) as run:
+        from pdpipe.methods import method_of
+
+        chosen, teacher = method_of(method), run.load(stage.inputs[1])
+        to_learn = task.steps if chosen.small_targets else 0
+        job = run.job(seed, needs_float32(teacher.info.parameterization, to_learn))
+        _train(run, job, images, chosen.plan(teacher, task, seed, run.provenance()))
+
+
+def _train(run: StageRun, job: Job, images: ImageSet, plan: Plan) -> None:
+    """Train, and write the model, which is called as its file is."""
+    from pdpipe.models import ModelInfo, save_model
+    from pdpipe.training import train
+
+    trained, seconds = train(job, plan, images)
+    assert isinstance(plan.info, ModelInfo)
+    out = run.stage.outputs[0]
+    save_model(out, trained, plan.info.model_copy(update={"name": out.stem}))
+    run.write_training_cost(plan.work, seconds)
+    run.outputs.append(out)

@@ -40,39 +40,30 @@ def lasting_output() -> Iterator[None]:
 @contextmanager
 def _replaced(name: str) -> Iterator[None]:
     given: TextIO | None = getattr(sys, name)
-    if given is None:  # closed by the caller, as by `2>&-`
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
-            yield from _in_place_of(given, name, nowhere)
-        return
+    closed = given is None  # by the caller, as by `2>&-`
     try:
-        raw = _Lasting(given.fileno(), "w", closefd=False)
+        number = os.open(os.devnull, os.O_WRONLY) if given is None else given.fileno()
+        raw = _Lasting(number, "w", closefd=closed)
     except (AttributeError, OSError, ValueError):  # a stream in memory
         yield
         return
     lasting = io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=given.encoding,
+        encoding="utf-8" if given is None else given.encoding,
         errors="backslashreplace",
         line_buffering=name == "stderr" or getattr(given, "line_buffering", True),
     )
-    try:
-        yield from _in_place_of(given, name, lasting)
-    finally:
-        _say_what_was_lost(name, raw.lost)
-
-
-def _say_what_was_lost(name: str, error: OSError | None) -> None:
-    if name == "stdout" and error is not None and error.errno != errno.EPIPE:
-        print(f"note: what was printed could not be written ({error.strerror})", file=sys.stderr)
-
-
-def _in_place_of(given: TextIO | None, name: str, stream: TextIO) -> Iterator[None]:
     if given is not None:
         with suppress(OSError):
             given.flush()
-    setattr(sys, name, stream)
+    setattr(sys, name, lasting)
     try:
         yield
     finally:
-        stream.flush()
+        lasting.flush()
         setattr(sys, name, given)
+        if closed:
+            lasting.close()
+        if name == "stdout" and raw.lost is not None and raw.lost.errno != errno.EPIPE:
+            reason = raw.lost.strerror
+            print(f"note: what was printed could not be written ({reason})", file=sys.stderr)

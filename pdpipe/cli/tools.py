@@ -1,37 +1,45 @@
-"""The commands beside the stages: check, preset, sample, toy, bench, precision."""
+"""The commands beside the stages: check, preset, sample, toy, bench, precision, compare."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from pdpipe import layout
 from pdpipe.cli.checking import check_here, say_notes
+from pdpipe.cli.run import load_images, project_params
 from pdpipe.errors import DataError, ModelError, ParamsError, counted
 from pdpipe.files import replacing, write_text
-from pdpipe.params import environment_runtime, read_params, settings_of
-from pdpipe.presets import left_out, preset_files, preset_names
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from pdpipe.models import ModelInfo
 
 
-def check(done: Path | None) -> None:
-    """Validate params.yaml, against the data and this machine too, and print the chain.
-
-    Then write `done`, which has the same content whatever the settings: stages that wait for it do
-    not run again because it was written again.
-    """
-    params = read_params(layout.PARAMS)
+def check(
+    done: Annotated[
+        Path | None,
+        typer.Option(help="A file to write when all is well: DVC's stages wait for it."),
+    ] = None,
+) -> None:
+    """Check params.yaml, and say what the chain will do, without running anything."""
+    params = project_params()
     if done is not None:
         _check_dependency(params.data.path)
     notes = check_here(params)
     rungs = " -> ".join(str(n) for n in params.student_steps())
     if done is not None:
+        # The same text whatever the settings: stages that wait for it do not run again for it.
         write_text(done, f"{layout.PARAMS} was valid\n")
     else:  # in a run, `prepare` says it
-        say_notes(notes)
+        say_notes(*notes)
     print(f"{layout.PARAMS} is valid: {params.data.source}, ladder {rungs}")
 
 
@@ -50,16 +58,19 @@ def _check_dependency(path: str) -> None:
     )
 
 
-def preset(name: str, out: Path, force: bool) -> None:
-    """Write a preset to `out`, and its studies' params beside it.
+def preset(
+    name: Annotated[str, typer.Argument(help="digits, cifar10, imagenet64 or lsun-church128.")],
+    out: Annotated[
+        Path, typer.Option(help="The params file to write; the studies' go to stages/ beside it.")
+    ] = Path("params.yaml"),
+    force: Annotated[bool, typer.Option(help="Overwrite files with edits of their own.")] = False,
+) -> None:
+    """Write a complete params file, and one for every study."""
+    from pdpipe.params import read_params
+    from pdpipe.presets import left_out, preset_files
 
-    Unless forced, one file with edits of its own keeps all of them as they are.
-
-    Raises:
-        ParamsError: no such preset, or a file would be lost: no preset has its contents.
-    """
     files = preset_files(name, out)
-    _check_replaceable(list(files), out, force)
+    _check_replaceable(list(files), out, force)  # one that has edits keeps all as they are
     for path, text in reversed(files.items()):  # the chain's last: where it is, all are
         with _writing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -68,21 +79,21 @@ def preset(name: str, out: Path, force: bool) -> None:
     print(f"wrote {out}: the {name} preset")
     print(f"wrote {out.parent / layout.study_params('<study>')}: {', '.join(studies)}")
     if left_out(name):
-        print(
-            f"note: these data have no labels, so {name} leaves out the studies "
-            f"{', '.join(left_out(name))}; their params, if there are any, stay as they are",
-            file=sys.stderr,
+        say_notes(
+            f"these data have no labels, so {name} leaves out the studies "
+            f"{', '.join(left_out(name))}; their params, if there are any, stay as they are"
         )
     if params.data.source not in ("digits", "folder"):
-        print(
-            f"note: source {params.data.source} arrives in a later release; until then put its "
-            f"images in {params.data.path}/<class>/ and set data.source to folder",
-            file=sys.stderr,
+        say_notes(
+            f"source {params.data.source} arrives in a later release; until then put its "
+            f"images in {params.data.path}/<class>/ and set data.source to folder"
         )
 
 
 def _check_replaceable(paths: list[Path], out: Path, force: bool) -> None:
     """Refuse to write where a folder is or, unless forced, in place of what no preset wrote."""
+    from pdpipe.presets import preset_files, preset_names
+
     folders = [path for path in paths if path.is_dir()]
     if folders:
         raise ParamsError(f"{folders[0]} is a folder, where a file is to be written: move it away")
@@ -105,6 +116,8 @@ def _says_the_same(path: Path, text: str) -> bool:
 
     So a preset that an older version wrote, or that DVC wrote anew, has no edits.
     """
+    from pdpipe.params import settings_of
+
     written = path.read_bytes()
     if written == text.encode():
         return True
@@ -150,55 +163,57 @@ def parse_labels(text: str) -> list[int]:
     return labels
 
 
-def sample(
-    model_path: Path,
-    out: Path,
-    labels: str | None,
-    steps: int | None,
-    w: float,
-    seed: int,
-    rows: int,
-    device: str | None,
-    *,
-    sampler: str | None,
-    **settings: Any,
-) -> None:
-    """Make images and write them as one PNG: a column for each label, `rows` images of each.
+Model = Annotated[Path, typer.Option(help="A model file, models/….safetensors.")]
 
-    Without `labels`, of each class, ten at most. `settings` are those of `make_sampler`.
-    """
+
+def sample(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Class numbers, such as 0-9 or 3,3,8 [default: each, 10 at most]."),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Sampling steps [default: the student's own; 64 for a teacher]."),
+    ] = None,
+    w: Annotated[float, typer.Option(help="Guidance weight; 0 is no guidance.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    rows: Annotated[int, typer.Option(help="Images of each label.", min=1, max=10_000)] = 1,
+    clip: Annotated[bool, typer.Option(help="Clip x_hat to [-1, 1] at each step.")] = True,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="ddim, ancestral, stochastic, dpm_solver, euler, heun or rk4 [default: the one "
+            "that the model was trained for, ddim as a rule]."
+        ),
+    ] = None,
+    eta: Annotated[float | None, typer.Option(help="Of ddim, 0 to 1 [default: 0].")] = None,
+    gamma: Annotated[float | None, typer.Option(help="Of ancestral, 0 to 1 [default: 0].")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or mps [default: PDPIPE_DEVICE, or auto].")
+    ] = None,
+) -> None:
+    """Make images with a student or the teacher, and write them as one picture."""
+    from pdpipe.params import environment_runtime
+
     columns = None if labels is None else parse_labels(labels)
     _check_picture(out, (".png",))
     runtime = environment_runtime()
     if device is not None:
         runtime = runtime.model_copy(update={"device": device})
-    from PIL import Image
-
-    from pdpipe.data import to_uint8
     from pdpipe.models import load_model, make_sampler
     from pdpipe.runtime import configure
 
-    model = load_model(model_path, device=str(configure(runtime)))
+    loaded = load_model(model, device=str(configure(runtime)))
     if columns is None:
-        columns = list(range(min(model.network.config.num_classes or 10, 10)))
-    own = model.info.sampler
-    chosen = make_sampler(sampler or own, model.schedule, **settings)
-    trained = model.info.steps
-    num_steps = model.resolve_steps(steps)
-    if trained is not None and num_steps != trained:
-        print(
-            f"note: {model.info.name} was distilled for {counted(trained, 'step')}; with "
-            f"{num_steps} its images will be worse",
-            file=sys.stderr,
-        )
-    if trained is not None and sampler not in (None, own):
-        print(
-            f"note: {model.info.name} was distilled for {own}: it predicts one step of that, which "
-            f"{sampler} takes for something else",
-            file=sys.stderr,
-        )
+        columns = list(range(min(loaded.network.config.num_classes or 10, 10)))
+    name = sampler or loaded.info.sampler
+    chosen = make_sampler(name, loaded.schedule, clip=clip, eta=eta, gamma=gamma)
+    num_steps = loaded.resolve_steps(steps)
+    _say_what_is_worse(loaded.info, num_steps, name)
     taken = []  # network evaluations of each image, for each batch
-    x = model.sample(
+    x = loaded.sample(
         columns * rows,
         w=w,
         steps=num_steps,
@@ -206,18 +221,42 @@ def sample(
         sampler=chosen,
         on_batch=lambda _, evaluations: taken.append(evaluations),
     )
-    images = to_uint8(x).view(rows, len(columns), *model.info.image_shape)
-    # rows x columns tiles of (C, H, W) -> one (rows H, columns W, C)
-    picture = images.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
-    scale = max(1, 64 // model.info.image_shape[-1])
-    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
     with _writing(out) as temporary:
-        image.save(temporary, format="PNG")
+        _picture(x, rows).save(temporary, format="PNG")
     print(
-        f"wrote {out}: {counted(len(x), 'image')} by {model.info.name}, "
+        f"wrote {out}: {counted(len(x), 'image')} by {loaded.info.name}, "
         f"{counted(num_steps, 'step')}, w = {w:g}, {counted(max(taken), 'network evaluation')} each"
     )
+
+
+def _say_what_is_worse(info: ModelInfo, steps: int, sampler: str) -> None:
+    """Note where a student is asked for something else than what it was distilled for."""
+    if info.steps is None:
+        return
+    if steps != info.steps:
+        say_notes(
+            f"{info.name} was distilled for {counted(info.steps, 'step')}; with "
+            f"{steps} its images will be worse"
+        )
+    if sampler != info.sampler:
+        say_notes(
+            f"{info.name} was distilled for {info.sampler}: it predicts one step of that, "
+            f"which {sampler} takes for something else"
+        )
+
+
+def _picture(x: Tensor, rows: int) -> Image:
+    """Images x (rows * columns, C, H, W) in [-1, 1] as the tiles of one picture."""
+    from PIL import Image
+
+    from pdpipe.data import to_uint8
+
+    tiles = to_uint8(x).view(rows, -1, *x.shape[1:])
+    # rows x columns tiles of (C, H, W) -> one (rows H, columns W, C)
+    picture = tiles.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
+    scale = max(1, 64 // x.shape[-1])
+    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
 def _check_picture(out: Path, suffixes: tuple[str, ...]) -> None:
@@ -230,8 +269,15 @@ def _check_picture(out: Path, suffixes: tuple[str, ...]) -> None:
         raise ParamsError(f"--out {out} does not end in {' or '.join(suffixes)}: let it")
 
 
-def toy(out: Path, seed: int) -> None:
-    """Distil the exact teacher of the toy, print its distances and write its picture."""
+def toy(
+    out: Annotated[Path, typer.Option(help="The picture to write, .png or .svg.")] = Path(
+        "toy.png"
+    ),
+    seed: Annotated[
+        int, typer.Option(help="Of the noise and the training.", min=0, max=2**32 - 1)
+    ] = 0,
+) -> None:
+    """Show the method on 25 Gaussians in the plane, in under a minute, with no data."""
     _check_picture(out, (".png", ".svg"))
     from pdpipe.reporting import figures
     from pdpipe.reporting.clouds import clouds
@@ -255,12 +301,14 @@ def toy(out: Path, seed: int) -> None:
     print(f"wrote {out}")
 
 
-def bench(repeats: int, waiting: bool) -> None:
-    """Print the cost of updates and samplers as ratios to their network evaluations.
-
-    Or, of `waiting`, the time of updates by how threads wait, in a tenth as many rounds.
-    """
-    params = read_params(layout.PARAMS)
+def bench(
+    repeats: Annotated[int, typer.Option(help="Paired measurements.", min=3, max=10_000)] = 30,
+    waiting: Annotated[
+        bool, typer.Option(help="Of how threads wait instead, alone and on shared cores.")
+    ] = False,
+) -> None:
+    """Measure what updates and samplers cost against their network evaluations alone."""
+    params = project_params()
     if waiting:
         from pdpipe.bench import bench_waiting
 
@@ -283,25 +331,50 @@ def bench(repeats: int, waiting: bool) -> None:
 NOISE_STEPS = (1, 4, 8, 16, 32, 64, 256, 1024, 8192)
 
 
-def precision(model_path: Path) -> None:
-    """Print the noise of bfloat16 in a model beside the signal of a halving, for every N."""
-    params = read_params(layout.PARAMS)
+def precision(model: Model) -> None:
+    """Measure bfloat16's noise in a model, beside what a student of N steps has to learn of it."""
+    params = project_params()
     from pdpipe.bench import image_noise, rung_noise
-    from pdpipe.cli.run import load_images
     from pdpipe.models import load_model
     from pdpipe.runtime import configure, machine
 
-    model = load_model(model_path, device=str(configure(params.runtime)))
-    about = machine(model.device)
+    loaded = load_model(model, device=str(configure(params.runtime)))
+    about = machine(loaded.device)
     print(
-        f"{model.info.name} predicts {model.info.parameterization}; on {about['name']} "
+        f"{loaded.info.name} predicts {loaded.info.parameterization}; on {about['name']} "
         f"({about['device']}), torch {about['torch']}; root mean squares"
     )
-    for found in rung_noise(model, load_images(params, "heldout"), NOISE_STEPS):
+    for found in rung_noise(loaded, load_images(params, "heldout"), NOISE_STEPS):
         print(found)
-    if model.info.kind != "encoder":
-        steps, error, largest = image_noise(model)
+    if loaded.info.kind != "encoder":
+        steps, error, largest = image_noise(loaded)
         print(
             f"images of {steps} steps: bfloat16 moves them by {error:.2f} of 255 grey levels, "
             f"{largest:.1f} at most"
         )
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A revision, a DVC experiment or a report's folder.")],
+    b: Annotated[str, typer.Argument(help="The same; by default the checkout.")] = "workspace",
+    csv: Annotated[Path | None, typer.Option(help="A CSV to write, a row for each figure.")] = None,
+    markdown: Annotated[bool, typer.Option(help="Print Markdown.")] = False,
+) -> None:
+    """Show which settings changed from A to B, and what that did to FID and IS."""
+    if csv is not None and (csv.is_dir() or not csv.parent.is_dir()):
+        raise ParamsError(f"--csv {csv} cannot be written: give a file in a folder that exists")
+    from pdpipe.reporting import compare_text
+    from pdpipe.reporting.compare import compare
+    from pdpipe.reporting.sides import read_side
+    from pdpipe.revisions import open_tree
+
+    sides = []
+    for name in (a, b):
+        with open_tree(name) as tree:
+            sides.append(read_side(tree.name, tree.read))
+    found = compare(*sides)
+    print((compare_text.markdown if markdown else compare_text.plain_text)(found), end="")
+    if csv is not None:
+        write_text(csv, compare_text.csv_text(found))
+        if not markdown:
+            print(f"\nwrote {csv}: {len(found.changes)} figures")

@@ -4,7 +4,6 @@
 step; `panels` are what its picture shows: what each makes, with its distance to the truth.
 """
 
-from pdpipe.toy.picture import panels
-from pdpipe.toy.run import Toy, ToySettings, run_toy
+from pdpipe.toy.run import Toy, ToySettings, panels, run_toy
 
 __all__ = ["Toy", "ToySettings", "panels", "run_toy"]

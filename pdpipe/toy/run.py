@@ -27,7 +27,10 @@ from pdpipe.models import DenoiserOf, Predictor
 from pdpipe.networks import PointNetwork, PointNetworkConfig
 from pdpipe.plan import Batch, Objective
 from pdpipe.progress import Progress
+from pdpipe.reporting import formats
+from pdpipe.reporting.clouds import Panel
 
+SCHEDULE, MIXTURE = CosineSchedule(), GaussianMixture.grid()
 _SEED_STEP = 1_000_003  # between the seeds of the trainings
 
 
@@ -76,30 +79,25 @@ class Toy:
 
 def run_toy(settings: ToySettings) -> Toy:
     """Train the students of steps, steps/2 … 1, and sample them and the exact teacher by DDIM."""
-    schedule, mixture = CosineSchedule(), GaussianMixture.grid()
-    teacher = exact_teacher(mixture, schedule)
-    toy = _truth(mixture, schedule, teacher, settings)
+    teacher = exact_teacher(MIXTURE, SCHEDULE)
+    toy = _truth(teacher, settings)
     torch.manual_seed(settings.seed)
     w_range = (0.0, max(settings.w))
-    config = PointNetworkConfig(
-        dimensions=2, num_classes=mixture.num_classes, w_max=max(w_range[1], 1e-6)
-    )
-    student = PointNetwork(config)
-    objective = guide_objective(teacher, schedule, "v", "snr_plus_one", w_range)
-    _train(student, objective, mixture, settings.guide_updates, settings, "stage one")
+    classes, w_max = MIXTURE.num_classes, max(w_range[1], 1e-6)
+    student = PointNetwork(PointNetworkConfig(dimensions=2, num_classes=classes, w_max=w_max))
+    objective = guide_objective(teacher, SCHEDULE, "v", "snr_plus_one", w_range)
+    _train(student, objective, settings.guide_updates, settings, "stage one")
     steps = settings.steps
     while True:
-        _sample(toy, "teacher", teacher, steps, mixture, schedule, settings)
-        model = Predictor(student, schedule, "v")
-        _sample(toy, "student", model.denoiser, steps, mixture, schedule, settings)
+        _sample(toy, "teacher", teacher, steps, settings)
+        model = Predictor(student, SCHEDULE, "v")
+        _sample(toy, "student", model.denoiser, steps, settings)
         if steps == 1:
             return toy
         steps //= 2
         above = model.of(copy.deepcopy(student).requires_grad_(False)).denoiser
-        objective = halving_objective(above, schedule, "v", "snr_truncated", w_range, steps, 2)
-        _train(
-            student, objective, mixture, settings.halve_updates, settings, counted(steps, "step")
-        )
+        objective = halving_objective(above, SCHEDULE, "v", "snr_truncated", w_range, steps, 2)
+        _train(student, objective, settings.halve_updates, settings, counted(steps, "step"))
 
 
 def exact_teacher(mixture: GaussianMixture, schedule: Schedule) -> DenoiserOf:
@@ -121,9 +119,7 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float(cost[rows, columns].mean())
 
 
-def _truth(
-    mixture: GaussianMixture, schedule: Schedule, teacher: DenoiserOf, settings: ToySettings
-) -> Toy:
+def _truth(teacher: DenoiserOf, settings: ToySettings) -> Toy:
     """At w = 0 draws of the data; elsewhere the guided flow, finely integrated from other noise."""
     truth, floor = {}, {}
     for w in settings.w:
@@ -131,12 +127,12 @@ def _truth(
         for k in (1, 2):
             generator = torch.Generator().manual_seed(settings.seed + k * _SEED_STEP)
             if w == 0:
-                x, _ = mixture.sample(settings.points, generator)
+                x, _ = MIXTURE.sample(settings.points, generator)
             else:
-                labels = torch.arange(settings.points) % mixture.num_classes
+                labels = torch.arange(settings.points) % MIXTURE.num_classes
                 z_1 = _noise(settings, generator)
                 denoiser = teacher(Condition(labels, torch.full((settings.points,), w)))
-                x = RungeKutta4(schedule).sample(denoiser, z_1, uniform_grid(64))
+                x = RungeKutta4(SCHEDULE).sample(denoiser, z_1, uniform_grid(64))
             draws.append(x.flatten(1))
         truth[w], floor[w] = draws[0], distance(draws[0], draws[1])
     return Toy(truth, floor)
@@ -147,30 +143,19 @@ def _noise(settings: ToySettings, generator: torch.Generator) -> Tensor:
 
 
 def _sample(
-    toy: Toy,
-    model: str,
-    denoiser_of: DenoiserOf,
-    steps: int,
-    mixture: GaussianMixture,
-    schedule: Schedule,
-    settings: ToySettings,
+    toy: Toy, model: str, denoiser_of: DenoiserOf, steps: int, settings: ToySettings
 ) -> None:
     """Add a model's clouds at each w; every cloud starts from the same noise."""
-    labels = torch.arange(settings.points) % mixture.num_classes
+    labels = torch.arange(settings.points) % MIXTURE.num_classes
     for w in settings.w:
         z_1 = _noise(settings, torch.Generator().manual_seed(settings.seed)).float()
         denoiser = denoiser_of(Condition(labels, torch.full((settings.points,), w)))
-        x = DDIM(schedule).sample(denoiser, z_1, uniform_grid(steps)).flatten(1)
+        x = DDIM(SCHEDULE).sample(denoiser, z_1, uniform_grid(steps)).flatten(1)
         toy.clouds.append(Cloud(model, steps, w, x, distance(x, toy.truth[w])))
 
 
 def _train(
-    student: nn.Module,
-    objective: Objective,
-    mixture: GaussianMixture,
-    updates: int,
-    settings: ToySettings,
-    name: str,
+    student: nn.Module, objective: Objective, updates: int, settings: ToySettings, name: str
 ) -> None:
     """Adam with a rate that falls linearly to 0, on fresh points in every update."""
     optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate, fused=True)
@@ -178,10 +163,24 @@ def _train(
     generator = torch.Generator().manual_seed(settings.seed + 3 * _SEED_STEP)
     with Progress(f"toy, {name}", updates, "updates") as progress:
         for _ in range(updates):
-            x, labels = mixture.sample(settings.batch_size, generator)
+            x, labels = MIXTURE.sample(settings.batch_size, generator)
             loss = objective(student, Batch(x.float(), Condition(labels), generator, generator))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rate.step()
             progress.advance()
+
+
+def panels(toy: Toy) -> dict[str, list[Panel]]:
+    """{"teacher, w = 0": the truth, then each step count}, then the student's, for each w."""
+    rows = {}
+    for w, truth in toy.truth.items():
+        true = Panel("truth", f"truth\ntwo draws: W₁ {toy.floor[w]:.3f}", truth)
+        for model in ("teacher", "student"):
+            made = [
+                Panel(model, f"{formats.steps(c.steps)}\nW₁ {c.distance:.3f}", c.points)
+                for c in toy.of(model, w)
+            ]
+            rows[f"{model}, {formats.weight(w)}"] = [true, *made]
+    return rows

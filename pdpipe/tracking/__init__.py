@@ -7,7 +7,7 @@ that run and registers the models:
         model = train(..., tracker=tracker)  # tracker.log(step, ...), then publish per snapshot
         tracker.finish(outputs={"models/teacher.safetensors": sha256}, metrics={"loss": 0.1})
 
-    publish_chain(chain_id, params, {"teacher": sha256}, {"fid": 1.0}, models=[...])
+    publish_chain(Chain(chain_id, params, {"teacher": sha256}, {"fid": 1.0}, models=[...]))
 
 Run ids stay here: they never enter an output. Environment: MLFLOW_TRACKING_URI (default: mlflow.db
 in the project), MLFLOW_EXPERIMENT_NAME (default: pdpipe), PDPIPE_TRACKING=off.
@@ -15,8 +15,7 @@ in the project), MLFLOW_EXPERIMENT_NAME (default: pdpipe), PDPIPE_TRACKING=off.
 
 from __future__ import annotations
 
-from pdpipe.tracking.chain import publish_chain
-from pdpipe.tracking.opening import open_tracker, start_ahead
-from pdpipe.tracking.tracker import StageTracker, Tracker
+from pdpipe.tracking.chain import Chain, publish_chain
+from pdpipe.tracking.tracker import StageTracker, Tracker, open_tracker, start_ahead
 
-__all__ = ["StageTracker", "Tracker", "open_tracker", "publish_chain", "start_ahead"]
+__all__ = ["Chain", "StageTracker", "Tracker", "open_tracker", "publish_chain", "start_ahead"]

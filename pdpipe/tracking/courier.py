@@ -17,19 +17,21 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pdpipe.tracking.local import Point
-from pdpipe.tracking.publisher import PATIENCE, MlflowPublisher
-from pdpipe.tracking.server import ServerAddress, server_address
-from pdpipe.tracking.server_run import Ending, RunDescription
+from pdpipe.tracking.server import Connection, ServerAddress, connect, say_away, server_address
+from pdpipe.tracking.server_run import Ending, RunDescription, ServerRun, open_run
 
 _COMMAND = [sys.executable, "-P", "-c", "from pdpipe.tracking.courier import serve; serve()"]
 _GRACE = 10.0  # seconds beyond what the process itself waits: to start, and to answer
 _LAST_SECONDS = 5.0  # for it to end when there is nothing left to do
+# How long the end of a stage waits, in seconds:
+_PATIENCE = {"FINISHED": 60.0, "FAILED": 10.0, "KILLED": 10.0}  # for a server that works
+_PATIENCE_AWAY = 4.0  # for one that has not answered
 
 
 class Courier:
@@ -39,15 +41,13 @@ class Courier:
     stuck nor one that has died holds up the stage; its points are in the local record anyway.
     """
 
-    def __init__(self, address: ServerAddress, directory: Path) -> None:
-        """Start the process in `directory`, for the server that it finds from there."""
+    def __init__(self, address: ServerAddress) -> None:
+        """Start the process, for the server that it finds from this folder."""
         self.address = address
-        self.directory = directory
         self.complete = False  # the server has the whole run, its ending included
         self.run_id: str | None = None
-        self._announce: Callable[[str], None] | None = None
-        self._unannounced: list[str] = []
-        self._announcing = threading.Lock()
+        self._record: str | None = None  # where the points are meanwhile, once that is known
+        self._reason: str | None = None  # why the server cannot be used
         self._outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # None: no more
         self._threads: list[threading.Thread] = []
         try:
@@ -55,7 +55,6 @@ class Courier:
                 _COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                cwd=directory,
                 start_new_session=True,
                 encoding="utf-8",
             )
@@ -68,13 +67,11 @@ class Courier:
             thread.start()
             self._threads.append(thread)
 
-    def announce_with(self, announce: Callable[[str], None]) -> None:
-        """Have `announce` take the reason whenever the server cannot be used, from now on."""
-        with self._announcing:
-            self._announce = announce
-            earlier, self._unannounced = self._unannounced, []
-        for reason in earlier:
-            announce(reason)
+    def announce(self, record: str) -> None:
+        """Say, from now on, when the server cannot be used, and that `record` has the points."""
+        self._record = record
+        if self._reason is not None:
+            self._away(self._reason)
 
     def send(self, run: RunDescription, points: Sequence[Point]) -> None:
         """Hand over points of `run`; comes back at once."""
@@ -82,9 +79,8 @@ class Courier:
 
     def finish(self, ending: Ending) -> None:
         """Close the run, waiting a bounded time for what is still to be sent."""
-        paths = [str(Path(path).absolute()) for path in ending.artifacts]
-        self._tell({"ending": {**asdict(ending), "artifacts": paths}})
-        self.close(patience=PATIENCE[ending.status] + _GRACE)
+        self._tell({"ending": asdict(ending)})
+        self.close(patience=_PATIENCE[ending.status] + _GRACE)
 
     def close(self, patience: float = 0.0) -> None:
         """End the process, at once or when it has answered; what it has not sent stays unsent."""
@@ -135,12 +131,9 @@ class Courier:
             self._away("the process that talks to it has ended")
 
     def _away(self, reason: str) -> None:
-        with self._announcing:
-            announce = self._announce
-            if announce is None:
-                self._unannounced.append(reason)
-        if announce is not None:
-            announce(reason)
+        self._reason = self._reason or reason
+        if self._record is not None:
+            say_away(self.address, reason, f"this run's metrics are in {self._record}")
 
 
 def serve() -> None:
@@ -152,8 +145,7 @@ def serve() -> None:
         with contextlib.suppress(OSError):  # the stage has died
             print(json.dumps(message), file=answers, flush=True)
 
-    here = Path.cwd()
-    publisher = MlflowPublisher(server_address(here), here, lambda reason: answer(away=reason))
+    publisher = MlflowPublisher(server_address(), lambda reason: answer(away=reason))
     for line in sys.stdin:
         try:
             message = json.loads(line)
@@ -163,7 +155,8 @@ def serve() -> None:
             points = [Point(**point) for point in message["points"]]
             publisher.send(RunDescription(**message["run"]), points)
         else:
-            publisher.finish(_ending(message["ending"]))
+            ending = message["ending"]
+            publisher.finish(Ending(**ending | {"metrics": Point(**ending["metrics"])}))
             answer(run_id=publisher.run_id, complete=publisher.complete)
             break
     else:
@@ -171,6 +164,75 @@ def serve() -> None:
     os._exit(0)  # a thread that hangs on a server would hold up the exit
 
 
-def _ending(message: dict[str, Any]) -> Ending:
-    artifacts = [Path(path) for path in message["artifacts"]]
-    return Ending(message["status"], message["tags"], Point(**message["metrics"]), artifacts)
+class MlflowPublisher:
+    """Sends one run's points to the server, in the order in which they were handed over.
+
+    The connection is made ahead of need, the run with the first points: a process killed before it
+    published anything leaves nothing on the server. What could not be sent is kept, and tried again
+    whenever there is more to send.
+    """
+
+    def __init__(self, address: ServerAddress, announce: Callable[[str], None]) -> None:
+        """Start the thread; `announce` takes the reason whenever the server cannot be used."""
+        self.complete = False  # the server has the whole run, its ending included
+        self.run_id: str | None = None
+        self._address = address
+        self._announce = announce
+        self._changed = threading.Event()
+        self._unsent: list[Point] = []  # the thread takes off its front what it has sent
+        self._description: RunDescription | None = None
+        self._ending: Ending | None = None
+        self._connection: Connection | None = None
+        self._run: ServerRun | None = None
+        self._away = False
+        self._thread = threading.Thread(target=self._work, name="pdpipe-mlflow", daemon=True)
+        self._thread.start()
+
+    def send(self, run: RunDescription, points: Sequence[Point]) -> None:
+        """Hand over points of `run`; comes back at once."""
+        self._description = run
+        self._unsent.extend(points)
+        self._changed.set()
+
+    def finish(self, ending: Ending) -> None:
+        """Close the run, waiting a bounded time for what is still to be sent."""
+        self._ending = ending
+        self._changed.set()
+        patience, asked = _PATIENCE[ending.status], time.monotonic()
+        while self._thread.is_alive():
+            if time.monotonic() - asked > (_PATIENCE_AWAY if self._away else patience):
+                break
+            self._thread.join(0.05)
+        if self._thread.is_alive():
+            self._announce(f"no answer within {patience:.0f} s")
+
+    def _work(self) -> None:
+        while True:
+            self._changed.clear()
+            ending = self._ending  # before the points: with it, all of them are there
+            try:
+                self._deliver(ending)
+                self._away = False
+            except Exception as error:  # whatever it is, the stage goes on
+                self._connection = self._run = None
+                self._away = True
+                self._announce(str(error).strip() or type(error).__name__)
+            if ending is not None:
+                return
+            self._changed.wait()
+
+    def _deliver(self, ending: Ending | None) -> None:
+        """Send what waits; after a failure the run is opened anew, to see what arrived."""
+        if self._connection is None:
+            self._connection = connect(self._address)
+        if self._description is None or not (self._unsent or ending):
+            return
+        if self._run is None:
+            self._run = open_run(self._connection, self._description)
+            self.run_id = self._run.run_id
+        points = list(self._unsent)
+        self._run.add(points)
+        del self._unsent[: len(points)]
+        if ending is not None:
+            self._run.finish(ending)
+            self.complete = True

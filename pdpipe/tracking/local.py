@@ -71,7 +71,7 @@ class LocalLog:
 
         Returns:
             the points up to the snapshot; later ones are dropped, since they are computed again.
-            None where they are not those that were sealed, which is said.
+            Where they are not those that were sealed, which is said, it has none.
         """
         self._set_aside(attempt)
         for path in self._paths:

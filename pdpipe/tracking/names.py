@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _MAX_KEY = 250  # mlflow.utils.validation: MAX_ENTITY_KEY_LENGTH
-_MAX_PARAM = 6000  # MAX_PARAM_VAL_LENGTH
-_MAX_TAG = 8000  # MAX_TAG_VAL_LENGTH
+MAX_PARAM = 6000  # MAX_PARAM_VAL_LENGTH
+MAX_TAG = 8000  # MAX_TAG_VAL_LENGTH
 
 
 def legal_key(name: str) -> str:
@@ -40,14 +40,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def legal_params(params: Mapping[str, str]) -> dict[str, str]:
-    """Flat params with keys and lengths that MLflow takes."""
-    return {legal_key(key): _shortened(value, _MAX_PARAM) for key, value in params.items()}
-
-
-def legal_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags with keys and lengths that MLflow takes."""
-    return {legal_key(key): _shortened(value, _MAX_TAG) for key, value in tags.items()}
+def legal_values(values: Mapping[str, str], longest: int) -> dict[str, str]:
+    """Params or tags with keys that MLflow takes, each value cut to the longest that it takes."""
+    return {
+        legal_key(key): text if len(text) <= longest else f"{text[: longest - 1]}…"
+        for key, text in values.items()
+    }
 
 
 def to_json_number(value: float) -> float | str:
@@ -58,7 +56,3 @@ def to_json_number(value: float) -> float | str:
 def without_password(text: str) -> str:
     """`text` with the `user:password@` of any address in it left out."""
     return re.sub(r"//[^/@\s]+@", "//", text)
-
-
-def _shortened(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -18,11 +18,12 @@ _WRITTEN_BY_RUNS = ("dvc.lock", "results", "reports")
 _GIT_SECONDS = 5
 
 
-def provenance_tags(stage: str, directory: Path) -> dict[str, str]:
-    """Tags of a run of `stage` in `directory`; what cannot be found out is left out.
+def provenance_tags(stage: str) -> dict[str, str]:
+    """Tags of a run of `stage` in this folder; what cannot be found out is left out.
 
     `mlflow.*` are the keys that the MLflow UI shows in columns of its own.
     """
+    torch = sys.modules.get("torch")  # only where it is loaded already: importing it would be slow
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     tags = {
         "pdpipe.stage": stage,
@@ -31,31 +32,30 @@ def provenance_tags(stage: str, directory: Path) -> dict[str, str]:
         "mlflow.source.name": command,
         "mlflow.user": _user(),
         "pdpipe.platform": platform.platform(),
-        "pdpipe.threads": _threads(),
+        "pdpipe.threads": "" if torch is None else str(torch.get_num_threads()),
         "pdpipe.version.python": platform.python_version(),
         "pdpipe.version.pdpipe": pdpipe.__version__,
         "pdpipe.version.torch": _version("torch"),
-        **git_tags(directory),
+        **git_tags(),
     }
     return {key: value for key, value in tags.items() if value}
 
 
-def git_tags(directory: Path) -> dict[str, str]:
+def git_tags() -> dict[str, str]:
     """The commit, and whether tracked files differ from it; nothing outside a git work tree."""
-    commit = _git(directory, "rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
     outside = [f":(exclude){path}" for path in _WRITTEN_BY_RUNS]
-    changes = _git(directory, "status", "--porcelain", "--untracked-files=no", "--", ".", *outside)
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *outside)
     dirty = {} if changes is None else {"pdpipe.git_dirty": "true" if changes else "false"}
     return {"mlflow.source.git.commit": commit, **dirty}
 
 
-def _git(directory: Path, *arguments: str) -> str | None:
+def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=directory,
             capture_output=True,
             text=True,
             timeout=_GIT_SECONDS,
@@ -87,12 +87,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container's user without a name
         return ""
-
-
-def _threads() -> str:
-    """The CPU threads of torch where it is loaded already: importing it would be slow."""
-    torch = sys.modules.get("torch")
-    return str(torch.get_num_threads()) if torch is not None else ""
 
 
 def _version(package: str) -> str:

@@ -18,9 +18,8 @@ from typing import Any
 from filelock import FileLock
 
 from pdpipe.tracking.names import legal_key
-from pdpipe.tracking.parent import LOCAL_DIR
-from pdpipe.tracking.server import Connection, project_root
-from pdpipe.tracking.server_run import METRICS_PER_CALL, batches, now_ms
+from pdpipe.tracking.server import LOCAL_DIR, Connection, project_root
+from pdpipe.tracking.server_run import log_batches, now_ms
 
 SHA256_TAG = "pdpipe.sha256"
 CURRENT = "current"  # the alias of the version that the last report was about
@@ -46,7 +45,6 @@ def register_models(
     models: Iterable[TrackedModel],
     runs: Mapping[str, Any],
     experiment: str,
-    directory: Path,
 ) -> None:
     """Have a version of each model in the registry, its figures and description up to date.
 
@@ -58,12 +56,11 @@ def register_models(
         models: what to register, each as a version of `<experiment>-<name>`.
         runs: {stage: its run}, `chain` for the chain's.
         experiment: the name of the experiment.
-        directory: the project's folder.
 
     Raises:
         Exception: whatever mlflow or the network raises where there is no registry.
     """
-    lock = project_root(directory) / LOCAL_DIR / "models.lock"
+    lock = project_root() / LOCAL_DIR / "models.lock"
     with FileLock(lock):  # of two reports at once, one makes a version of a model that both have
         for model in models:
             run, step = runs.get(model.stage), 0
@@ -71,18 +68,18 @@ def register_models(
                 run, step = runs["chain"], model.steps
             logged = _logged_model(connection, model, run.info.run_id)
             _add_figures(connection.client, logged, model, run.info.run_id, step)
-            name, file = f"{experiment}-{model.name}", directory / model.path
-            _register(connection.client, model, logged, name, file)
+            _register(connection.client, model, logged, f"{experiment}-{model.name}")
 
 
-def _register(
-    client: Any, model: TrackedModel, logged: Any, registered_name: str, file: Path
-) -> None:
+def _register(client: Any, model: TrackedModel, logged: Any, registered_name: str) -> None:
     """Have a version of a logged model, uploading its file with a new one."""
-    found = _find_version(client, registered_name, model.sha256)
+    versions = client.search_model_versions(
+        f"name = '{registered_name}' and tags.`{SHA256_TAG}` = '{model.sha256}'"
+    )
+    found = max(versions, key=lambda version: int(version.version), default=None)
     if found is None:
-        if file.stat().st_size <= UPLOADED_BYTES:
-            client.log_model_artifact(logged.model_id, str(file))
+        if _is_uploaded(model):
+            client.log_model_artifact(logged.model_id, str(model.path))
         client.finalize_logged_model(logged.model_id, "READY")
         _ensure_registered_model(client, registered_name, model)
         found = client.create_model_version(
@@ -93,11 +90,16 @@ def _register(
             model_id=logged.model_id,
             await_creation_for=0,
         )
-        client.set_logged_model_tags(logged.model_id, _links(registered_name, found.version))
-    client.update_model_version(
-        registered_name, found.version, _description(model, registered_name, found.version, file)
-    )
+        # By this tag the page of a logged model links its version, as MLflow's server sets it.
+        link = [{"name": registered_name, "version": int(found.version)}]
+        client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": json.dumps(link)})
+    about = _description(model, registered_name, found.version)
+    client.update_model_version(registered_name, found.version, about)
     client.set_registered_model_alias(registered_name, CURRENT, found.version)
+
+
+def _is_uploaded(model: TrackedModel) -> bool:
+    return model.path.absolute().stat().st_size <= UPLOADED_BYTES
 
 
 def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> Any:
@@ -134,16 +136,7 @@ def _add_figures(client: Any, logged: Any, model: TrackedModel, run_id: str, ste
         for name, value in model.figures.items()
         if known.get(legal_key(name)) != value
     ]
-    for batch in batches(new, METRICS_PER_CALL):
-        client.log_batch(run_id, metrics=batch)
-
-
-def _find_version(client: Any, registered_name: str, sha256: str) -> Any | None:
-    """The newest version of these bytes."""
-    found = client.search_model_versions(
-        f"name = '{registered_name}' and tags.`{SHA256_TAG}` = '{sha256}'"
-    )
-    return max(found, key=lambda version: int(version.version), default=None)
+    log_batches(client, run_id, metrics=new)
 
 
 def _ensure_registered_model(client: Any, name: str, model: TrackedModel) -> None:
@@ -161,22 +154,15 @@ def _ensure_registered_model(client: Any, name: str, model: TrackedModel) -> Non
             raise
 
 
-def _links(registered_name: str, version: Any) -> dict[str, str]:
-    """The tag by which the page of a logged model links its version, as MLflow's server sets it."""
-    return {
-        "mlflow.modelVersions": json.dumps([{"name": registered_name, "version": int(version)}])
-    }
-
-
-def _description(model: TrackedModel, registered_name: str, version: Any, file: Path) -> str:
+def _description(model: TrackedModel, registered_name: str, version: Any) -> str:
     """What the page of the version says: what it is, its figures, how to load it."""
     path = model.path.as_posix()
     in_project = f'`dvc checkout {path}` (or `dvc pull`), then `pdpipe.load("{path}")`'
-    if file.stat().st_size <= UPLOADED_BYTES:
+    if _is_uploaded(model):
         how = (
             "```python\nimport mlflow, pdpipe\n\n"
             f'path = mlflow.artifacts.download_artifacts("models:/{registered_name}/{version}")\n'
-            f'model = pdpipe.load(f"{{path}}/{file.name}")\n```\n\n'
+            f'model = pdpipe.load(f"{{path}}/{model.path.name}")\n```\n\n'
             f"or, in the project, at the commit of its run: {in_project}."
         )
     else:

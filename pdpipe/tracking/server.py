@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,11 @@ from urllib.request import getproxies, proxy_bypass
 
 from filelock import FileLock
 
+from pdpipe.errors import ParamsError
+from pdpipe.params import spelled
 from pdpipe.tracking.names import legal_folder, without_password
 
+LOCAL_DIR = Path(".pdpipe") / "tracking"
 DEFAULT_EXPERIMENT = "pdpipe"
 _PROBE_SECONDS = 3
 _REASON_LENGTH = 300
@@ -57,27 +60,41 @@ class Connection:
     experiment_id: str
 
 
-def server_address(directory: Path) -> ServerAddress:
+def server_address() -> ServerAddress:
     """The address the environment names, else `mlflow.db` in the project's root.
 
     MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are respected.
     """
-    default = f"sqlite:///{project_root(directory) / 'mlflow.db'}"
+    default = f"sqlite:///{project_root() / 'mlflow.db'}"
     return ServerAddress(
         uri=os.environ.get("MLFLOW_TRACKING_URI") or default,
         experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT,
     )
 
 
-def project_root(directory: Path) -> Path:
-    """DVC_ROOT, else `directory`.
+def project_root() -> Path:
+    """DVC_ROOT, else this folder.
 
     DVC sets it to the user's project also for an experiment that runs in a temporary copy. In a
     study's stage it is the study's folder, below the project's, where the stage runs.
     """
-    directory = directory.absolute()
-    root = Path(os.environ.get("DVC_ROOT") or directory).absolute()
-    return directory if root.is_relative_to(directory) else root
+    here = Path.cwd()
+    root = Path(os.environ.get("DVC_ROOT") or here).absolute()
+    return here if root.is_relative_to(here) else root
+
+
+def is_tracking_on() -> bool:
+    """Whether MLflow is used: not when PDPIPE_TRACKING is `off`.
+
+    Raises:
+        ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
+    """
+    value = os.environ.get("PDPIPE_TRACKING") or "on"
+    if value not in ("on", "off"):
+        raise ParamsError(
+            f"environment variable PDPIPE_TRACKING is {spelled(value)}: set it to on or off"
+        )
+    return value == "on"
 
 
 def set_environment() -> None:
@@ -178,15 +195,19 @@ def _without_syncing(connection: Any, _record: Any) -> None:
 _announced: set[str] = set()
 
 
-def say_away(
-    address: ServerAddress, reason: Exception | str, consequence: str, say: Callable[[str], None]
-) -> None:
+def say_away(address: ServerAddress, reason: Exception | str, consequence: str) -> None:
     """Say that the server cannot be used: one sentence, once for each server and process."""
     if address.uri in _announced:
         return
     _announced.add(address.uri)
     where = without_password(address.uri)
     say(f"tracking: MLflow at {where} cannot be used ({why(reason)}); {consequence}")
+
+
+def say(sentence: str) -> None:
+    """Print a sentence on stderr in one piece."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
 
 
 def why(reason: Exception | str) -> str:

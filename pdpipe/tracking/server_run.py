@@ -1,4 +1,4 @@
-"""One stage's run on the server: opened, or found again, and brought up to what is known here.
+"""Runs on the server, opened or found again: a stage's, and its chain's, below which it hangs.
 
 Like `server.py`, for a background thread only.
 """
@@ -6,22 +6,26 @@ Like `server.py`, for a background thread only.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
+
+from filelock import FileLock
 
 from pdpipe.tracking.local import Point
-from pdpipe.tracking.names import legal_key, legal_params, legal_tags
-from pdpipe.tracking.server import Connection
+from pdpipe.tracking.names import MAX_PARAM, MAX_TAG, legal_folder, legal_key, legal_values
+from pdpipe.tracking.server import LOCAL_DIR, Connection, project_root
 
 ATTEMPT_TAG = "pdpipe.attempt"
 ERROR_TAG = "pdpipe.error"
 PARENT_TAG = "mlflow.parentRunId"  # how MLflow nests one run below another
+CHAIN_TAG = "pdpipe.chain"
+FIRST_CHAIN_TAG = "pdpipe.first_chain"  # of a stage's run: the chain that ran it
+NOTE_TAG = "mlflow.note.content"  # the Markdown that the MLflow UI shows on a run
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-METRICS_PER_CALL = 1000  # what MLflow takes in one log_batch
-_PARAMS_PER_CALL = 100
-_Item = TypeVar("_Item")
+_PER_CALL = {"metrics": 1000, "params": 100, "tags": 100}  # what MLflow takes in one log_batch
+_UNFINISHED = "Not finished: the stage `report` puts the headline, the report and the models here."
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,6 @@ class Ending:
     status: Status
     tags: Mapping[str, str]
     metrics: Point
-    artifacts: Sequence[Path]
 
 
 class ServerRun:
@@ -65,34 +68,31 @@ class ServerRun:
                 if point.step not in known:
                     known.add(point.step)
                     metrics.append(Metric(key, value, point.time, point.step))
-        for batch in batches(metrics, METRICS_PER_CALL):
-            self._client.log_batch(self.run_id, metrics=batch)
+        log_batches(self._client, self.run_id, metrics=metrics)
 
     def finish(self, ending: Ending) -> None:
-        """Log what is known at the end, close the run, then upload its artifacts."""
+        """Log what is known at the end, and close the run."""
         self.add([ending.metrics])
         add_tags(self._client, self.run_id, ending.tags)
         self._client.set_terminated(self.run_id, status=ending.status)
-        add_artifacts(self._client, self.run_id, ending.artifacts)
 
 
-def open_run(
-    connection: Connection, description: RunDescription, parent_id: str | None
-) -> ServerRun:
-    """The run of this attempt: the one the server has, else a new one below the parent's.
+def open_run(connection: Connection, description: RunDescription) -> ServerRun:
+    """The run of this attempt: the one the server has, else a new one below its chain's.
 
     A run is found by a tag that was chosen here, so that it is found even when the answer to its
     creation never arrived.
     """
     client = connection.client
-    below = {} if parent_id is None else {PARENT_TAG: parent_id}
+    chain_id = description.tags.get(FIRST_CHAIN_TAG)
+    below = {} if chain_id is None else {PARENT_TAG: chain_run(connection, chain_id).info.run_id}
     attempt = {ATTEMPT_TAG: description.attempt}
     found = find_runs(connection, attempt)
     if not found:
         run = client.create_run(
             connection.experiment_id,
             start_time=description.started,
-            tags=legal_tags({**description.tags, **attempt, **below}),
+            tags=legal_values({**description.tags, **attempt, **below}, MAX_TAG),
             run_name=description.stage,
         )
         add_params(client, run, description.params)
@@ -103,7 +103,9 @@ def open_run(
     if ERROR_TAG in run.data.tags:
         client.delete_tag(run_id, ERROR_TAG)
     add_params(client, run, description.params)
-    add_tags(client, run_id, {**below, **description.tags, **_kept_parent(run)})
+    if PARENT_TAG in run.data.tags:  # it stays where it is
+        below = {}
+    add_tags(client, run_id, {**below, **description.tags})
     known = {
         key: {metric.step for metric in client.get_metric_history(run_id, key)}
         for key in run.data.metrics
@@ -111,9 +113,26 @@ def open_run(
     return ServerRun(client, run_id, known)
 
 
-def _kept_parent(run: Any) -> dict[str, str]:
-    """The tag of a run that is below another one already."""
-    return {key: value for key, value in run.data.tags.items() if key == PARENT_TAG}
+def chain_record(chain_id: str) -> Path:
+    """The local record of a chain, from the project's folder on."""
+    return LOCAL_DIR / "chains" / f"{legal_folder(chain_id)}.json"
+
+
+def chain_run(connection: Connection, chain_id: str) -> Any:
+    """The chain's run: the oldest with its tag, a new one, as yet RUNNING, where there is none."""
+    lock = (project_root() / chain_record(chain_id)).with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    tags = {CHAIN_TAG: chain_id}
+    with FileLock(lock):  # of two at once, one makes it
+        found = find_runs(connection, tags)
+        if found:
+            return found[-1]
+        return connection.client.create_run(
+            connection.experiment_id,
+            start_time=now_ms(),
+            tags={**tags, NOTE_TAG: _UNFINISHED},
+            run_name=f"chain {chain_id}",
+        )
 
 
 def find_runs(
@@ -131,22 +150,29 @@ def find_runs(
     return list(found)
 
 
+def log_batches(client: Any, run_id: str, **entries: Sequence[Any]) -> None:
+    """Log `metrics`, `params` or `tags`, as many in one call as MLflow takes."""
+    for kind, items in entries.items():
+        size = _PER_CALL[kind]
+        for start in range(0, len(items), size):
+            client.log_batch(run_id, **{kind: items[start : start + size]})
+
+
 def add_params(client: Any, run: Any, params: Mapping[str, str]) -> None:
     """Log the params that `run` does not have: MLflow refuses to change one."""
     from mlflow.entities import Param
 
-    new = {k: v for k, v in legal_params(params).items() if k not in run.data.params}
-    for batch in batches([Param(key, value) for key, value in new.items()], _PARAMS_PER_CALL):
-        client.log_batch(run.info.run_id, params=batch)
+    legal = legal_values(params, MAX_PARAM)
+    new = [Param(key, value) for key, value in legal.items() if key not in run.data.params]
+    log_batches(client, run.info.run_id, params=new)
 
 
 def add_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags, new values taking the place of old ones."""
     from mlflow.entities import RunTag
 
-    entries = [RunTag(key, value) for key, value in legal_tags(tags).items()]
-    for batch in batches(entries, _PARAMS_PER_CALL):
-        client.log_batch(run_id, tags=batch)
+    legal = legal_values(tags, MAX_TAG)
+    log_batches(client, run_id, tags=[RunTag(key, value) for key, value in legal.items()])
 
 
 def add_artifacts(client: Any, run_id: str, paths: Iterable[Path]) -> None:
@@ -161,9 +187,3 @@ def add_artifacts(client: Any, run_id: str, paths: Iterable[Path]) -> None:
 def now_ms() -> int:
     """The time in ms since the epoch, as MLflow counts it."""
     return time.time_ns() // 1_000_000
-
-
-def batches(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
-    """`items` in order, at most `size` at a time."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -3,18 +3,83 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pdpipe.tracking.courier import Courier
 from pdpipe.tracking.local import LocalLog, Point
-from pdpipe.tracking.names import flatten, to_json_number
-from pdpipe.tracking.server_run import ERROR_TAG, Ending, RunDescription, Status, now_ms
+from pdpipe.tracking.names import flatten, legal_folder, to_json_number
+from pdpipe.tracking.provenance import provenance_tags
+from pdpipe.tracking.server import LOCAL_DIR, is_tracking_on, server_address, set_environment
+from pdpipe.tracking.server_run import (
+    ERROR_TAG,
+    FIRST_CHAIN_TAG,
+    Ending,
+    RunDescription,
+    Status,
+    now_ms,
+)
 
 OUTPUT_TAG = "pdpipe.output_sha256"
 _RESERVED = {"step", "time"}
+_ahead: list[Courier] = []  # at most one, started before its tracker
+
+
+def start_ahead() -> None:
+    """Start MLflow's process for the tracker that will be opened: its imports pass beside ours.
+
+    Raises:
+        ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
+    """
+    if is_tracking_on():
+        set_environment()
+        _ahead.append(_courier())
+
+
+def open_tracker(
+    stage: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    *,
+    chain: str | None = None,
+) -> StageTracker:
+    """The tracker of one run of `stage`, its local files in `.pdpipe/tracking/<stage>/`.
+
+    MLflow is imported and connected in a process of its own; this comes back at once. A process
+    that `start_ahead` began for the same server is taken.
+
+    Args:
+        stage: the stage's name, `halve@4`; it is the run's name too.
+        params: the settings that the stage uses, nested as in params.yaml.
+        tags: more to know about the run, such as {"pdpipe.device": "cuda"}; the commit, versions,
+            threads and machine are added.
+        chain: the chain that runs the stage, where its id is known: the run shows below its run.
+
+    Raises:
+        ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
+    """
+    folder = LOCAL_DIR / legal_folder(stage)
+    local = LocalLog(folder.absolute())
+    all_tags = {**provenance_tags(stage), **(tags or {})}
+    if chain is not None:
+        all_tags[FIRST_CHAIN_TAG] = chain
+    courier = None
+    if is_tracking_on():
+        set_environment()
+        courier = _courier()
+        courier.announce((folder / local.metrics_path.name).as_posix())
+    return StageTracker(stage, params, all_tags, local, courier)
+
+
+def _courier() -> Courier:
+    """The one that was started ahead if it is for the same server, else a new one."""
+    address = server_address()
+    while _ahead:
+        courier = _ahead.pop()
+        if courier.address == address:
+            return courier
+        courier.close()
+    return Courier(address)
 
 
 class Tracker(Protocol):
@@ -111,7 +176,6 @@ class StageTracker:
         status: Status = "FINISHED",
         outputs: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
-        artifacts: Iterable[Path] = (),
     ) -> None:
         """Close the run; waits up to a minute for a slow server, seconds for one that is away.
 
@@ -120,35 +184,32 @@ class StageTracker:
             outputs: {path: sha256} of what it made, the main output first; the digests are how a
                 later process finds the run that made given bytes.
             metrics: final figures, each of a name that was not logged.
-            artifacts: small files to upload; those that do not exist are passed over.
         """
         if self._finished:
             return
         self._finished = True
         self.publish()
-        self._final_tags.update(_output_tags(outputs or {}))
+        outputs = outputs or {}
+        if outputs:
+            self._final_tags[OUTPUT_TAG] = next(iter(outputs.values()))
+        self._final_tags |= {f"pdpipe.output.{path}": sha for path, sha in outputs.items()}
         values = {name: float(value) for name, value in (metrics or {}).items()}
         outcome = {
             "status": status,
             "ended": now_ms(),
-            "outputs": dict(outputs or {}),
+            "outputs": dict(outputs),
             "metrics": {name: to_json_number(value) for name, value in values.items()},
         }
         self._write_run(outcome)
         if self._courier is not None:
             final = Point(0, now_ms(), values)  # of no step: MLflow shows it as a number
-            self._courier.finish(Ending(status, self._final_tags, final, list(artifacts)))
+            self._courier.finish(Ending(status, self._final_tags, final))
             self._write_run({**outcome, "run_id": self._courier.run_id})
 
     def __enter__(self) -> StageTracker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._final_tags[ERROR_TAG] = f"{type(error).__name__}: {error}"
         self.finish(_status(error))
@@ -179,13 +240,6 @@ class StageTracker:
                 "tags": {**self._tags, **self._final_tags},
             }
         )
-
-
-def _output_tags(outputs: Mapping[str, str]) -> dict[str, str]:
-    """`pdpipe.output_sha256` of the main (first) output, and `pdpipe.output.<path>` of each."""
-    tags = {f"pdpipe.output.{path}": sha256 for path, sha256 in outputs.items()}
-    main = next(iter(outputs.values()), None)
-    return tags if main is None else {OUTPUT_TAG: main, **tags}
 
 
 def _status(error: BaseException | None) -> Status:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pdpipe.cli.recorded import recorded
-from pdpipe.cli.turns import turn
+from pdpipe.cli.bookkeeping import recorded, turn
 
 NOT_UTF8 = b"\xb1234"
 

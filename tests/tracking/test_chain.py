@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pdpipe.tracking import open_tracker, publish_chain
+from pdpipe.tracking import Chain, chain, open_tracker, publish_chain
 from pdpipe.tracking.server import project_root
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ def test_chains_share_the_stages_they_have_in_common(store: Store, project: Path
     run_stage("halve@4", "c" * 64)
     report = project / "report.html"
     report.write_text("<html>")
-    for chain, student in (("first", "b" * 64), ("second", "c" * 64)):
+    for name, student in (("first", "b" * 64), ("second", "c" * 64)):
         stages = {"prepare": "d" * 64, "teacher": "a" * 64, "halve@4": student}
         for _ in range(2):
-            assert publish_chain(chain, PARAMS, stages, {"fid/student-4": 0.8}, [report])
+            figures, table = {"fid/student-4": 0.8}, "| fid/student-4 | 0.8 |"
+            assert publish_chain(Chain(name, PARAMS, stages, figures, [report], table=table))
     (first,), (second,) = store.runs(chain="first"), store.runs(chain="second")
     (teacher,) = store.runs(stage="teacher")
     with_b, with_c = store.runs(stage="halve@4")
@@ -62,7 +63,7 @@ def test_the_newest_finished_run_of_the_output_is_taken(store: Store) -> None:
         tracker.publish()
         store.wait_for(3)
         tracker.finish("FAILED", outputs={"models/teacher.safetensors": "a" * 64})
-    assert publish_chain("chain", {}, {"teacher": "a" * 64}, {})
+    assert publish_chain(Chain("chain", {}, {"teacher": "a" * 64}, {}))
     _, newest, failed = store.runs(stage="teacher")
     assert failed.info.status == "FAILED"
     (parent,) = store.runs(chain="chain")
@@ -73,7 +74,7 @@ def test_the_note_shows_artifacts(store: Store, project: Path) -> None:
     (project / "reports").mkdir()
     (project / "reports/grid.png").write_bytes(b"png")
     table = "[Report](artifact:reports/index.html) ![Grid](artifact:reports/grid.png)"
-    assert publish_chain("chain", PARAMS, {}, {}, [project / "reports"], table=table)
+    assert publish_chain(Chain("chain", PARAMS, {}, {}, [project / "reports"], table=table))
     (parent,) = store.runs(chain="chain")
     run_id, experiment = parent.info.run_id, parent.info.experiment_id
     assert parent.data.tags["mlflow.note.content"].startswith(
@@ -84,7 +85,7 @@ def test_the_note_shows_artifacts(store: Store, project: Path) -> None:
 
 def test_changed_figures_take_the_place_of_old_ones(store: Store) -> None:
     for value in (0.9, 0.8, 0.8):
-        assert publish_chain("chain", PARAMS, {}, {"fid": value}, table=f"FID is {value}")
+        assert publish_chain(Chain("chain", PARAMS, {}, {"fid": value}, table=f"FID is {value}"))
     (parent,) = store.runs(chain="chain")
     assert parent.data.metrics == {"fid": 0.8}
     assert store.points(parent, "fid") == [(0, 0.8), (0, 0.9)]
@@ -100,12 +101,12 @@ def test_stages_show_below_their_chain_before_any_report(store: Store) -> None:
     assert parent.data.tags["mlflow.note.content"].startswith("Not finished")
     with open_tracker("report", {}, chain="chain") as tracker:
         tracker.finish("FAILED")
-    assert publish_chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8})
+    assert publish_chain(Chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
     with open_tracker("evaluate@1", {}, chain="chain") as tracker:
         tracker.finish(outputs={"results/metrics/student-1.json": "b" * 64})
     (finished,) = store.runs(chain="chain")
     assert finished.info.status == "FINISHED"
-    assert publish_chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8})
+    assert publish_chain(Chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
     (parent,) = store.runs(chain="chain")
     assert parent.info.end_time == finished.info.end_time
     below = [run for run in store.runs() if run.info.run_id != parent.info.run_id]
@@ -115,7 +116,7 @@ def test_stages_show_below_their_chain_before_any_report(store: Store) -> None:
 
 def test_a_run_from_before_it_knew_its_chain_is_hung_below_it(store: Store) -> None:
     run_stage("prepare", "a" * 64)
-    assert publish_chain("chain", PARAMS, {"prepare": "a" * 64}, {})
+    assert publish_chain(Chain("chain", PARAMS, {"prepare": "a" * 64}, {}))
     (parent,), (prepare,) = store.runs(chain="chain"), store.runs(stage="prepare")
     assert prepare.data.tags["mlflow.parentRunId"] == parent.info.run_id
 
@@ -123,7 +124,7 @@ def test_a_run_from_before_it_knew_its_chain_is_hung_below_it(store: Store) -> N
 def test_curves_have_their_steps_and_a_second_report_adds_no_points(store: Store) -> None:
     for last in (0.9, 0.9, 0.8):
         curves = {"FID by sampling steps/student": {4: 0.3, 1: last}}
-        assert publish_chain("chain", PARAMS, {}, {}, curves=curves)
+        assert publish_chain(Chain("chain", PARAMS, {}, {}, curves=curves))
     (parent,) = store.runs(chain="chain")
     expected = [(1, 0.8), (1, 0.9), (4, 0.3)]
     assert store.points(parent, "FID by sampling steps/student") == expected
@@ -134,12 +135,16 @@ def test_the_store_is_the_projects_in_an_experiment_and_in_a_study(
 ) -> None:
     """DVC names the project of an experiment's copy, and the folder of a study's stage."""
     copy = tmp_path / ".dvc/tmp/exps/tmpabc"
-    assert project_root(tmp_path) == tmp_path
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert project_root() == tmp_path
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    assert project_root(copy) == tmp_path
-    assert project_root(tmp_path) == tmp_path
+    assert project_root() == tmp_path
+    monkeypatch.chdir(copy)
+    assert project_root() == tmp_path
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "stages/naive"))
-    assert project_root(tmp_path) == tmp_path
+    assert project_root() == tmp_path
 
 
 def test_reports_at_once_make_one_parent(
@@ -147,12 +152,13 @@ def test_reports_at_once_make_one_parent(
 ) -> None:
     """As when DVC runs several experiments at once, each in a copy of the project."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "project"))
+    monkeypatch.setattr(chain, "write_json", lambda *_: None)  # a copy each, a folder here
     results: list[bool] = []
 
-    def report(folder: Path) -> None:
-        results.append(publish_chain("chain", PARAMS, {}, {}, directory=folder))
+    def report() -> None:
+        results.append(publish_chain(Chain("chain", PARAMS, {}, {})))
 
-    threads = [threading.Thread(target=report, args=(tmp_path / str(k),)) for k in range(8)]
+    threads = [threading.Thread(target=report) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -162,13 +168,12 @@ def test_reports_at_once_make_one_parent(
 
 
 def test_away_server_costs_one_sentence_and_no_figure(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/chain")
-    said: list[str] = []
     for _ in range(2):
-        assert not publish_chain("c1", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}, say=said.append)
-    (sentence,) = said
+        assert not publish_chain(Chain("c1", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
+    (sentence,) = capsys.readouterr().err.splitlines()
     assert "cannot be used" in sentence
     assert "the chain's overview is in .pdpipe/tracking/chains/c1.json" in sentence
     record = json.loads((project / ".pdpipe/tracking/chains/c1.json").read_text())

@@ -85,9 +85,10 @@ def test_a_stage_that_is_refused_leaves_no_process(project: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-def test_the_process_dies_and_the_stage_goes_on(store: Store, local: LocalRecord) -> None:
-    said: list[str] = []
-    with open_tracker("teacher", {}, say=said.append) as tracker:
+def test_the_process_dies_and_the_stage_goes_on(
+    store: Store, local: LocalRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_tracker("teacher", {}) as tracker:
         tracker.log(1, {"loss": 0.5})
         (process,) = couriers()
         process.kill()
@@ -99,7 +100,7 @@ def test_the_process_dies_and_the_stage_goes_on(store: Store, local: LocalRecord
         asked = time.monotonic()
         tracker.finish()
         assert time.monotonic() - asked < 5
-    (sentence,) = said
+    (sentence,) = capsys.readouterr().err.splitlines()
     assert "cannot be used (the process that talks to it has ended)" in sentence
     assert len(local.points()) == 4
     assert (local.run()["status"], local.run()["published"]) == ("FINISHED", False)
@@ -122,10 +123,9 @@ def test_a_process_that_is_stuck_holds_up_nothing(store: Store, local: LocalReco
 
 
 def test_the_process_dies_while_the_stage_waits_for_its_answer(
-    store: Store, local: LocalRecord
+    store: Store, local: LocalRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said: list[str] = []
-    with open_tracker("teacher", {}, say=said.append) as tracker:
+    with open_tracker("teacher", {}) as tracker:
         tracker.log(1, {"loss": 0.5})
         (process,) = couriers()
         process.suspend()
@@ -133,18 +133,20 @@ def test_the_process_dies_while_the_stage_waits_for_its_answer(
         asked = time.monotonic()
         tracker.finish()
         assert time.monotonic() - asked < 5
-    (sentence,) = said
+    (sentence,) = capsys.readouterr().err.splitlines()
     assert "the process that talks to it has ended" in sentence
     assert local.run()["published"] is False
 
 
 def test_no_process_can_be_started(
-    store: Store, local: LocalRecord, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    local: LocalRecord,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("pdpipe.tracking.courier._COMMAND", ["/nowhere/python"])
-    said: list[str] = []
-    with open_tracker("teacher", {}, say=said.append) as tracker:
+    with open_tracker("teacher", {}) as tracker:
         tracker.log(1, {"loss": 0.5})
-    (sentence,) = said
+    (sentence,) = capsys.readouterr().err.splitlines()
     assert "no process could be started" in sentence
     assert len(local.points()) == 1

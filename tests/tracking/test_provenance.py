@@ -19,7 +19,8 @@ def test_a_repository_of_another_user_is_named_with_the_remedy(
 ) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to try this
-    assert git_tags(tmp_path) == {}
+    monkeypatch.chdir(tmp_path)
+    assert git_tags() == {}
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"tracking: the run has no commit, since {tmp_path} belongs to another")
     assert f"run `git config --global --add safe.directory {tmp_path}`" in line
@@ -72,14 +73,14 @@ def test_passwords_are_left_out() -> None:
 def test_the_address_is_the_environments_or_the_projects(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert server_address(project).uri == f"sqlite:///{project}/mlflow.db"
-    assert server_address(project).experiment == "pdpipe"
+    assert server_address().uri == f"sqlite:///{project}/mlflow.db"
+    assert server_address().experiment == "pdpipe"
     monkeypatch.setenv("DVC_ROOT", "/some/project")
-    assert server_address(project).uri == "sqlite:////some/project/mlflow.db"
+    assert server_address().uri == "sqlite:////some/project/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
-    assert server_address(project).uri == "http://host"
-    assert server_address(project).experiment == "mine"
+    assert server_address().uri == "http://host"
+    assert server_address().experiment == "mine"
 
 
 def test_git_tags_tell_changed_sources_from_changed_results(
@@ -96,9 +97,9 @@ def test_git_tags_tell_changed_sources_from_changed_results(
         )
         return done.stdout.strip()
 
-    assert git_tags(project) == {}
+    assert git_tags() == {}
     git("init")
-    assert git_tags(project) == {}, "a repository without a commit"
+    assert git_tags() == {}, "a repository without a commit"
     for name in ("params.yaml", "dvc.lock"):
         (project / name).write_text("1")
     git("add", ".")
@@ -106,13 +107,13 @@ def test_git_tags_tell_changed_sources_from_changed_results(
     commit = git("rev-parse", "HEAD")
     (project / "dvc.lock").write_text("2")
     (project / "untracked").write_text("2")
-    assert git_tags(project) == {"mlflow.source.git.commit": commit, "pdpipe.git_dirty": "false"}
+    assert git_tags() == {"mlflow.source.git.commit": commit, "pdpipe.git_dirty": "false"}
     (project / "params.yaml").write_text("2")
-    assert git_tags(project)["pdpipe.git_dirty"] == "true"
+    assert git_tags()["pdpipe.git_dirty"] == "true"
 
 
 def test_no_git_and_no_dvc_is_no_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(project))
-    tags = provenance_tags("teacher", project)
+    tags = provenance_tags("teacher")
     assert tags["dvc.stage"] == tags["pdpipe.stage"] == "teacher"
     assert "mlflow.source.git.commit" not in tags

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pdpipe.tracking import open_tracker, publish_chain, registry
+from pdpipe.tracking import Chain, open_tracker, publish_chain, registry
 from pdpipe.tracking.registry import TrackedModel
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def student(content: bytes, fid: float = 0.28) -> TrackedModel:
 
 
 def report(model: TrackedModel, chain: str = "chain") -> bool:
-    return publish_chain(chain, {}, {model.stage: model.sha256}, {}, models=[model])
+    return publish_chain(Chain(chain, {}, {model.stage: model.sha256}, {}, models=[model]))
 
 
 def versions(store: Store) -> list[Any]:
@@ -125,15 +125,16 @@ def test_a_large_file_stays_with_dvc(
 
 
 def test_without_a_registry_the_chain_is_there_and_it_is_said_once(
-    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A tracking server that works, and a registry that does not."""
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://user:secret@127.0.0.1:9")
     models = [make_student(project, content) for content in (b"weights", b"other weights")]
-    said: list[str] = []
-    done = publish_chain("chain", {}, {}, {"fid": 0.8}, models=models, say=said.append)
-    assert not done
-    (sentence,) = said
+    assert not publish_chain(Chain("chain", {}, {}, {"fid": 0.8}, models=models))
+    (sentence,) = capsys.readouterr().err.splitlines()
     assert "models could not be registered with MLflow" in sentence
     assert "secret" not in sentence
     (parent,) = store.runs(chain="chain")
@@ -145,7 +146,7 @@ def test_a_model_whose_run_is_elsewhere_is_registered_by_the_chain(
     store: Store, project: Path
 ) -> None:
     model = make_student(project, b"weights")
-    assert publish_chain("chain", {}, {}, {}, models=[model])
+    assert publish_chain(Chain("chain", {}, {}, {}, models=[model]))
     (version,), (parent,) = versions(store), store.runs(chain="chain")
     assert version.run_id == parent.info.run_id
     assert store.points(parent, FID) == [(4, 0.28)]
