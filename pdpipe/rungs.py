@@ -17,7 +17,7 @@ from torch import Tensor
 from pdpipe.data import ImageSet, to_unit
 from pdpipe.diffusion import Condition
 from pdpipe.evaluation.measure import paired_mse
-from pdpipe.evaluation.rung_records import Drift, RungDistance, RungsProtocol, RungsRecord
+from pdpipe.evaluation.records import Drift, RungDistance, RungsProtocol, RungsRecord
 from pdpipe.methods import method_of
 from pdpipe.methods.tasks import guide_task, rung_task
 from pdpipe.models import DiffusionModel

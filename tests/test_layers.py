@@ -128,6 +128,15 @@ def test_no_two_files_import_each_other() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError
 
 
+def test_a_name_is_of_one_class() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=identifier)
 def test_dependencies_have_one_owner(path: Path) -> None:
     used = {name.split(".")[0] for name in imports(path)}

@@ -179,7 +179,7 @@ def cell_store(run: StageRun, model: DiffusionModel) -> CellStore:
 
 
 @dataclass(frozen=True)
-class Extractor:
+class LoadedExtractor:
     """The feature network that the params name, on the run's device, and the labels' judge."""
 
     network: nn.Module
@@ -188,20 +188,20 @@ class Extractor:
     sha256: str
 
 
-def load_extractor(run: StageRun) -> Extractor:
+def load_extractor(run: StageRun) -> LoadedExtractor:
     """Stage `extractor`'s classifier, or the Inception network beside it as the judge."""
     from pdpipe.models import load_classifier
 
     classifier, info = load_classifier(layout.EXTRACTOR, device=str(run.device))
     settings, runtime = run.params.evaluation, run.params.runtime
     if settings.extractor == "classifier":
-        return Extractor(classifier, classifier, info.name, digest_file(layout.EXTRACTOR))
+        return LoadedExtractor(classifier, classifier, info.name, digest_file(layout.EXTRACTOR))
     from pdpipe.evaluation.inception import load_inception
 
     path = runtime.weights_file
     network, sha256 = load_inception(path, settings.weights_sha256)
     print(f"{settings.extractor}: {path}, sha256 {sha256}")
-    return Extractor(network.to(run.device), classifier, settings.extractor, sha256)
+    return LoadedExtractor(network.to(run.device), classifier, settings.extractor, sha256)
 
 
 def load_instruments(run: StageRun) -> Instruments:

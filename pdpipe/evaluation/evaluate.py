@@ -18,8 +18,8 @@ from pdpipe.evaluation.records import (
     NEAREST_SAMPLES,
     Cell,
     CellCost,
+    MeasuredModel,
     MetricsRecord,
-    ModelInfo,
     Protocol,
     versions,
 )
@@ -81,7 +81,7 @@ def evaluate_model(
         most = max(cell.steps for cell in cells)
         paired = {cell.w: cell.paired for cell in cells if cell.steps == most}
     metrics = MetricsRecord(
-        model=ModelInfo(
+        model=MeasuredModel(
             name=model.info.name,
             kind=model.info.kind,
             sha256=model.sha256,

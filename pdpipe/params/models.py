@@ -138,7 +138,7 @@ def _as_key(steps: object) -> object:
     return str(steps) if type(steps) is int else steps
 
 
-class Rung(Section):
+class RungParams(Section):
     """One rung of the ladder: a student distilled from the one at `from_` steps."""
 
     model_config = ConfigDict(populate_by_name=True)
@@ -210,7 +210,7 @@ class Params(Section):
     teacher: TeacherParams
     guide: GuideParams
     halve: HalveParams
-    ladder: dict[str, Rung]
+    ladder: dict[str, RungParams]
     evaluation: EvaluationParams
     report: ReportParams
     runtime: RuntimeParams

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pdpipe.reporting import formats
 from pdpipe.reporting.markdown import to_markdown
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Metric
+from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Quantity
 from pdpipe.reporting.protocols import INCEPTION, PAPER_SETTINGS, differences
 from pdpipe.reporting.published import METHODS, PAPERS, Method, PublishedFigure, read_published
 from pdpipe.reporting.results import Results
@@ -85,7 +85,7 @@ def _verdict(m: Measurements, extractor: str) -> str:
 
 
 def _table(
-    figures: list[PublishedFigure], m: Measurements, w: float, metric: Metric, verdict: str
+    figures: list[PublishedFigure], m: Measurements, w: float, metric: Quantity, verdict: str
 ) -> Table | None:
     """The published figures at w of the step counts that this chain has; None for no such."""
     own = {kind: set(m.select(kind, w=w)["steps"].tolist()) for kind in _KINDS}

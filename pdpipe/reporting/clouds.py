@@ -13,7 +13,7 @@ _COLOURS = {"truth": INK, "teacher": TEACHER, "student": STUDENT}
 
 
 @dataclass(frozen=True)
-class Panel:
+class CloudPanel:
     """One cloud, (n, 2), of a kind: truth, teacher or student."""
 
     kind: str
@@ -21,7 +21,7 @@ class Panel:
     points: Tensor
 
 
-def clouds(rows: dict[str, list[Panel]]) -> Figure:
+def clouds(rows: dict[str, list[CloudPanel]]) -> Figure:
     """A row of panels for each label; every row has as many."""
     columns = len(next(iter(rows.values())))
     figure = Figure(figsize=(1.75 * columns, 2.1 * len(rows)))

@@ -21,7 +21,7 @@ from pdpipe.reporting import formats
 from pdpipe.reporting.grids import Grid
 from pdpipe.reporting.intervals import margin
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.metrics import FID, Metric
+from pdpipe.reporting.metrics import FID, Quantity
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and legible on white and on black.
 STUDENT, TEACHER = "#0072b2", "#d55e00"
@@ -67,7 +67,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def against_steps(m: Measurements, metric: Metric) -> Figure:
+def against_steps(m: Measurements, metric: Quantity) -> Figure:
     """FID or IS against steps: a panel for each w, student, teacher and real images."""
     guidance = m.guidance
     across = min(3, len(guidance))
@@ -96,7 +96,7 @@ def label_axes(figure: FigureBase, axes: Axes, x: str, y: str = "", **legend: An
     figure.legend(handles, labels, loc="outside upper center", **{"ncols": 4, **legend})
 
 
-def _steps_panel(axes: Axes, m: Measurements, metric: Metric, w: float) -> None:
+def _steps_panel(axes: Axes, m: Measurements, metric: Quantity, w: float) -> None:
     assert metric.se is not None
     student, teacher = m.select("student", w=w), m.select("teacher", w=w)
     real = f"{'floor' if metric is FID else 'held-out'}, {m.named(metric.name, m.heldout)}"

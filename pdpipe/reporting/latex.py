@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from pdpipe.evaluation.rung_records import RungsRecord
+from pdpipe.evaluation.records import RungsRecord
 from pdpipe.reporting import tables
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.speedup import savings_table
-from pdpipe.reporting.studies.section import Section
+from pdpipe.reporting.studies.section import StudySection
 from pdpipe.reporting.tables import Table
 
 # As wide as the table is, but no wider than the text.
@@ -44,7 +44,7 @@ def paper_latex(
     rungs: RungsRecord,
     protocol: str,
     published: list[Table],
-    studies: list[Section],
+    studies: list[StudySection],
 ) -> str:
     r"""The file's text, to be taken into a paper by `\input`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pdpipe.evaluation.rung_records import RungsRecord
+from pdpipe.evaluation.records import RungsRecord
 from pdpipe.reporting import tables
 from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements

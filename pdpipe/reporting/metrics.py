@@ -15,7 +15,7 @@ from pdpipe.reporting.measurements import Measurements
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
+class Quantity:
     """A figure of a cell: its columns among the measurements, how it is written, where it stands.
 
     `se` is the column of its standard error. One that is `named` is called by its extractor and
@@ -63,7 +63,7 @@ _TEXTS = {2: formats.figure, 4: formats.small}
 
 
 _MEASURED = {
-    key: Metric(
+    key: Quantity(
         name=metric.name,
         column=key,
         se=f"{key}_se",
@@ -79,9 +79,11 @@ FID, INCEPTION_SCORE = _MEASURED["fid"], _MEASURED["is"]
 # In the order in which they stand in tables.
 METRICS = (
     *_MEASURED.values(),
-    Metric(name="label accuracy", column="accuracy", text=formats.percent, against_steps=False),
-    Metric(name="paired error", column="paired_mse", text=formats.small, named=False, over_w=False),
-    Metric(
+    Quantity(name="label accuracy", column="accuracy", text=formats.percent, against_steps=False),
+    Quantity(
+        name="paired error", column="paired_mse", text=formats.small, named=False, over_w=False
+    ),
+    Quantity(
         name="ms/image",
         column="seconds_per_image",
         text=formats.milliseconds,

@@ -20,7 +20,7 @@ from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.results import Results
 from pdpipe.reporting.sheets import Images
 from pdpipe.reporting.speedup import savings_table
-from pdpipe.reporting.studies import Section, others_sentence
+from pdpipe.reporting.studies import StudySection, others_sentence
 
 FOLDER = Path(__file__).parent
 SVG_SCALE = 1.5  # CSS pixels a point at most: text of 10 points is then 15 pixels high
@@ -67,7 +67,7 @@ def page(
     by_steps: Grid,
     by_class: Grid,
     published: PublishedSection | None,
-    sections: list[Section],
+    sections: list[StudySection],
     other_studies: list[str],
 ) -> str:
     """The page's HTML.
@@ -175,7 +175,7 @@ def inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
 
 
 def _pictures(
-    m: Measurements, sections: list[Section], drawn: dict[str, bytes]
+    m: Measurements, sections: list[StudySection], drawn: dict[str, bytes]
 ) -> dict[str, Picture]:
     """The report's own curves, the pictures of the method and those of the studies, by name."""
     curves = f"the students (solid), the {m.teacher_by} at the same steps (dashed)"

@@ -14,11 +14,11 @@ from pdpipe.evaluation.records import (
     FloorRecord,
     MetricsRecord,
     Protocol,
+    RungsRecord,
     StageCostRecord,
     TrainingCostRecord,
     read_record,
 )
-from pdpipe.evaluation.rung_records import RungsRecord
 from pdpipe.params import Params
 from pdpipe.reporting import formats
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from pdpipe.evaluation.rung_records import RungsRecord
+from pdpipe.evaluation.records import RungsRecord
 from pdpipe.reporting import formats
 from pdpipe.reporting.intervals import margin, ratio_margin, with_margin
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.metrics import FID, METRICS, Metric
+from pdpipe.reporting.metrics import FID, METRICS, Quantity
 from pdpipe.reporting.near import NEAR, match
 
 
@@ -59,7 +59,7 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     return found
 
 
-def floor_note(m: Measurements, metric: Metric = FID) -> str:
+def floor_note(m: Measurements, metric: Quantity = FID) -> str:
     """What real held-out images reach: the words that stand beside every table of `metric`.
 
     Empty for a metric that real images do not have.
@@ -135,7 +135,7 @@ def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
     )
 
 
-def _compared(metric: Metric, ratios: bool) -> dict[str, Callable[[pd.Series[Any]], str]]:
+def _compared(metric: Quantity, ratios: bool) -> dict[str, Callable[[pd.Series[Any]], str]]:
     """{heading: what makes its cell of a row of `by_steps`}, of a metric in the table of steps."""
     cells: dict[str, Callable[[pd.Series[Any]], str]] = {
         "student": metric.shown,
@@ -149,7 +149,7 @@ def _compared(metric: Metric, ratios: bool) -> dict[str, Callable[[pd.Series[Any
     return cells
 
 
-def _ratio(metric: Metric, suffix: str, row: pd.Series[Any]) -> str:
+def _ratio(metric: Quantity, suffix: str, row: pd.Series[Any]) -> str:
     """The student's figure by that of a teacher, with its interval."""
     value, other = row[metric.column], row[metric.column + suffix]
     if pd.isna(other):
@@ -158,7 +158,7 @@ def _ratio(metric: Metric, suffix: str, row: pd.Series[Any]) -> str:
     return with_margin(value / other, ratio_margin(value, own, other, its))
 
 
-def matrix(m: Measurements, kind: str, metric: Metric) -> Table:
+def matrix(m: Measurements, kind: str, metric: Quantity) -> Table:
     """One metric of the students, or of the teacher, over N × w."""
     counts = sorted(set(m.select(kind)["steps"].tolist()), reverse=True)
     rows = [[str(n), *(metric.shown(m.cell(kind, n, w)) for w in m.guidance)] for n in counts]

@@ -28,7 +28,7 @@ from pdpipe.networks import PointNetwork, PointNetworkConfig
 from pdpipe.plan import Batch, Objective
 from pdpipe.progress import Progress
 from pdpipe.reporting import formats
-from pdpipe.reporting.clouds import Panel
+from pdpipe.reporting.clouds import CloudPanel
 
 SCHEDULE, MIXTURE = CosineSchedule(), GaussianMixture.grid()
 _SEED_STEP = 1_000_003  # between the seeds of the trainings
@@ -172,14 +172,14 @@ def _train(
             progress.advance()
 
 
-def panels(toy: Toy) -> dict[str, list[Panel]]:
+def panels(toy: Toy) -> dict[str, list[CloudPanel]]:
     """{"teacher, w = 0": the truth, then each step count}, then the student's, for each w."""
     rows = {}
     for w, truth in toy.truth.items():
-        true = Panel("truth", f"truth\ntwo draws: W₁ {toy.floor[w]:.3f}", truth)
+        true = CloudPanel("truth", f"truth\ntwo draws: W₁ {toy.floor[w]:.3f}", truth)
         for model in ("teacher", "student"):
             made = [
-                Panel(model, f"{formats.steps(c.steps)}\nW₁ {c.distance:.3f}", c.points)
+                CloudPanel(model, f"{formats.steps(c.steps)}\nW₁ {c.distance:.3f}", c.points)
                 for c in toy.of(model, w)
             ]
             rows[f"{model}, {formats.weight(w)}"] = [true, *made]

@@ -15,8 +15,8 @@ from pdpipe.evaluation.records import (
     Extractor,
     Floor,
     FloorRecord,
+    MeasuredModel,
     MetricsRecord,
-    ModelInfo,
     Protocol,
     StageCostRecord,
     TrainingCostRecord,
@@ -110,7 +110,7 @@ def with_cell(**changes: Any) -> dict[str, Any]:
 def built() -> MetricsRecord:
     extractor = Extractor(name="digits-cnn", sha256=SHA, features=128, heldout_accuracy=0.996)
     return MetricsRecord(
-        model=ModelInfo(
+        model=MeasuredModel(
             name="student-4",
             kind="student",
             sha256=SHA,
@@ -205,7 +205,7 @@ def test_a_cell_that_is_no_measurement_is_refused(changes: dict[str, Any], said:
 
 
 def test_other_faults_are_refused_too() -> None:
-    with pytest.raises(EvaluationError, match=r"ModelInfo.sha256: string should match"):
+    with pytest.raises(EvaluationError, match=r"MeasuredModel.sha256: string should match"):
         MetricsRecord.model_validate({**METRICS, "model": {**METRICS["model"], "sha256": "ab"}})
     with pytest.raises(EvaluationError, match=r"two cells at 4 steps, w = 0.3: remove the double"):
         MetricsRecord.model_validate({**METRICS, "cells": METRICS["cells"] * 2})

@@ -10,7 +10,7 @@ import pytest
 from pdpipe.reporting.latex import escape, paper_latex, to_latex
 from pdpipe.reporting.measurements import measurements
 from pdpipe.reporting.results import read_results
-from pdpipe.reporting.studies.section import Section
+from pdpipe.reporting.studies.section import StudySection
 from pdpipe.reporting.tables import Table
 
 ENGINES = ("pdflatex", "xelatex", "lualatex", "tectonic")
@@ -101,7 +101,9 @@ def test_times_are_left_out_of_the_savings(latex):
 
 def test_every_table_of_a_study_is_there(make_chain):
     table = Table(title="FID of each method", columns=["", "÷ 2"], rows=[["1 → 7", "≥ 3×"]])
-    sections = [Section(conclusion="?", tables=[table], title=title) for title in ("One", "Two")]
+    sections = [
+        StudySection(conclusion="?", tables=[table], title=title) for title in ("One", "Two")
+    ]
     chain = make_chain()
     results = read_results(chain.params, chain.results_dir)
     m = measurements(results)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pdpipe.evaluation.records import read_record
-from pdpipe.evaluation.rung_records import RungsRecord
+from pdpipe.evaluation.records import RungsRecord, read_record
 from pdpipe.reporting.measurements import measurements
 from pdpipe.reporting.results import read_results
 from pdpipe.reporting.tables import coupling_table, rungs_table

@@ -18,7 +18,14 @@ from pdpipe.methods.tasks import study_task
 from pdpipe.methods.teacher import teacher_plan
 from pdpipe.models import DiffusionModel, load_model
 from pdpipe.networks import UNet
-from pdpipe.params import DistilledParams, GuideParams, HalveParams, Params, Rung, RuntimeParams
+from pdpipe.params import (
+    DistilledParams,
+    GuideParams,
+    HalveParams,
+    Params,
+    RungParams,
+    RuntimeParams,
+)
 from pdpipe.plan import Objective, Optimization, Plan, Work
 from pdpipe.training import Job, train
 
@@ -117,7 +124,7 @@ def train_halving(
     images: ImageSet,
     teacher: DiffusionModel,
     num_steps: int,
-    rung: Rung,
+    rung: RungParams,
     halve: HalveParams,
     provenance: Any,
 ) -> Trained:

@@ -27,14 +27,14 @@ from pdpipe.reporting.studies.entries import (
     read_table,
     write_entry,
 )
-from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.studies.section import Study, StudySection
 
 if TYPE_CHECKING:
     from pdpipe.studies.arms import ArmCost, ArmRecord
     from pdpipe.studies.reconstruction import ReconstructionRecord
 
 __all__ = [
-    "Section",
+    "StudySection",
     "others_sentence",
     "read_sections",
     "studies_markdown",
@@ -59,7 +59,7 @@ class Kind:
     columns: dict[str, str]  # of stages/<study>/table.csv
     comparable: list[str]  # of these, what has to be as it is in the chain's own table
     at_chains_w: bool  # whether the chain has to be measured at every w of the study
-    section: Callable[[Study, Measurements], Section]
+    section: Callable[[Study, Measurements], StudySection]
 
 
 KINDS = {
@@ -78,7 +78,7 @@ KINDS = {
 }
 
 # What turns a study into its section; one that is not here gets that of its kind.
-SECTIONS: dict[str, Callable[[Study, Measurements], Section]] = {
+SECTIONS: dict[str, Callable[[Study, Measurements], StudySection]] = {
     "baselines": baselines.section,
     "ladders": ladders.section,
     "parameterization": parameterization.section,
@@ -157,7 +157,7 @@ def _arm_rows(record: ArmRecord, cost: ArmCost) -> list[dict[str, object]]:
 
 def read_sections(
     studies: Path, m: Measurements, digests: dict[str, str]
-) -> tuple[list[Section], list[str]]:
+) -> tuple[list[StudySection], list[str]]:
     """The sections of the studies that were run on this chain's models, and the other studies.
 
     Args:
@@ -190,7 +190,7 @@ def others_sentence(others: list[str]) -> str:
 
 def _section(
     name: str, entry: dict[str, Any], studies: Path, m: Measurements, digests: dict[str, str]
-) -> Section | None:
+) -> StudySection | None:
     """The section of a study; None if it measured other models, or in another way."""
     if entry["kind"] not in KINDS:
         raise damaged(studies, f"there is no kind {entry['kind']!r} of study")
@@ -211,7 +211,7 @@ def _section(
     return replace(section, name=name, title=entry["title"], question=entry["question"])
 
 
-def studies_markdown(sections: list[Section], others: list[str]) -> str:
+def studies_markdown(sections: list[StudySection], others: list[str]) -> str:
     """The sections as Markdown, to follow the report's tables."""
     lines = []
     for section in sections:

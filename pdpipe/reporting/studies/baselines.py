@@ -13,7 +13,7 @@ from pdpipe.reporting.figures import Panel, draw_panels
 from pdpipe.reporting.intervals import VERDICTS, apart, fid_margin, verdict
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID
-from pdpipe.reporting.studies.section import Section, Study, grouped
+from pdpipe.reporting.studies.section import Study, StudySection, grouped
 from pdpipe.reporting.tables import Table, floor_note
 
 TUNED = 3  # an arm of so many gammas or more is tuned: the best by FID is taken for each cell
@@ -23,7 +23,7 @@ Place = tuple[int, float]  # (network evaluations allowed, w)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Baseline:
     """A way to make images.
 
     Methods of one `kind` and `sampler` differ in their gamma; a `tuned` one has the best by FID.
@@ -50,14 +50,14 @@ class Method:
         return f"{self.kind} by {self.setting}"
 
 
-def methods(frame: pd.DataFrame, m: Measurements) -> list[Method]:
+def methods(frame: pd.DataFrame, m: Measurements) -> list[Baseline]:
     """Every method at equal evaluations: first the students, then the teacher; DDIM comes first."""
     places = [(budget, w) for budget in _values(frame, "budget") for w in _values(frame, "w")]
     found = []
     for kind in ("student", "teacher"):
         own = m.select(kind)
         sampler = formats.sampler(own.iloc[0]["sampler"]) if len(own) else "DDIM"
-        found.append(Method(kind=kind, sampler=sampler, cells=_cells(own, places)))
+        found.append(Baseline(kind=kind, sampler=sampler, cells=_cells(own, places)))
         rows = frame[frame["kind"] == kind]
         for (solver, grid), arm in rows.groupby(["sampler", "grid"], sort=False):
             called = "DDPM, respaced" if grid == "ddpm" else formats.sampler(str(solver))
@@ -65,19 +65,21 @@ def methods(frame: pd.DataFrame, m: Measurements) -> list[Method]:
     return found
 
 
-def _of_arm(kind: str, sampler: str, rows: pd.DataFrame, places: list[Place]) -> list[Method]:
+def _of_arm(kind: str, sampler: str, rows: pd.DataFrame, places: list[Place]) -> list[Baseline]:
     gammas = sorted(rows["gamma"].dropna().unique())
     if not gammas:
-        return [Method(kind=kind, sampler=sampler, cells=_cells(rows, places))]
+        return [Baseline(kind=kind, sampler=sampler, cells=_cells(rows, places))]
     tuned = len(gammas) >= TUNED
     shown = [gammas[0], gammas[-1]] if tuned and kind == "teacher" else [] if tuned else gammas
     found = [
-        Method(kind=kind, sampler=sampler, gamma=g, cells=_cells(rows[rows["gamma"] == g], places))
+        Baseline(
+            kind=kind, sampler=sampler, gamma=g, cells=_cells(rows[rows["gamma"] == g], places)
+        )
         for g in shown
     ]
     if tuned:
         best = rows.loc[rows.groupby(["nfe", "w"])["fid"].idxmin()]
-        found.append(Method(kind=kind, sampler=sampler, tuned=True, cells=_cells(best, places)))
+        found.append(Baseline(kind=kind, sampler=sampler, tuned=True, cells=_cells(best, places)))
     return found
 
 
@@ -95,12 +97,12 @@ def _values(frame: pd.DataFrame, column: str) -> list[Any]:
     return sorted(frame[column].unique().tolist())
 
 
-def section(study: Study, m: Measurements) -> Section:
+def section(study: Study, m: Measurements) -> StudySection:
     """The study's section, from its table and the chain's own measurements."""
     frame = study.frame
     compared = methods(frame, m)
     budgets, weights = _values(frame, "budget"), _values(frame, "w")
-    return Section(
+    return StudySection(
         conclusion=conclusion(compared, m, budgets, weights),
         tables=[_table(compared, m, budgets, w) for w in weights],
         figure=_figure(compared, m, budgets, weights),
@@ -109,7 +111,7 @@ def section(study: Study, m: Measurements) -> Section:
     )
 
 
-def _table(compared: list[Method], m: Measurements, budgets: list[int], w: float) -> Table:
+def _table(compared: list[Baseline], m: Measurements, budgets: list[int], w: float) -> Table:
     rows = [
         [method.name, *(_cell(method.cells.get((budget, w)), budget) for budget in budgets)]
         for method in compared
@@ -132,7 +134,7 @@ def _cell(row: pd.Series[Any] | None, budget: int) -> str:
 
 
 def conclusion(
-    compared: list[Method], m: Measurements, budgets: list[int], weights: list[float]
+    compared: list[Baseline], m: Measurements, budgets: list[int], weights: list[float]
 ) -> str:
     """How the student by DDIM stands against the lowest of the teacher's samplers, cell by cell."""
     said = []
@@ -169,7 +171,7 @@ _LOOKS = "student o, sky s, teacher D, green ^, pink v, orange P, ink X, faint <
 
 
 def _figure(
-    compared: list[Method], m: Measurements, budgets: list[int], weights: list[float]
+    compared: list[Baseline], m: Measurements, budgets: list[int], weights: list[float]
 ) -> Figure:
     tuned = {(method.kind, method.sampler) for method in compared if method.tuned}
     shown = [  # a tuned method stands for those of a fixed gamma

@@ -13,7 +13,7 @@ from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID
 from pdpipe.reporting.studies import methods
 from pdpipe.reporting.studies.methods import Methods
-from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.studies.section import Study, StudySection
 from pdpipe.reporting.tables import Table
 
 # Of this topic the best setting is picked for each N (PD, Fig. 13), and of `learning rate at …`, of
@@ -21,7 +21,7 @@ from pdpipe.reporting.tables import Table
 SWEEP = "learning rate"
 
 
-def section(study: Study, m: Measurements) -> Section:
+def section(study: Study, m: Measurements) -> StudySection:
     """The study's section, from its table and the chain's own measurements."""
     compared = methods.methods(study, m)
     steps = sorted(study.frame["steps"].unique().tolist(), reverse=True)
@@ -35,7 +35,7 @@ def section(study: Study, m: Measurements) -> Section:
         if topic.startswith(SWEEP):
             candidates = {k: v for k, v in found.items() if topic == SWEEP or k != baseline}
             tables.append(picked(topic, candidates, steps, weights))
-    return Section(
+    return StudySection(
         conclusion=" ".join(said),
         tables=tables,
         figure=_figure(by_topic, m, steps, weights),

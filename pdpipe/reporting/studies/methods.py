@@ -12,8 +12,8 @@ from pdpipe.reporting import formats
 from pdpipe.reporting.figures import Panel, draw_panels
 from pdpipe.reporting.intervals import VERDICTS, fid_margin, verdict
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Metric
-from pdpipe.reporting.studies.section import Section, Study, grouped
+from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Quantity
+from pdpipe.reporting.studies.section import Study, StudySection, grouped
 from pdpipe.reporting.tables import Table, floor_note
 
 Cells = dict[tuple[int, float], "pd.Series[Any]"]
@@ -30,7 +30,7 @@ Of several gammas of a sampler the best by FID stands in each cell."""
 SHOWN = (FID, INCEPTION_SCORE)  # a table each
 
 
-def section(study: Study, m: Measurements) -> Section:
+def section(study: Study, m: Measurements) -> StudySection:
     """The study's section, from its table and the chain's own measurements."""
     compared = methods(study, m)
     steps = sorted(study.frame["steps"].unique().tolist(), reverse=True)
@@ -39,7 +39,7 @@ def section(study: Study, m: Measurements) -> Section:
     down = math.ceil(len(weights) / across)
     figure = Figure(figsize=(max(5.0, 3.6 * across), 1.2 + 3.2 * down))
     draw(figure, compared, m, steps, weights, across)
-    return Section(
+    return StudySection(
         conclusion=conclusion(compared, m, steps, weights),
         tables=[table(compared, m, steps, weights, metric=metric) for metric in SHOWN],
         figure=figure,
@@ -91,7 +91,7 @@ def table(
     steps: list[int],
     weights: list[float],
     topic: str = "",
-    metric: Metric = FID,
+    metric: Quantity = FID,
 ) -> Table:
     """A figure of each method over N and w; of a study with several topics, those of one."""
     rows = [
@@ -120,7 +120,7 @@ def table(
     )
 
 
-def _cell(row: pd.Series[Any] | None, metric: Metric) -> str:
+def _cell(row: pd.Series[Any] | None, metric: Quantity) -> str:
     more = f" ({int(row['nfe'])})" if row is not None and row["nfe"] > row["steps"] else ""
     return metric.shown(row) + more
 

@@ -16,13 +16,13 @@ from pdpipe.reporting.intervals import apart
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID
 from pdpipe.reporting.studies import methods
-from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.studies.section import Study, StudySection
 from pdpipe.reporting.tables import Table, floor_note
 
 TEACHER = "teacher: "
 
 
-def section(study: Study, m: Measurements) -> Section:
+def section(study: Study, m: Measurements) -> StudySection:
     """The study's section, from its table and the chain's own measurements."""
     taught = study.frame["method"].str.startswith(TEACHER)
     students = methods.section(replace(study, frame=study.frame[~taught]), m)

@@ -12,7 +12,7 @@ from pdpipe.reporting import formats
 from pdpipe.reporting.figures import Panel, draw_panels
 from pdpipe.reporting.intervals import margin, with_margin
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.studies.section import Section, Study, grouped
+from pdpipe.reporting.studies.section import Study, StudySection, grouped
 from pdpipe.reporting.tables import Table
 
 # The columns of its table; see `studies.reconstruction.Row`.
@@ -41,7 +41,7 @@ COLUMNS = {
 VERDICTS = ("separated from and below", "not separated from", "separated from and above")
 
 
-def section(study: Study, m: Measurements) -> Section:
+def section(study: Study, m: Measurements) -> StudySection:
     """The study's section, from its table alone."""
     rows = study.frame[study.frame["part"] == "reconstruction"]
     transfer = study.frame[study.frame["part"] == "transfer"]
@@ -51,7 +51,7 @@ def section(study: Study, m: Measurements) -> Section:
     if not transfer.empty:
         tables.append(_transfer_table(transfer))
         sentences += _of_transfer(transfer)
-    return Section(
+    return StudySection(
         conclusion=" ".join(sentences),
         tables=tables,
         figure=_figure(through),

@@ -25,7 +25,7 @@ class Study:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class StudySection:
     """The answer to a study's question, in a sentence that is computed, and what is behind it."""
 
     conclusion: str

@@ -9,11 +9,11 @@ import pandas as pd
 from pdpipe.reporting import formats
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies import methods
-from pdpipe.reporting.studies.section import Section, Study
+from pdpipe.reporting.studies.section import Study, StudySection
 from pdpipe.reporting.tables import Table
 
 
-def section(study: Study, m: Measurements) -> Section:
+def section(study: Study, m: Measurements) -> StudySection:
     """The comparison of methods, and what each of them saves of the baseline's."""
     compared, found = methods.section(study, m), sizes(study)
     smallest = found.sort_values("parameters", kind="stable").iloc[0]
