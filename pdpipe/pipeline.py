@@ -1,4 +1,4 @@
-"""Each stage, said once: what it runs, reads, depends on and makes.
+"""Each stage but `check`, said once: what it runs, reads, depends on and makes.
 
 `dvc.yaml`, and the pipeline of every study, say the same in DVC's words: a test holds them to it.
 The commands take a stage's identity from here, by which a broken run is known again.

@@ -1,6 +1,6 @@
-"""What a setting can name, and the module that holds it.
+"""What a setting can name, and the metrics, with the module that holds each.
 
-It is imported when it is first used, so that settings are checked without torch.
+Importing this imports none of them, so settings are checked without torch.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -126,6 +127,21 @@ def test_no_two_files_import_each_other() -> None:
         for path in MODULES
     }
     TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_functions_are_short() -> None:
+    nodes = [
+        (path, node)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    lines = {
+        f"{path.relative_to(PACKAGE)}::{node.name}:{node.lineno}": node.end_lineno - node.lineno + 1
+        for path, node in nodes
+    }
+    assert {name: count for name, count in lines.items() if count > 60} == {}
+    assert statistics.median(lines.values()) <= 8
 
 
 def test_a_name_is_of_one_class() -> None:

@@ -199,9 +199,8 @@ def sample(
 
     columns = None if labels is None else parse_labels(labels)
     _check_picture(out, (".png",))
-    runtime = environment_runtime()
-    if device is not None:
-        runtime = runtime.model_copy(update={"device": device})
+    changed = {} if device is None else {"device": device}
+    runtime = environment_runtime().model_copy(update=changed)
     from pdpipe.models import load_model, make_sampler
     from pdpipe.runtime import configure
 

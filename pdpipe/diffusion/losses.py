@@ -1,7 +1,7 @@
 """Loss weights omega(log_snr) on the squared error of x (PD, section 4 and figure 2).
 
-No error of x is multiplied by exp(20): an error of v by D is an error of x by sigma_t D, so each
-weight is given on the error of v, where all are bounded by 1. (A network that predicts x, or eps,
+An error of v by D is an error of x by sigma_t D. Each weight is given on the error of v, where all
+are at most 1; on that of x they would reach exp(20). (A network that predicts x, or eps,
 has its output divided by sigma, or alpha, on the way to v; give it the weight `constant`, or `snr`,
 which takes that back.)
 """

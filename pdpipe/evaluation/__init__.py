@@ -1,4 +1,4 @@
-"""Measurements: FID, inception score, label accuracy, paired error, distance to the training set.
+"""Measurements: the metrics, label accuracy, paired error, distance to the training set.
 
-`fidelity` alone imports torch-fidelity, and only when a metric is computed.
+`fidelity` alone imports torch-fidelity, and only when it is needed.
 """

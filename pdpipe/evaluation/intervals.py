@@ -1,7 +1,7 @@
 """How much a figure would move with other images: standard errors.
 
 A cell that is measured at several generation seeds has its error from their spread, which is
-unbiased for every figure. Where one seed has to do, a grouped jackknife tells it from its images.
+unbiased for every figure. With one seed, a grouped jackknife estimates it from the images.
 
 The plain bootstrap is biased for FID: a resample repeats images, which adds to its bias, and upsets
 the balance of the classes, so that its interval can miss the figure itself. The jackknife leaves

@@ -34,13 +34,15 @@ def guide_objective(
     """
 
     def objective(student: Network, batch: Batch) -> Tensor:
-        t, eps = batch.uniform(), batch.noise()  # t (B, 1, 1, 1), eps (B, C, H, W)
-        given = batch.given.at(batch.weights(*w_range))
+        # Right of each line: Algorithm 1 of GD, whose x ~ D is batch.x, (B, C, H, W).
+        t, eps = batch.uniform(), batch.noise()  # t ~ U[0, 1], (B, 1, 1, 1); eps ~ N(0, I)
+        given = batch.given.at(batch.weights(*w_range))  # w ~ U[w_min, w_max], (B,)
         alpha, sigma = schedule.alpha_sigma(t)  # (B, 1, 1, 1)
-        z_t = diffuse(batch.x, eps, alpha, sigma)
-        with torch.no_grad():
+        z_t = diffuse(batch.x, eps, alpha, sigma)  # z_t = alpha_t x + sigma_t eps
+        with torch.no_grad():  # x_hat_w = (1 + w) x_hat_c(z_t) - w x_hat_u(z_t), here of v
             v_w = teacher(given)(z_t, t)
         v_hat = Predictor(student, schedule, parameterization).denoiser(given)(z_t, t)
+        # L = omega(lambda_t) |x_hat_w - x_hat(z_t, w)|², by the error of v
         return weighted_loss(v_hat, v_w, v_loss_weight(loss_weight, alpha, sigma))
 
     return objective

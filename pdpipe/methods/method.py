@@ -37,13 +37,13 @@ class Task:
 
 
 class Method:
-    """A way to make a student of a teacher; what it does not say itself is as for a halving."""
+    """A way to make a student of a teacher; all but `objective` is a halving's by default."""
 
     small_targets = True  # its target differs from the teacher's v by about 1/N: docs/precision.md
     random_start = "student network"  # seeds the weights that the teacher's do not fill
 
     def complaint(self, teacher: DiffusionModel) -> str | None:
-        """Why this teacher is not what the method takes it for, to be read after its name."""
+        """Why this teacher cannot be distilled, to be read after its name; None: it can."""
         if teacher.info.kind == "encoder":
             return "is an encoder, from which only encoders can be distilled: take a student"
         return None

@@ -43,7 +43,7 @@ def naive_objective(
     schedule, predictor = teacher.schedule, teacher.predictor
 
     def objective(student: Network, batch: Batch) -> Tensor:
-        i = batch.intervals(num_steps)  # (B, 1, 1, 1), in 1 … N
+        i = batch.intervals(num_steps)  # i ~ Cat[1, …, N]: (B, 1, 1, 1)
         times = decoding_times(i, num_steps)
         t, eps = times[0], batch.noise()
         given = batch.given.at(batch.weights(*w_range))

@@ -33,9 +33,10 @@ def teacher_objective(
     """
 
     def objective(network: Network, batch: Batch) -> Tensor:
-        t, eps = batch.uniform(), batch.noise()  # t (B, 1, 1, 1), eps (B, C, H, W)
+        # x ~ D is batch.x, (B, C, H, W); t ~ U[0, 1], (B, 1, 1, 1); eps ~ N(0, I)
+        t, eps = batch.uniform(), batch.noise()
         dropped = batch.uniform().reshape(-1).to(batch.x.device) < label_dropout
-        given = batch.given.replaced(dropped, network.null(batch.given))
+        given = batch.given.replaced(dropped, network.null(batch.given))  # CFG: c <- null
         alpha, sigma = schedule.alpha_sigma(t)
         z_t = diffuse(batch.x, eps, alpha, sigma)
         v_hat = Predictor(network, schedule, parameterization).denoiser(given)(z_t, t)

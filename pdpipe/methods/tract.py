@@ -20,7 +20,7 @@ from pdpipe.models import DiffusionModel
 from pdpipe.networks import Network
 from pdpipe.plan import Batch, Objective
 
-SELF_TEACHER_DECAY = 0.5  # an update, of the average that is the student's own teacher
+SELF_TEACHER_DECAY = 0.5  # per update, of the average that is the second teacher
 
 
 class TractObjective:
@@ -48,7 +48,7 @@ class TractObjective:
         alpha, sigma = schedule.alpha_sigma(t)
         z_t = diffuse(batch.x, eps, alpha, sigma)
         first = self.teacher.predictor.denoiser(given)
-        # Where j is the last, what is left to go has length 0.
+        # At the last j, the second step has length 0.
         rest = self.teacher.predictor.of(self.average).denoiser(given)
         v_goal = target_along([first, rest], z_t, [t, after_one, end], schedule)
         v_hat = self.teacher.predictor.of(student).denoiser(given)(z_t, t)

@@ -124,8 +124,7 @@ def _filled(
 ) -> AnyNetwork:
     """The network that a file describes, with its weights.
 
-    It is laid out, and tried out, without memory first: only where the file's own tensors fill it,
-    it is built.
+    It is first laid out, and tried, without memory; it is built only if the file's tensors fill it.
     """
     try:
         with torch.device("meta"):

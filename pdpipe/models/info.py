@@ -1,7 +1,7 @@
 """What is stored beside the weights: everything needed to rebuild a model and to use it rightly.
 
-A file may come from a stranger: every field is bounded, and text is cleaned of what a terminal
-would obey.
+A file may come from a stranger: every field that something is built from has bounds, and text is
+cleaned of what a terminal would obey.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def cleaned(text: str) -> str:
 
 Name = Annotated[str, AfterValidator(cleaned)]
 Classes = Annotated[list[Name], Field(min_length=1, max_length=2**20)]
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+GuidanceWeight = Annotated[float, Field(ge=0.0, le=1e6)]
 
 
 class ClassifierInfo(BaseModel):
@@ -38,7 +38,7 @@ class ClassifierInfo(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """The metadata of a teacher's or a student's file."""
+    """The metadata of a teacher's, a student's or an encoder's file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     format: Literal[1] = 1
@@ -50,8 +50,8 @@ class ModelInfo(BaseModel):
     schedule: dict[str, Any]  # the arguments of diffusion.build_schedule
     parameterization: Literal["v", "x", "eps", "x_eps"]
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None  # a student's; None: any number
-    w_min: NotNegative  # the guidance weights it may be used with
-    w_max: NotNegative | None  # None: no upper end
+    w_min: GuidanceWeight  # the guidance weights it may be used with
+    w_max: GuidanceWeight | None  # None: no upper end
     w_convention: Literal["x_hat_w = (1 + w) x_hat_conditional - w x_hat_unconditional"] = (
         "x_hat_w = (1 + w) x_hat_conditional - w x_hat_unconditional"
     )

@@ -37,7 +37,7 @@ def sample_noise(image_shape: Sequence[int], seed: int, first: int, count: int) 
 
 
 class DiffusionModel:
-    """A teacher or student with its schedule; `sample` makes images from labels, w and a seed."""
+    """A teacher, student or encoder with its schedule; `sample` makes images from labels and w."""
 
     def __init__(
         self, network: Network, info: ModelInfo, device: torch.device, sha256: str
@@ -160,9 +160,8 @@ class DiffusionModel:
     ) -> Tensor:
         """Images x in [-1, 1], (n, C, H, W) on the CPU, one for each label.
 
-        Sample k starts from noise seeded by (seed, first + k), and so does the noise that a
-        stochastic sampler adds to it, whatever the batch size; images of different batch sizes
-        agree to 1e-4.
+        The noise of sample k, its first and what a stochastic sampler adds, is seeded by (seed,
+        first + k), whatever the batch size; images of different batch sizes agree to 1e-4.
 
         Args:
             labels: class indices; an unconditional model takes zeros, for their number.
@@ -183,30 +182,19 @@ class DiffusionModel:
             ModelError: a label, w, step count, sampler or batch size that cannot be used.
             SamplerError: a grid that is none.
         """
-        if self.info.kind == "encoder":
-            raise ModelError(
-                f"{self.info.name} is an encoder, which leads from images to noise: give its "
-                "images to `pdpipe.models.encode_images`, and take a student to make others"
-            )
+        by = self._sampler(sampler, clip)
         chosen = self.check_labels(labels)
         weights = self.check_weights(w, len(chosen))
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}: use 1 or more")
 
         size = max(batch_size // self.evaluations_per_step(weights), 1)
-        if sampler is None or isinstance(sampler, str):
-            sampler = make_sampler(sampler or self.info.sampler, self.schedule, clip=clip)
-        if sampler.schedule != self.schedule:
-            raise ModelError(
-                f"the sampler has another schedule than {self.info.name}: make it with the model's "
-                "own, `model.schedule`"
-            )
         grid = uniform_grid(self.resolve_steps(steps)) if grid is None else grid
 
         def make(start: int) -> tuple[Tensor, int]:
             part = slice(start, start + size)
             at = weights[part] if isinstance(weights, Tensor) else weights
-            return self._make(chosen[part], at, sampler, grid, seed, first + start)
+            return self._make(chosen[part], at, by, grid, seed, first + start)
 
         done = []
         for x, evaluations in _side_by_side(make, range(0, len(chosen), size), self.device):
@@ -214,6 +202,21 @@ class DiffusionModel:
             if on_batch is not None:
                 on_batch(len(x), evaluations)
         return torch.cat(done) if done else torch.empty(0, *self.info.image_shape)
+
+    def _sampler(self, sampler: Sampler | str | None, clip: bool) -> Sampler:
+        if self.info.kind == "encoder":
+            raise ModelError(
+                f"{self.info.name} is an encoder, which leads from images to noise: give its "
+                "images to `pdpipe.models.encode_images`, and take a student to make others"
+            )
+        if sampler is None or isinstance(sampler, str):
+            return make_sampler(sampler or self.info.sampler, self.schedule, clip=clip)
+        if sampler.schedule != self.schedule:
+            raise ModelError(
+                f"the sampler has another schedule than {self.info.name}: make it with the model's "
+                "own, `model.schedule`"
+            )
+        return sampler
 
     @torch.inference_mode()
     def _make(

@@ -1,4 +1,4 @@
-"""The class-conditional U-Net of the teacher, which is also every student's network."""
+"""A U-Net, with label and w where its config says so."""
 
 from __future__ import annotations
 

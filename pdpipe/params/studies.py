@@ -52,7 +52,7 @@ class TaughtParams(Section):
 
 
 class DistilledParams(Section):
-    """A student of a study's own: `guide` is stage one, all others are halvings."""
+    """A student of a study's own: `guide` is stage one, all others belong to stage two."""
 
     model_config = ConfigDict(populate_by_name=True)
     algorithm: MethodName

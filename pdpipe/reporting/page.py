@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from pdpipe.reporting import figures, formats, provenance, tables
@@ -83,22 +83,7 @@ def page(
         other_studies: the names of the rest.
     """
     pictures = _pictures(m, sections, curves)
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "data_uri": data_uri,
-        "csp_hash": csp_hash,
-        "percent": formats.percent,
-        "weight": formats.weight,
-        "explorer_data": explorer_data,
-    }
-    return environment.get_template("page.html.jinja").render(
+    return _template().render(
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         headline=headline,
@@ -129,6 +114,25 @@ def page(
         standard_errors=provenance.errors_by(results.teacher.protocol),
         num_heldout=results.floor.protocol.num_heldout,
     )
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "data_uri": data_uri,
+        "csp_hash": csp_hash,
+        "percent": formats.percent,
+        "weight": formats.weight,
+        "explorer_data": explorer_data,
+    }
+    return environment.get_template("page.html.jinja")
 
 
 def data_uri(image: Images) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pdpipe.diffusion import build_schedule
+from pdpipe.diffusion import Schedule, build_schedule
 from pdpipe.files import replacing, write_json, write_text
 from pdpipe.params import Params
 from pdpipe.reporting import figures, grids, method, tables
@@ -15,7 +15,7 @@ from pdpipe.reporting.explorer import explorer
 from pdpipe.reporting.headline import UNLISTED, Headline, headline
 from pdpipe.reporting.latex import paper_latex
 from pdpipe.reporting.markdown import report_markdown
-from pdpipe.reporting.measurements import measurements
+from pdpipe.reporting.measurements import Measurements, measurements
 from pdpipe.reporting.metrics import FID, INCEPTION_SCORE
 from pdpipe.reporting.page import page
 from pdpipe.reporting.provenance import machines_sentence, protocol_sentence
@@ -50,24 +50,10 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     found = headline(m)
     by_steps = grids.steps_by_w(sheets)
     by_class = grids.classes_by_steps(sheets, found.w)
-    frames = {"table": m.reproducible, "costs": m.times, "fid_by_steps": tables.fid_by_steps(m)}
-    for name, frame in frames.items():
-        write_text(reports_dir / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    with replacing(reports_dir / "table.parquet") as temporary:
-        m.reproducible.to_parquet(temporary, index=False)
-    listed = {name: value for name, value in found.metrics.items() if name not in UNLISTED}
-    write_json(reports_dir / "metrics.json", listed | {"figure": found.figure})
-    schedule = build_schedule(**params.schedule.model_dump())
+    _write_data(m, found, reports_dir)
     with figures.style():
-        curves = {
-            "fid_by_steps": figures.against_steps(m, FID),
-            "is_by_steps": figures.against_steps(m, INCEPTION_SCORE),
-            "fid_is": figures.fid_against_is(m),
-            "loss_weights": method.loss_weights(schedule),
-            "angles": method.angles(),
-            "trajectories": method.trajectories(schedule),
-        }
         sections, others = read_sections(studies, m, results.digests)
+        curves = _curves(m, build_schedule(**params.schedule.model_dump()))
         curves |= {f"study_{s.name}": s.figure for s in sections if s.figure is not None}
         drawn = reports_dir / "figures"
         svg = {name: _write_figure(figure, drawn / name) for name, figure in curves.items()}
@@ -97,6 +83,28 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
     )
     write_text(reports_dir / "index.html", html)
     return found
+
+
+def _write_data(m: Measurements, found: Headline, reports_dir: Path) -> None:
+    frames = {"table": m.reproducible, "costs": m.times, "fid_by_steps": tables.fid_by_steps(m)}
+    for name, frame in frames.items():
+        write_text(reports_dir / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    with replacing(reports_dir / "table.parquet") as temporary:
+        m.reproducible.to_parquet(temporary, index=False)
+    listed = {name: value for name, value in found.metrics.items() if name not in UNLISTED}
+    write_json(reports_dir / "metrics.json", listed | {"figure": found.figure})
+
+
+def _curves(m: Measurements, schedule: Schedule) -> dict[str, Figure]:
+    """What was measured, and what the method does with this schedule."""
+    return {
+        "fid_by_steps": figures.against_steps(m, FID),
+        "is_by_steps": figures.against_steps(m, INCEPTION_SCORE),
+        "fid_is": figures.fid_against_is(m),
+        "loss_weights": method.loss_weights(schedule),
+        "angles": method.angles(),
+        "trajectories": method.trajectories(schedule),
+    }
 
 
 def _write_figure(figure: Figure, stem: Path, dpi: float = 150) -> bytes:

@@ -18,7 +18,7 @@ from torch.optim.adamw import adamw
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019), fused.
 
-    It steps as `torch.optim.AdamW` does, bit by bit. The learning rate comes with each step.
+    It steps as `torch.optim.AdamW` does, bit for bit. The learning rate comes with each step.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a training run is given besides its plan: its name, place, and ways out."""
+"""What a training run is given besides its plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pdpipe.training.snapshots import Snapshots
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One stage's run: its name, identity, place, and the ways out of it."""
+    """One stage's run: name, identity, device, and where snapshots and metrics go."""
 
     stage: str  # e.g. student-4
     seed: int

@@ -1,4 +1,4 @@
-"""The training loop that every stage shares: update, average, log, snapshot, resume."""
+"""The training loop that every training stage shares: update, average, log, snapshot, resume."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 They lie outside every DVC output, under `<root>/<stage>/<key>/`, with `key` a digest of everything
 that determines the result: changed params, data, teacher or code have another key and start afresh.
-`state.pt` is of a training on its way. `finished.safetensors` takes its place at the end: the
+`state.pt` is of an unfinished training. `finished.safetensors` takes its place at the end: the
 averaged weights alone. DVC deletes the outputs of a stage that it has not recorded, because it was
 killed first; the stage's next run then takes its result from there. It goes when DVC has it.
 Each file carries a digest, and a damaged one is never loaded.

@@ -54,7 +54,7 @@ from pdpipe import registry
 registry.METRICS["spread"] = "spread"
 
 from pdpipe.data import ImageSet
-from pdpipe.evaluation import floor, measure, observe, records, reference
+from pdpipe.evaluation import measure, observe, records, reference
 from pdpipe.networks import Classifier, ClassifierConfig
 from pdpipe.reporting import compare_text, measurements, metrics
 
@@ -78,7 +78,7 @@ cell = records.Cell.model_validate({**place, **measure.measure(seen, real)})
 [shown] = [metric for metric in metrics.METRICS if metric.column == "spread"]
 print(json.dumps({
     "cell": [cell.plain()["spread"], cell.plain()["spread_se"]],
-    "floor": floor.floor_record(real).plain()["floor"]["spread"],
+    "floor": measure.floor_record(real).plain()["floor"]["spread"],
     "columns": [name for name in measurements.COLUMNS if "spread" in name],
     "shown": [shown.name, shown.better, shown.against_steps],
     "compared": compare_text.NAMES["spread"],

@@ -130,7 +130,7 @@ def test_a_wrong_setting_of_a_finished_chain_is_said_before_dvc_looks_for_files(
 # A line added to a file of pdpipe/, and what becomes stale.
 STALE = {
     "data/loading.py": {"prepare", "reference"} | TRAINING | EVALUATING,
-    "sources/digits.py": {"prepare"},
+    "sources/source.py": {"prepare"},
     "sources/folder.py": {"prepare"},
     "diffusion/steps.py": TRAINING | EVALUATING | {"report"},
     "networks/unet.py": {"reference"} | TRAINING | EVALUATING,

@@ -64,7 +64,7 @@ class DDIM(Sampler):
         else:
             eps_hat = eps_from_v(v_hat, z, alpha_t, sigma_t)
         std = self.eta * posterior_std(phi_t, phi_s, gamma=0.0)
-        # 1 - eta² share, share = 1 - ratio: never below 0, however long the step is.
+        # eps keeps sigma_s sqrt(1 - eta² share), share = 1 - ratio: the root's argument is >= 0.
         ratio = (phi_s.tan() / phi_t.tan()) ** 2
         less = phi_s.sin() * (1.0 - (1.0 - self.eta**2 + self.eta**2 * ratio).sqrt())
         return z_s - scale(less, z) * eps_hat + scale(std, z) * draw(z, generator)

@@ -56,7 +56,7 @@ class _Flow(Sampler):
 
 @dataclass(frozen=True)
 class Euler(_Flow):
-    """Euler's method: order 1, one evaluation a step; straight where DDIM turns."""
+    """Euler's method: order 1, one evaluation a step; a straight step where DDIM's rotates."""
 
     def _advance(self, velocity: Denoiser, z: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return z + self._h(z, t, s) * velocity(z, t)

@@ -1,6 +1,6 @@
 """The metrics: one file for each, and one line in `pdpipe/registry.py`.
 
-Precision, recall and the rest are all of one set of features, against those of the training images.
+All look at the output of one extractor; all but IS compare its features with the training images'.
 """
 
 from __future__ import annotations

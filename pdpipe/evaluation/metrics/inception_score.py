@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def of_real(real: Images) -> dict[str, Tensor]:
-    """The training images' own score, which no FID stands beside."""
+    """The training images' own score, shown beside the others'."""
     import torch
 
     from pdpipe.evaluation.fidelity import inception_score, inception_score_splits

@@ -37,11 +37,11 @@ class Metric:
     name: str  # in reports
     better: Literal["lower", "higher"]
     measure: Callable[[Images, Reference], Figure]
-    of_real: Callable[[Images], Mapping[str, Tensor]] | None = None  # what it needs of the real
-    # side: computed once, kept in the reference, and there as `state[key]`
+    # What it needs of the real side: computed once, kept in the reference as `state[key]`.
+    of_real: Callable[[Images], Mapping[str, Tensor]] | None = None
     least: float | None = None
     most: float | None = None
     decimals: Literal[2, 4] = 2
     against_steps: bool = False  # whether it has a column in the tables of steps
     note: str = ""  # beside its table
-    new: bool = False  # whether files of earlier versions lack it
+    new: bool = False  # files of earlier versions lack it, and are read without

@@ -92,7 +92,7 @@ class _About(BaseModel):
 
 
 def read_picture(studies: Path, study: str, sha256: str) -> Grid:
-    """What `studies.pictures.save_pictures` wrote for a study, as labelled blocks.
+    """What `studies.reconstruction.save_pictures` wrote for a study, as labelled blocks.
 
     Raises:
         EvaluationError: the file is missing, another than its entry is of, or damaged.
