@@ -245,17 +245,21 @@ def _say_what_is_worse(info: ModelInfo, steps: int, sampler: str) -> None:
 
 
 def _picture(x: Tensor, rows: int) -> Image:
-    """Images x (rows * columns, C, H, W) in [-1, 1] as the tiles of one picture."""
+    """Images x (rows * columns, C, H, W) in [-1, 1], enlarged, with white lines between them."""
     from PIL import Image
+    from torch.nn.functional import pad
 
     from pdpipe.data import to_uint8
 
-    tiles = to_uint8(x).view(rows, -1, *x.shape[1:])
-    # rows x columns tiles of (C, H, W) -> one (rows H, columns W, C)
-    picture = tiles.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
     scale = max(1, 64 // x.shape[-1])
-    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    gap = max(2, scale * x.shape[-1] // 16)
+    tiles = to_uint8(x).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    tiles = pad(tiles, (gap, 0, gap, 0), value=255)  # (rows * columns, C, H', W')
+    tiles = tiles.view(rows, -1, *tiles.shape[1:])
+    # rows x columns tiles of (C, H, W) -> one (rows H, columns W, C)
+    whole = tiles.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+    picture = pad(whole, (0, 0, 0, gap, 0, gap), value=255).numpy()
+    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
 def _check_picture(out: Path, suffixes: tuple[str, ...]) -> None:
