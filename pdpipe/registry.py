@@ -1,6 +1,7 @@
 """What a setting can name, and the metrics, with the module that holds each.
 
-Importing this imports none of them, so settings are checked without torch.
+Importing this imports none of them, so settings are checked without torch. No stage depends on this
+file, so that a new line makes nothing stale: a name stays with what it names.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ NETWORKS = {  # what predicts; each module has its `NETWORK`
     "dit": "pdpipe.networks.dit",
 }
 
-SAMPLERS = {  # from noise to images; each is a class of a module
-    "ddim": "pdpipe.diffusion.samplers.ddim:DDIM",
-    "ancestral": "pdpipe.diffusion.samplers.ancestral:Ancestral",
-    "stochastic": "pdpipe.diffusion.samplers.ancestral:StochasticDDIM",
-    "euler": "pdpipe.diffusion.samplers.flow:Euler",
-    "heun": "pdpipe.diffusion.samplers.flow:Heun",
-    "rk4": "pdpipe.diffusion.samplers.flow:RungeKutta4",
-    "dpm_solver": "pdpipe.diffusion.samplers.dpm_solver:DPMSolver",
-}
+SAMPLERS = (  # from noise to images; their classes are in `diffusion.SAMPLERS`
+    "ddim",
+    "ancestral",
+    "stochastic",
+    "euler",
+    "heun",
+    "rk4",
+    "dpm_solver",
+)
 
 METRICS = {  # of images, in the order of the tables; each module has its `METRIC`
     "fid": "pdpipe.evaluation.metrics.fid",

@@ -78,8 +78,8 @@ SINGLE_KEYS = [
     ("ladder.32.from", 64.0, "ladder.32.from is 64.0, a number: write it in quotes"),
     ("data.path", "a\0b", r"data.path is 'a\x00b', with characters that cannot be printed"),
     ("data.path", 7, 'data.path is 7, a number: write it in quotes, "7"'),
-    ("teacher", 3, "teacher: input should be a valid dictionary"),
-    ("ladder", None, "ladder: input should be a valid dictionary, got null"),
+    ("teacher", 3, "teacher is 3: write a section of keys and values"),
+    ("ladder", None, "ladder is null: write a section of keys and values"),
     # ranges
     ("teacher.updates", 0, "teacher.updates: input should be greater than or equal to 1, got 0"),
     (

@@ -58,6 +58,8 @@ def one_sentence(error: ValidationError, root: type[BaseModel] = Params) -> str:
         number = float(given)
         meant = int(number) if kind == "int_type" and number.is_integer() else number
         return f"{where} is the text {shown}: write it as {spelled(meant)} without quotes"
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return f"{where} is {shown}: write a section of keys and values"
     if kind.startswith("bool_"):
         return f"{where} is {shown}: write true or false"
     if kind == "string_type" and isinstance(given, int | float | date):

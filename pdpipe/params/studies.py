@@ -139,9 +139,9 @@ def _network(
 ) -> NetworkParams:
     """A section `network` with changes in it, which can be built; another network keeps no size."""
     name = changes.get("name", network.name)
-    if name not in SECTIONS:
+    if not isinstance(name, str) or name not in SECTIONS:
         raise ParamsError(
-            f"{where}.network.name is {spelled(name)}: {did_you_mean(name, SECTIONS)}"
+            f"{where}.network.name is {spelled(name)}: {did_you_mean(str(name), SECTIONS)}"
         )
     kept = network.model_dump() if name == network.name else {"conditional": network.conditional}
     found = validated(SECTIONS[name], kept | changes, f"{where}.network")

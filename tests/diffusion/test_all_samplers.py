@@ -15,6 +15,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 from torch.testing import assert_close
 
+from pdpipe import registry
 from pdpipe.diffusion import (
     DDIM,
     SAMPLERS,
@@ -59,6 +60,10 @@ def wavy(z_t: Tensor, t: Tensor) -> Tensor:
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def test_settings_know_every_sampler_by_its_name() -> None:
+    assert tuple(SAMPLERS) == registry.SAMPLERS
 
 
 @every_sampler

@@ -147,6 +147,7 @@ def test_a_student_that_cannot_be_distilled_is_refused(
         (study(taught={"teacher": {"updats": 1}}), "teachers.t.teacher: unknown key updats: did"),
         (study(taught={"teacher": {"parameterization": "y"}}), "teachers.t.teacher: parameteriz"),
         (study(taught={"network": {"head_channels": 5}}), "teachers.t: network.head_channels 5"),
+        (study(taught={"network": {"name": {"q": 1}}}), "teachers.t.network.name is {"),
         (study(taught={"netwrok": {}}), "unknown key teachers.t.netwrok: did you mean 'network'?"),
         (study(taught={"seed": 1.5}), "teachers.t.seed"),
         (study(teachers={"s": TAUGHT, "t": TAUGHT}), "s is a teacher and a student: call one"),

@@ -9,9 +9,6 @@ Read `base` (grid, states, end rule), then `ddim` and `ancestral`, whose loops a
 the papers; `flow` integrates the probability-flow ODE, `dpm_solver` is the baseline of today.
 """
 
-from importlib import import_module
-
-from pdpipe import registry
 from pdpipe.diffusion.samplers.ancestral import Ancestral, StochasticDDIM
 from pdpipe.diffusion.samplers.base import (
     Denoiser,
@@ -24,14 +21,15 @@ from pdpipe.diffusion.samplers.ddim import DDIM, encode
 from pdpipe.diffusion.samplers.dpm_solver import DPMSolver
 from pdpipe.diffusion.samplers.flow import AdaptiveFlow, Euler, Heun, RungeKutta4
 
-
-def _sampler(place: str) -> type[Sampler]:
-    module, _, name = place.partition(":")
-    found: type[Sampler] = getattr(import_module(module), name)
-    return found
-
-
-SAMPLERS = {key: _sampler(place) for key, place in registry.SAMPLERS.items()}
+SAMPLERS: dict[str, type[Sampler]] = {
+    "ddim": DDIM,
+    "ancestral": Ancestral,
+    "stochastic": StochasticDDIM,
+    "euler": Euler,
+    "heun": Heun,
+    "rk4": RungeKutta4,
+    "dpm_solver": DPMSolver,
+}
 
 __all__ = [
     "DDIM",

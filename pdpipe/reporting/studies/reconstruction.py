@@ -62,15 +62,17 @@ def section(study: Study, m: Measurements) -> StudySection:
 
 
 def _standings(
-    rows: pd.DataFrame, named: Callable[[str], str], place: Callable[[pd.Series[Any]], str]
+    rows: pd.DataFrame, by: str, named: Callable[[str], str], place: Callable[[pd.Series[Any]], str]
 ) -> str:
     """How the baseline's error lies to those of the methods, verdict by verdict.
 
-    The places of each verdict stand in the order of `rows`, after what `named` makes of the method.
+    The places of each verdict stand in the order of the column `by`, after what `named` makes of
+    the method.
     """
     said = []
     for method, found in rows.dropna(subset="difference").groupby("method", sort=False):
-        verdicts = grouped(((_verdict(row), place(row)) for _, row in found.iterrows()), VERDICTS)
+        ordered = [row for _, row in found.sort_values(by, kind="stable").iterrows()]
+        verdicts = grouped(((_verdict(row), place(row)) for row in ordered), VERDICTS)
         said += [
             f"{key} that of {named(str(method))} {', '.join(at)}" for key, at in verdicts.items()
         ]
@@ -91,7 +93,7 @@ def _of_decoder(rows: pd.DataFrame, decoder: str, baseline: str) -> str:
         own = formats.small(row["mse"] - row["difference"])
         return f"{int(row['nfe'])} ({own} against {formats.small(row['mse'])})"
 
-    said = _standings(rows, lambda method: f"the {method} with", place)
+    said = _standings(rows, "nfe", lambda method: f"the {method} with", place)
     if not said:
         return f"Through {decoder}, no method encodes with as many evaluations as the {baseline}."
     return f"Through {decoder}, the error of the {baseline} is, by evaluations of encoding, {said}."
@@ -113,6 +115,7 @@ def _of_transfer(transfer: pd.DataFrame) -> list[str]:
         share = low if low == high else f"{low} to {high}"
         said = _standings(
             rows,
+            "w",
             lambda method: f"{_CONTROLS.get(method, method)} at w =",
             lambda row: f"{row['w']:g}",
         )
