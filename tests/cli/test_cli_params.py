@@ -50,7 +50,7 @@ def rungs(**ladder: str) -> Callable[[dict[str, Any]], None]:
         (at("teacher.updates", 0), "teacher.updates: .*greater than or equal to 1, got 0"),
         (at("seed", -1), "seed: .*greater than or equal to 0, got -1"),
         (at("guide.learning_rate", float("nan")), "guide.learning_rate: .*finite"),
-        (at("data", None), "data: "),
+        (at("data", None), "data is null: write a section"),
         (at("teacher.parameterization", "vv"), "teacher.parameterization is 'vv'"),
         (at("guide.w_min", 9.0), r"guide.w_min \(9.0\) is above guide.w_max \(4.0\): swap them"),
         (at("evaluation.w", [0.0, 9.0]), "evaluation.w has 9.0, outside the range"),
