@@ -23,13 +23,12 @@ def figure_name(metric: str, protocol: Protocol) -> str:
 
 def cell_figures(protocol: Protocol, cell: Cell) -> dict[str, float]:
     """What a cell has of the metrics that are shown against steps, by name and w."""
-    from pdpipe.evaluation.metrics import METRICS
+    from pdpipe.evaluation.metrics import AGAINST_STEPS
 
     values = cell.model_dump(by_alias=True)
     return {
-        f"{figure_name(metric.name, protocol)}/w_{cell.w:g}": values[key]
-        for key, metric in METRICS.items()
-        if metric.against_steps
+        f"{figure_name(metric.name, protocol)}/w_{cell.w:g}": values[metric.key]
+        for metric in AGAINST_STEPS
     }
 
 
@@ -90,16 +89,20 @@ def _curves(records: list[MetricsRecord]) -> dict[str, dict[int, float]]:
 
 def _model(record: MetricsRecord, stage: str) -> TrackedModel:
     """A model and its figures; the teacher's are those at its full step count."""
+    from pdpipe.evaluation.metrics import AGAINST_STEPS
     from pdpipe.tracking.registry import TrackedModel
 
     model, protocol = record.model, record.protocol
     steps = max(cell.steps for cell in record.cells)
     cells = [cell for cell in record.cells if cell.steps == steps]
     named = f"{protocol.num_fake}[{protocol.extractor.name}]"
-    rows = [f"| {cell.w:g} | {cell.fid:.4g} | {cell.is_:.4g} |" for cell in cells]
+    lines = [["w", *(f"{metric.name}-{named}" for metric in AGAINST_STEPS)]]
+    lines.append(["---"] * len(lines[0]))
+    for cell in cells:
+        values = cell.model_dump(by_alias=True)
+        lines.append([f"{cell.w:g}", *(f"{values[m.key]:.4g}" for m in AGAINST_STEPS)])
     sampler = protocol.sampler.upper() if protocol.sampler == "ddim" else protocol.sampler
     head = f"The {model.kind} at {steps} sampling step{'s' * (steps > 1)} ({sampler})."
-    table = [f"| w | FID-{named} | IS-{named} |", "| --- | --- | --- |", *rows]
     return TrackedModel(
         name=model.name,
         kind=model.kind,
@@ -108,8 +111,12 @@ def _model(record: MetricsRecord, stage: str) -> TrackedModel:
         stage=stage,
         steps=steps,
         figures={k: v for cell in cells for k, v in cell_figures(protocol, cell).items()},
-        about="\n".join([head, "", *table]),
+        about=f"{head}\n\n{_markdown(lines)}",
     )
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
@@ -128,9 +135,8 @@ def headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
         }
         name = f"{record.model.kind}, {steps} step{'s' * (steps > 1)}"
         lines.append([name, *(fids.get(w, "-") for w in weights)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     floor = f"Real held-out images, the floor: {formats.figure(found.metrics['fid_floor'])}"
     page = f"[The report](artifact:{(layout.REPORTS / 'index.html').as_posix()})"
     grid = f"![Samples](artifact:{(layout.REPORTS / 'figures/samples_by_steps.png').as_posix()})"
     said = "\n\n".join(filter(None, [f"**{found.sentence}**", found.saved]))
-    return f"{said}\n\n{page}\n\n{table}\n\n{floor}\n\n{grid}"
+    return f"{said}\n\n{page}\n\n{_markdown(lines)}\n\n{floor}\n\n{grid}"

@@ -1,4 +1,4 @@
-"""Algorithm 3 of GD: students for the stochastic sampler: two intervals on, one back."""
+"""Algorithm 3 of GD: students for the stochastic sampler, two intervals on and one back."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pdpipe import layout
 from pdpipe.errors import EvaluationError, brief
-from pdpipe.evaluation.metrics import METRICS
+from pdpipe.evaluation.metrics import AGAINST_STEPS
 from pdpipe.evaluation.records import JACKKNIFE_DOF
 from pdpipe.files import parse_json, unsealed
 from pdpipe.params import dotted, settings_of
@@ -20,7 +20,7 @@ from pdpipe.reporting import formats
 from pdpipe.reporting.results import COMPARABLE
 
 TABLE = layout.REPORTS / "table.csv"
-FIGURES = tuple(key for key, metric in METRICS.items() if metric.against_steps)
+FIGURES = tuple(metric.key for metric in AGAINST_STEPS)
 ERRORS = tuple(f"{key}_se" for key in FIGURES)  # not in the tables of early versions
 Place = tuple[str, int, float]  # (model, steps, w) of a cell
 # What a cell was made with: it may differ between two chains, and their figures still compare.

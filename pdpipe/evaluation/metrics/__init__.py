@@ -10,7 +10,7 @@ from importlib import import_module
 from pdpipe import registry
 from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
 
-__all__ = ["METRICS", "Figure", "Images", "Metric"]
+__all__ = ["AGAINST_STEPS", "METRICS", "Figure", "Images", "Metric"]
 
 
 def _metric(key: str, module: str) -> Metric:
@@ -20,3 +20,4 @@ def _metric(key: str, module: str) -> Metric:
 
 
 METRICS = {key: _metric(key, module) for key, module in registry.METRICS.items()}
+AGAINST_STEPS = [metric for metric in METRICS.values() if metric.against_steps]
