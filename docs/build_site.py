@@ -25,7 +25,7 @@ BUILD, SITE = ROOT / "build/docs", ROOT / "site"
 PAGES = BUILD / "pages"
 LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(((?!https?:|mailto:|#)[^)\s]+)\)")
 # The offline plugin's aid for search in pages opened without a server: it comes from elsewhere.
-SHIM = re.compile(r'<script src="https://unpkg\.com/iframe-worker/shim"></script>')
+SHIM = re.compile(r'<script src="https://unpkg\.com/iframe-worker/shim"[^>]*></script>')
 OUTSIDE = re.compile(
     r"<(?:script|img|iframe|source|video)\b[^>]*\bsrc=\"?(?:https?:)?//[^\">]*"
     r"|<link\b(?![^>]*canonical)[^>]*href=\"?(?:https?:)?//[^\">]*"
