@@ -65,7 +65,7 @@ def build() -> None:
         sys.exit(f"{said}\nthe docs site is not built: see above")
     for page in (BUILD / "site").rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        if page != BUILD / "site/results/index.html":  # the report, which is as it was published
+        if SHIM.search(text):
             text = SHIM.sub("", text)
             page.write_text(text, encoding="utf-8")
         if found := OUTSIDE.search(text):
@@ -140,12 +140,11 @@ def command_help() -> Iterator[str]:
     context = whole.make_context("pdpipe", [], resilient_parsing=True)
     for group in GROUPS:
         yield f"\n## {group.replace('`', '')}\n"
-        for name, command in whole.commands.items():  # type: ignore[attr-defined]
-            if getattr(command, "rich_help_panel", None) == group:
-                inner = command.make_context(
-                    name, [], parent=context, resilient_parsing=True, max_content_width=80
-                )
-                yield f"### {name}\n\n```text\n{command.get_help(inner)}\n```\n"
+        for name, command in whole.of(group).items():  # type: ignore[attr-defined]
+            inner = command.make_context(
+                name, [], parent=context, resilient_parsing=True, max_content_width=80
+            )
+            yield f"### {name}\n\n```text\n{command.get_help(inner)}\n```\n"
 
 
 def settings() -> Iterator[str]:
