@@ -55,6 +55,10 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         sections, others = read_sections(studies, m, results.digests)
         curves = _curves(m, build_schedule(**params.schedule.model_dump()))
         curves |= {f"study_{s.name}": s.figure for s in sections if s.figure is not None}
+        at_weights = {
+            f"fid_at_{k}": figures.svg_bytes(figures.at_weight(m, w))
+            for k, w in enumerate(m.guidance)
+        }
         drawn = reports_dir / "figures"
         svg = {name: _write_figure(figure, drawn / name) for name, figure in curves.items()}
         shown = {"samples_by_steps": by_steps, "samples_by_class": by_class}
@@ -73,7 +77,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         results,
         m,
         found,
-        curves=svg,
+        sheets=sheets,
+        curves=svg | at_weights,
         explorer=explorer(m, sheets, found),
         by_steps=by_steps,
         by_class=by_class,
