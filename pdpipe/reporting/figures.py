@@ -162,7 +162,8 @@ def draw_panels(
         axes.set_visible(False)
     curves = [points for _, _, methods in panels for _, points in methods]
     drawn = [value for points in curves for _, value, _ in points]
-    log_axis(grid[0], "y", pd.Series([*drawn, *(level for _, level, _ in panels if level is not None)]))
+    levels = [level for _, level, _ in panels if level is not None]
+    log_axis(grid[0], "y", pd.Series([*drawn, *levels]))
     steps_axis(grid[0], ticks)
     label_axes(figure, grid[0], x, y, ncols=2, fontsize=9)
 

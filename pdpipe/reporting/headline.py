@@ -84,13 +84,15 @@ def sentence(m: Measurements, w: float) -> str:
     fid, guided, at = FID.text(full["fid"]), _guided(w), formats.weight(w)
     if not m.student_steps:
         count = formats.steps(m.full_steps)
-        return f"No student yet (the ladder is empty): the {guided} has FID {fid} in {count} at {at}"
+        return (
+            f"No student yet (the ladder is empty): the {guided} has FID {fid} in {count} at {at}"
+        )
     fewest = min(m.student_steps)
     own = FID.text(m.cell("student", fewest, w)["fid"])
     alone = FID.text(m.cell("teacher", fewest, w)["fid"])
     return (
-        f"{formats.steps(fewest)} instead of {m.full_steps}: FID {own}, where the {guided} has {fid} "
-        f"in {formats.steps(m.full_steps)} and {alone} in {fewest} ({at}; lower is better)"
+        f"{formats.steps(fewest)} instead of {m.full_steps}: FID {own}, where the {guided} has "
+        f"{fid} in {formats.steps(m.full_steps)} and {alone} in {fewest} ({at}; lower is better)"
     )
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from pdpipe.reporting.intervals import difference_margin, fid_margin
 from pdpipe.reporting.measurements import Measurements
 
-# A student reaches the teacher when its FID exceeds that of the teacher at its full step count by at
-# most this share of the teacher's, the 95 % interval of the difference included.
+# A student reaches the teacher when its FID exceeds that of the teacher at its full step count by
+# at most this share of the teacher's, the 95 % interval of the difference included.
 NEAR = 0.25
 
 

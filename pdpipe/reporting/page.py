@@ -92,7 +92,7 @@ def page(
         headline=headline,
         setting=setting(results, sheets),
         definition=tables.definition(m),
-        made=provenance.machines_sentence(results),
+        made=provenance.made_sentence(results),
         at_weights=[
             (formats.weight(w), w == headline.w, pictures[f"fid_at_{k}"])
             for k, w in enumerate(m.guidance)
@@ -111,12 +111,7 @@ def page(
         teacher_by=m.teacher_by,
         by_steps=by_steps,
         by_class=by_class,
-        costs=[
-            provenance.training_table(results),
-            provenance.evaluation_table(results),
-            provenance.other_costs_table(results),
-            provenance.machines_table(results),
-        ],
+        costs=provenance.cost_tables(results),
         protocol=[provenance.protocol_table(results, m), provenance.models_table(results)],
         extractor=results.teacher.protocol.extractor,
         standard_errors=provenance.errors_by(results.teacher.protocol),
@@ -209,7 +204,8 @@ def _pictures(
         },
         "fid_by_steps": "FID against sampling steps, both axes logarithmic, for each guidance "
         f"weight: {curves}.",
-        "is_by_steps": f"IS against sampling steps (logarithmic), for each guidance weight: {curves}.",
+        "is_by_steps": "IS against sampling steps (logarithmic), for each guidance weight: "
+        f"{curves}.",
         "fid_is": "IS against FID (logarithmic): each curve joins the "
         f"guidance weights of one step count, from {formats.weight(m.guidance[0])} to "
         f"{formats.weight(m.guidance[-1])}. The dashed curve is the teacher at "

@@ -55,12 +55,9 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         sections, others = read_sections(studies, m, results.digests)
         curves = _curves(m, build_schedule(**params.schedule.model_dump()))
         curves |= {f"study_{s.name}": s.figure for s in sections if s.figure is not None}
-        at_weights = {
-            f"fid_at_{k}": figures.svg_bytes(figures.at_weight(m, w))
-            for k, w in enumerate(m.guidance)
-        }
         drawn = reports_dir / "figures"
         svg = {name: _write_figure(figure, drawn / name) for name, figure in curves.items()}
+        svg |= _at_weights(m)
         shown = {"samples_by_steps": by_steps, "samples_by_class": by_class}
         shown |= {f"study_{s.name}_images": s.grid for s in sections if s.grid is not None}
         for name, grid in shown.items():
@@ -78,7 +75,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         m,
         found,
         sheets=sheets,
-        curves=svg | at_weights,
+        curves=svg,
         explorer=explorer(m, sheets, found),
         by_steps=by_steps,
         by_class=by_class,
@@ -110,6 +107,12 @@ def _curves(m: Measurements, schedule: Schedule) -> dict[str, Figure]:
         "angles": method.angles(),
         "trajectories": method.trajectories(schedule),
     }
+
+
+def _at_weights(m: Measurements) -> dict[str, bytes]:
+    """The SVGs of FID against steps at each w, for the page alone."""
+    found = {f"fid_at_{k}": figures.at_weight(m, w) for k, w in enumerate(m.guidance)}
+    return {name: figures.svg_bytes(figure) for name, figure in found.items()}
 
 
 def _write_figure(figure: Figure, stem: Path, dpi: float = 150) -> bytes:

@@ -66,8 +66,9 @@ def definition(m: Measurements) -> str:
     """
     row, heldout = m.full(m.guidance[0]), m.heldout
     return (
-        f"FID here is {m.named('FID')}: the Fréchet distance of {formats.count(int(row['num_fake']))} "
-        f"generated images to the {formats.count(int(row['num_real']))} training images in the "
+        f"FID here is {m.named('FID')}: the Fréchet distance of "
+        f"{formats.count(int(row['num_fake']))} generated images to the "
+        f"{formats.count(int(row['num_real']))} training images in the "
         f"features of {row['extractor']}; the other figures are of the same images and features. "
         f"Real images, the {int(heldout['num_fake'])} that were held out, have "
         f"{m.named('FID', heldout)} {FID.shown(heldout)}, the floor. It is no bound for figures of "
@@ -101,8 +102,8 @@ def near_table(m: Measurements) -> Table:
         title="The fewest steps that reach the teacher",
         columns=["", "teacher's FID", "steps", "student's FID", "fewer evaluations"],
         rows=rows,
-        note=f"Reached: FID at most {NEAR:.0%} above the teacher's at its full step count, the 95 % "
-        "interval of the difference included.",
+        note=f"Reached: FID at most {NEAR:.0%} above the teacher's at its full step count, the "
+        "95 % interval of the difference included.",
     )
 
 

@@ -57,11 +57,11 @@ def class_by_class(labels: Tensor) -> Tensor:
 
 def _widened(error: float, dof: int) -> float:
     """A standard error of `dof` degrees of freedom, to be read with the jackknife's."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     from pdpipe.evaluation.records import JACKKNIFE_DOF
 
-    return float(error * t.ppf(0.975, dof) / t.ppf(0.975, JACKKNIFE_DOF))
+    return float(error * stdtrit(dof, 0.975) / stdtrit(JACKKNIFE_DOF, 0.975))
 
 
 METRIC = Metric(

@@ -57,7 +57,7 @@ def _table(rows: pd.DataFrame, m: Measurements) -> Table:
         columns=["network predicts", *weights],
         rows=[[p, *(FID.shown(cells.get((p, weight))) for weight in weights)] for p in predictions],
         groups=(("FID, by the weight of the loss on x", len(weights)),),
-        note=f"± is the 95 % interval of a single figure, of one training.",
+        note="± is the 95 % interval of a single figure, of one training.",
     )
 
 
