@@ -44,8 +44,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         EvaluationError: a file is missing or damaged, lacks what params asks for, or was measured
             in another way than the rest.
     """
-    results = read_results(params, results_dir)
-    sheets = read_sheets(params, results_dir)
+    results, sheets = read_results(params, results_dir), read_sheets(params, results_dir)
     m = measurements(results)
     found = headline(m)
     by_steps = grids.steps_by_w(sheets)
