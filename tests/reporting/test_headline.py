@@ -88,9 +88,7 @@ def test_sentence_without_guidance_claims_no_double_saving(make_chain):
     chain = make_chain(start=8, ladder=(4, 1), w=(0.0,))
     found = headline(with_fids(chain, {("teacher", 8): 1.0, ("student", 1): 1.25}))
     assert "where the teacher has 1.00 in 8 steps" in found.sentence
-    assert found.details[0] == (
-        "The student needs 8× fewer network evaluations than its teacher."
-    )
+    assert found.details[0] == ("The student needs 8× fewer network evaluations than its teacher.")
 
 
 def test_no_student_that_reaches_the_teacher_is_said(chain):

@@ -165,7 +165,7 @@ def test_arrow_keys_move_the_sliders_through_every_cell(full_chain, full_report,
                     value = full_chain.value(metric, kind, count, weight)
                     assert text.startswith(f"{value:.2f} ± 0.")
             said = page.get_by_role("status").inner_text()
-            assert said.startswith(f"Student, {n} step{'s' * (n > 1)}: NFE {n}, FID-1500[")
+            assert said.startswith(f"Student, {n} step{'s' * (n > 1)}: NFE {n}, FID ")
             assert steps.get_attribute("aria-valuetext") == f"{n} step{'s' * (n > 1)}"
             steps.press("ArrowRight")
         assert w.get_attribute("aria-valuetext") == f"w = {weight:g}"
@@ -285,7 +285,7 @@ def test_what_is_missing_comes_last(full_report, open_page):
 )
 def test_the_order_of_cells(full_report, open_page, ordered):
     page = open_page(full_report)
-    table = page.get_by_role("table", name="Students: FID-1500[digits-cnn]")
+    table = page.get_by_role("table", name="Students: FID CSV")
     page.get_by_text("Every metric over steps and w").click()
     table.evaluate(
         """(table, texts) => texts.forEach((text, row) => {

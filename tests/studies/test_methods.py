@@ -21,7 +21,7 @@ def cells(cell):
 def test_only_separated_cells_are_ranked(measured, study_of, cells):
     found = methods.section(study_of(cells), measured)
     assert found.conclusion == (
-        "FID-1500[digits-cnn] against that of the baseline (student of the main chain) at equal "
+        "FID against that of the baseline (student of the main chain) at equal "
         "steps. other: below it with 4 steps at w = 0; not separated from it with 4 steps at "
         "w = 1; above it with 2 steps at w = 0."
     )
