@@ -117,8 +117,8 @@ function fileName(text) {
   return text.toLowerCase().replace(/[^a-z0-9.]+/g, "-").replace(/^-|-$/g, "").slice(0, 60);
 }
 
-/* Append a row of buttons: [[label, what it does]]. */
-function addButtons(place, actions, what) {
+/* A row of buttons: [[label, what it does]]. */
+function buttons(actions, what) {
   const row = document.createElement("p");
   row.className = "save";
   for (const [label, action] of actions) {
@@ -129,7 +129,7 @@ function addButtons(place, actions, what) {
     button.addEventListener("click", action);
     row.append(button);
   }
-  place.append(row);
+  return row;
 }
 
 /* A table as comma-separated values, as it is sorted now. */
@@ -241,7 +241,7 @@ function startExplorer(root) {
       if (panel.name === "student") add("Student minus full teacher", difference(image, teacher));
     }
     const named = data.classes.length > 1 ? `class ${data.classes[place.k]}, ` : "";
-    dialog.querySelector("h3").textContent = `${named}sample ${place.column + 1}, ${data.w[choice.w]}`;
+    dialog.querySelector(".name").textContent = `${named}sample ${place.column + 1}, ${data.w[choice.w]}`;
     if (!dialog.open) dialog.showModal();
   }
 
@@ -330,13 +330,13 @@ for (const root of document.querySelectorAll(".explorer")) startExplorer(root);
 for (const table of document.querySelectorAll(".scroll > table:not(.samples):not(.shown)")) {
   const name = table.caption.textContent.trim();
   const file = () => save(`${fileName(name)}.csv`, new Blob([csv(table)], { type: "text/csv" }));
-  addButtons(table.caption, [["CSV", file]], name);
+  table.parentElement.after(buttons([["CSV", file]], name));
 }
 for (const svg of document.querySelectorAll("figure svg")) {
   const name = fileName(svg.getAttribute("aria-label"));
   const drawing = () => save(`${name}.svg`, new Blob([standalone(svg)], { type: "image/svg+xml" }));
   const bitmap = async () => save(`${name}.png`, await picture(svg));
-  addButtons(svg.closest("figure"), [["SVG", drawing], ["PNG", bitmap]], "the figure");
+  svg.closest("figure").append(buttons([["SVG", drawing], ["PNG", bitmap]], "the figure"));
 }
 /* On paper every section is open. */
 window.addEventListener("beforeprint", () => {
