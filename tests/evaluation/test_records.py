@@ -68,7 +68,8 @@ METRICS: dict[str, Any] = {
         {
             "steps": 4, "w": 0.3, "nfe": 4, "seeds": 1, "se_dof": 9, "fid": 0.81,
             "fid_se": 0.04, "fid_heldout": 0.9, "fid_heldout_se": 0.05,
-            "is": 7.9, "is_se": 0.01, "kid": -0.001, "kid_se": 0.0005, "mmd": -0.002, "mmd_se": 0.0004,
+            "is": 7.9, "is_se": 0.01, "kid": -0.001, "kid_se": 0.0005,
+            "mmd": -0.002, "mmd_se": 0.0004,
             "precision": 0.8, "precision_se": 0.01, "recall": 0.7, "recall_se": 0.02,
             "accuracy": 0.99, "paired_mse": 0.012, "nearest_median": 1.7, "nearest_close": 0.02,
         }

@@ -68,10 +68,13 @@ def test_nothing_is_asked_of_a_network(html, page):
     assert "@import" not in style
     for address in re.findall(r"url\(([^)]*)\)", html):
         assert address.startswith("#")
-    known = (
-        r"data:[^\"]*|sha256-[^']*|<a href=\"https://arxiv\.org/|\"http://www\.w3\.org/2000/svg\""
-    )
-    assert "//" not in re.sub(known, "", html)
+    known = [
+        r"data:[^\"]*",
+        r"sha256-[^']*",
+        r'href="https://arxiv\.org/',
+        r'"http://www\.w3\.org/',
+    ]
+    assert "//" not in re.sub("|".join(known), "", html)
 
 
 def test_no_script_runs_but_the_pages_own(html):
