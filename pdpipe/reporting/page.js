@@ -50,8 +50,9 @@ function makeSortable(table) {
   });
 }
 
-const SMALLEST = 48; // CSS pixels of an image's side, at least
-const ROWS = 4; // of images in a panel, at most
+/* CSS pixels of an image's side, at least; and rows of images in a panel, at most. */
+const SMALLEST = 48;
+const ROWS = 4;
 
 /* The images that a panel shows: [{k, column}] of class k; one of each class in turn, or of one. */
 function chosen(data, picked) {

@@ -153,7 +153,10 @@ def test_without_script_there_are_tables_and_a_grid(full_report, open_page):
 
 def test_arrow_keys_move_the_sliders_through_every_cell(full_chain, full_report, open_page):
     page = open_page(full_report)
-    steps, w = page.get_by_label("Steps N"), page.get_by_label("Guidance w")
+    steps, w = (
+        page.get_by_role("slider", name="Steps N"),
+        page.get_by_role("slider", name="Guidance w"),
+    )
     w.press("Home")
     for column, weight in enumerate(full_chain.w):
         steps.press("Home")
@@ -183,7 +186,7 @@ def test_pictures_change_while_a_slider_is_dragged(full_chain, full_report, open
     at = full_chain.w.index(0.3)
     shows(page, "student", by_column(full_chain.sheet("student", 1)[at]))
     before = page.locator(".panels").screenshot()
-    slider = page.get_by_label("Steps N")
+    slider = page.get_by_role("slider", name="Steps N")
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     middle = box["y"] + box["height"] / 2
@@ -214,9 +217,9 @@ def test_the_class_picker_shows_one_class(full_chain, full_report, open_page):
 def test_colours_and_a_single_cell(colour_chain, open_page):
     chain, report = colour_chain
     page = open_page(report)
-    assert page.get_by_label("Steps N").is_disabled()
+    assert page.get_by_role("slider", name="Steps N").is_disabled()
     sheet = chain.sheet("student", 1)[0]
-    shows(page, "student", sheet.reshape(-1, *sheet.shape[2:]))  # more samples than classes
+    shows(page, "student", by_column(sheet))
     page.get_by_label("Class", exact=True).select_option(label=chain.classes[1])
     shows(page, "student", sheet[1])
 

@@ -103,9 +103,12 @@ def test_it_is_of_the_fewest_steps_and_there_is_none_without_students(
 ) -> None:
     one = make_chain(start=8, ladder=(4, 1), w=(0.0,))
     m = measurements(read_results(one.params, one.results_dir))
-    m.frame.loc[m.frame["kind"] == "student", "fid"] = [9.0, 2.13]  # of 4 steps, and of 1
+    m.frame.loc[m.frame["kind"] == "student", "fid"] = [
+        9.0,
+        2.13,
+    ]  # of 4 steps, and of 1: as the teacher's 8
     sentence = saved_sentence(m, 0.0)
-    assert "at w = 0, interpolated, the teacher by DDIM needs 1.99× (1.91× to " in sentence
+    assert "at w = 0, interpolated, the teacher by DDIM needs 7.97× (7.64× to " in sentence
     assert "of the student of 1 step" in sentence
     none = make_chain(ladder=(), w=(0.5,))
     assert saved_sentence(measurements(read_results(none.params, none.results_dir)), 0.5) == ""

@@ -89,7 +89,7 @@ def test_of_several_gammas_the_best_of_each_cell_stands(measured, study_of, cell
 def test_the_inception_score_stands_beside_fid(measured, study_of, cell):
     scores = {"is": 7.5, "is_se": 0.1}
     _, table = methods.section(study_of([cell("other", 4, 1.0, 0.3, **scores)]), measured).tables
-    assert table.title == "IS-1500[digits-cnn] of each method"
+    assert table.title == "IS of each method"
     assert table.rows == [
         ["4 steps", "student of the main chain", "8.00 ± 0.02"],
         ["4 steps", "other", "7.50 ± 0.23"],
