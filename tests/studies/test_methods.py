@@ -22,7 +22,7 @@ def test_only_separated_cells_are_ranked(measured, study_of, cells):
     found = methods.section(study_of(cells), measured)
     assert found.verdict == (
         "With other, FID is lower than with the student of the main chain at 4 steps and w = 0 "
-        "(0.57 times), higher at 2 steps (1.64 times), and not separated elsewhere."
+        "(0.57 times), higher at 2 steps and w = 0 (1.64 times), and not separated elsewhere."
     )
     assert found.tables[0].title == "Beside the baseline, student of the main chain"
     assert found.tables[0].rows == [

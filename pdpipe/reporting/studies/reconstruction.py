@@ -79,9 +79,18 @@ def _of_encoding(rows: pd.DataFrame, baseline: str) -> str:
     error = f"With the {baseline}, the error of reconstruction is"
     if not few:
         return f"{error} {_counted(more, 'lower than with other methods', 'higher')}"
-    where = "" if not more else f" at {few[-1]} evaluation{'s' if few[-1] > 1 else ''} or fewer"
+    where = "" if not more else _up_to(few)
     said = f"{error} lower than with the other methods{where} ({typical(_ratios(below))})"
     return f"{said}; at more, it is {_counted(more, 'lower', 'higher')}" if more else said
+
+
+def _up_to(counts: list[int]) -> str:
+    """` at 8 evaluations or fewer`; the counts begin with the lowest."""
+    return (
+        f" at {counts[-1]} evaluations or fewer"
+        if len(counts) > 1
+        else f" at {counts[0]} evaluation{'s' * (counts[0] > 1)}"
+    )
 
 
 def _of_transfer(transfer: pd.DataFrame) -> str:

@@ -108,7 +108,8 @@ class Standing:
 
     def _everywhere(self) -> str:
         if len(self.found) > 1:
-            return f"{self.preposition} all {len(self.found)} {self.combinations()}"
+            every = "both" if len(self.found) == 2 else f"all {len(self.found)}"
+            return f"{self.preposition} {every} {self.combinations()}"
         ((n, w),) = self.found
         return f"at {self.unit(n)} and {formats.weight(w)}"
 
@@ -221,7 +222,9 @@ def _where(one: Standing, word: str, counted: bool, last: bool) -> tuple[str, bo
     share = len(one.at(word)) / len(one.found)
     exact = one.exactly(word)
     if share == 1 and exact:
-        return exact.replace(" all ", " any of the ", 1) if word == ALIKE else exact, True
+        if word == ALIKE:  # "not separated in both" could be read as "not in both"
+            exact = exact.replace(" all ", " any of the ").replace(" both ", " any of the 2 ")
+        return exact, True
     if last and word == ALIKE and not counted:
         return "elsewhere", counted
     if exact and not (word == ALIKE and share > 0.5):
