@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pdpipe.reporting.studies import backbone
 from pdpipe.reporting.studies.papers import papers
 from pdpipe.reporting.studies.verdicts import (
     ALIKE,
@@ -105,3 +106,20 @@ def test_papers_are_links():
     assert label == "Salimans & Ho 2022, Table 1"
     assert url == "https://arxiv.org/abs/2202.00512"
     assert papers("of my own") == ()
+
+
+def test_another_networks_students_stand_beside_their_own_teacher_too(measured, study_of, cell):
+    """The chain's students: 0.525 with 4 steps, 0.55 with 2; its teacher: 1 with 4 steps."""
+    rows = [
+        cell("DiT teacher", 4, 0.0, 1.0, kind="teacher"),
+        cell("DiT students", 4, 0.0, 1.05),
+        cell("DiT students", 2, 0.0, 1.1),
+    ]
+    found = backbone.section(study_of(rows), measured)
+    assert found.verdict == (
+        "With DiT students, FID is higher than with the student of the main chain at both step "
+        "counts (typically 2.00 times, 2.00 to 2.00); it is typically 1.07 times that of their own "
+        "teacher at 4 steps (1.05 to 1.10), against typically 0.38 times (0.27 to 0.55) in the "
+        "main chain."
+    )
+    assert "own teacher" not in backbone.section(study_of(rows[1:]), measured).verdict

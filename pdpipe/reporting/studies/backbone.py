@@ -28,7 +28,7 @@ def section(study: Study, m: Measurements) -> StudySection:
     if kept := _ratios(compared[name], own):
         its = f"it is {times(kept, f'that of their own teacher at {formats.steps(most)}')}"
         chain = _ratios(chains, {w: float(m.full(w)["fid"]) for w in m.guidance})
-        beside = "" if study.baseline else f", and in the main chain {times(chain)}"
+        beside = "" if study.baseline else f", against {times(chain)} in the main chain"
         parts.append(f"{its}{beside}")
     return replace(found, verdict=f"{'; '.join(parts)}.")
 

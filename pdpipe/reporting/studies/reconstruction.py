@@ -106,9 +106,10 @@ def _of_transfer(transfer: pd.DataFrame) -> str:
 
 
 def _counted(rows: list[pd.Series[Any]], below: str, above: str) -> str:
-    """How often the baseline's figure is below and above those of `rows`, by how much at most."""
+    """How often the baseline's figure is below and above those of `rows`, by how much."""
     by = grouped(((_verdict(row), row) for row in rows), (HIGHER, LOWER, ALIKE))
-    words, parts = {HIGHER: below, LOWER: above, ALIKE: ALIKE}, []
+    words = {HIGHER: below, LOWER: above, ALIKE: ALIKE}
+    parts: list[str] = []
     for key, found in by.items():
         size = "" if key == ALIKE else f" ({typical(_ratios(found))})"
         if len(found) == len(rows):

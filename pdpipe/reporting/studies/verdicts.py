@@ -50,7 +50,7 @@ class Standing:
     def exactly(self, word: str) -> str | None:
         """Where a verdict holds, if a range or a list of N and of w tells it; else None."""
         its = set(self.at(word))
-        counts, weights = ({place[axis] for place in its} for axis in (0, 1))
+        counts, weights = {n for n, _ in its}, {w for _, w in its}
         within = {place for place in self.found if place[0] in counts and place[1] in weights}
         if its == within:
             return self._words(counts, weights)
@@ -240,7 +240,7 @@ def _shared(found: Mapping[str, Standing], baseline: str) -> str:
     leads = grouped(((_lead(one), name) for name, one in found.items()), _LEADS)
     any_of_them = next(iter(found.values()))
     of = f" {any_of_them.combinations()}"
-    clauses = []
+    clauses: list[str] = []
     for (word, where), names in leads.items():
         told = [found[name] for name in names]
         first, at = not clauses, where
