@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pdpipe.evaluation.reference import Reference
-
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
@@ -19,6 +17,19 @@ class Images:
     features: Tensor  # (n, D)
     logits: Tensor  # (n, K)
     groups: Tensor | None = None  # the jackknife group of each, (n,); None: no errors are wanted
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Real:
+    """What a metric sees of the images to compare with, as a rule the training images."""
+
+    train_features: Tensor  # (n, D) float32
+    state: Mapping[str, Mapping[str, Tensor]]  # by metric: what it needs of them
+
+    @property
+    def num_train(self) -> int:
+        """The number of these images."""
+        return len(self.train_features)
 
 
 Figure = tuple[float, float | None]
@@ -36,7 +47,7 @@ class Metric:
     key: str  # of its field in records and of its column in tables; its error's ends in _se
     name: str  # in reports
     better: Literal["lower", "higher"]
-    measure: Callable[[Images, Reference], Figure]
+    measure: Callable[[Images, Real], Figure]
     # What it needs of the real side: computed once, kept in the reference as `state[key]`.
     of_real: Callable[[Images], Mapping[str, Tensor]] | None = None
     least: float | None = None
