@@ -32,7 +32,7 @@ NAMES = [
 METHODS = [("pdpipe.models", f"DiffusionModel.{name}") for name in ("sample", "denoiser")]
 # `(B, C, H, W)`, `[-1, 1]`, `0 or more`, `-> v_hat`: a shape, a range, or a signature.
 SAYS_WHAT = re.compile(
-    r"\([-\w ]+,[-\w ,+]*\)|[([][-\d.]+, [-\w./]+\]|0 or more|from 1|around 0|float64, of|->"
+    r"\([-+\w ]+,[-\w ,+]*\)|[([][-\d.]+, [-\w./]+\]|0 or more|from 1|around 0|float64, of|->"
 )
 
 

@@ -203,15 +203,14 @@ def sample(
     from pdpipe.runtime import configure
 
     loaded = load_model(model, device=str(configure(runtime)))
-    each = min(loaded.network.config.num_classes or 10, 10)
-    chosen_labels = loaded.choose_labels(columns, each if columns is None else None)
+    shown = min(loaded.network.config.num_classes or 10, 10) if columns is None else None
     name = sampler or loaded.info.sampler
     chosen = make_sampler(name, loaded.schedule, clip=clip, eta=eta, gamma=gamma)
     num_steps = loaded.resolve_steps(steps)
     _say_what_is_worse(loaded.info, num_steps, name)
     taken = []  # network evaluations of each image, for each batch
     x = loaded.sample(
-        chosen_labels.repeat(rows),
+        loaded.choose_labels(columns, shown).repeat(rows),
         w=w,
         steps=num_steps,
         seed=seed,

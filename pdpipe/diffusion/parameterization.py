@@ -104,6 +104,11 @@ def v_from_x_eps(both: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Ten
     It blends them: `x_hat = sigma² x_out + alpha (z_t - sigma eps_out)`, so that each head counts
     where it is well conditioned, and no error grows.
 
+    Args:
+        both: what the network outputs, (B, 2C, H, W).
+        z_t: the noisy images, (B, C, H, W).
+        alpha, sigma: float64 coefficients of the time, () or (B, 1, 1, 1).
+
     Examples:
         >>> from pdpipe.diffusion import v_from_x_eps
         >>> both, z_t = torch.ones(2, 2, 8, 8), torch.randn(2, 1, 8, 8)
@@ -119,6 +124,10 @@ def clipped(v_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[T
     """(x_hat clipped to [-1, 1], eps_hat recomputed from it): the pair still mixes to z_t.
 
     For t well above 0: what is clipped off x_hat comes back in eps_hat times alpha/sigma.
+
+    Args:
+        v_hat, z_t: the prediction of v, and the noisy images, (B, C, H, W).
+        alpha, sigma: float64 coefficients of the time, () or (B, 1, 1, 1).
 
     Examples:
         >>> from pdpipe.diffusion import clipped

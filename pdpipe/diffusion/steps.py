@@ -76,8 +76,11 @@ def step_from_x(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Ten
     """z_s by a deterministic DDIM step whose x_hat is given, phi_t > 0.
 
     `z_s = (sigma_s z_t + sin(d) x_hat) / sigma_t`: `alpha_s x_hat + sigma_s eps_hat` with
-    `eps_hat = (z_t - alpha_t x_hat) / sigma_t`, without its cancellation. Shapes as for
-    `ddim_step`.
+    `eps_hat = (z_t - alpha_t x_hat) / sigma_t`, without its cancellation.
+
+    Args:
+        x_hat, z_t: the prediction of x, and the noisy images, (B, C, H, W).
+        phi_t, phi_s: angles in [0, pi/2], float64, () or (B, 1, 1, 1); phi_t is the larger.
 
     Examples:
         >>> from pdpipe.diffusion import step_from_x
@@ -131,7 +134,10 @@ def posterior_mean(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> 
 
     `r = exp(log_snr_t - log_snr_s)`; the first coefficient is computed as
     `(alpha_t / alpha_s) (sigma_s / sigma_t)²`, which needs no small alpha_t below the line.
-    Shapes as for `ddim_step`: images (B, C, H, W).
+
+    Args:
+        x_hat, z_t: the prediction of x, and the noisy images, (B, C, H, W).
+        phi_t, phi_s: angles in [0, pi/2], float64, () or (B, 1, 1, 1); phi_t is the larger.
 
     Source: DDPM, equations 6 and 7, in the form of PD, section 2.
 
@@ -151,7 +157,11 @@ def posterior_std(phi_t: Tensor, phi_s: Tensor, gamma: float) -> Tensor:
 
     Variance `(share sigma_s²)^(1 - gamma) (share sigma_t²)^gamma`: gamma = 0 is the posterior's,
     the lower bound (data without variance), gamma = 1 that of q(z_t | z_s), the upper one (data
-    that are noise themselves). gamma lies in [0, 1]; angles and result are float64, of one shape.
+    that are noise themselves).
+
+    Args:
+        phi_t, phi_s: angles in [0, pi/2], float64, of one shape; phi_t is the larger.
+        gamma: in [0, 1].
 
     Source: DDPM, section 3.2; PD, figure 6 (log-interpolated).
 
