@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib import import_module
 from itertools import pairwise
@@ -158,3 +159,10 @@ def test_the_first_import_is_light_and_the_rest_comes_when_asked_for() -> None:
 def test_an_error_of_load_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^there is no model at .*: run `dvc repro` to train it"):
         pdpipe.load(tmp_path / "no.safetensors")
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """For the type checkers of those who install it: in the package, and in what a wheel takes."""
+    assert (ROOT / "pdpipe/py.typed").is_file()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "py.typed" in settings["tool"]["setuptools"]["package-data"]["pdpipe"]
