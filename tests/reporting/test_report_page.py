@@ -100,7 +100,7 @@ def test_it_is_well_formed_with_unique_ids_and_links_that_lead_somewhere(page):
 def test_every_picture_is_described(page):
     images, drawings = page.all("img"), page.all("svg")
     assert len(images) == (1 + 2 * 4) * 3 + (1 + 4) * 10
-    assert len(drawings) == 3 + 3 + 3  # one a w, the curves, those of the method
+    assert len(drawings) == 3 + 4 + 3  # one a w, the curves, those of the method
     alts = [image["alt"] for image in images]
     assert all(alts)
     assert len(set(alts)) == len(alts)
