@@ -250,7 +250,7 @@ def test_real_images_stand_by_class(counts: tuple[int, int], columns: int, tmp_p
     labels = torch.tensor([k for k, count in enumerate(counts) for _ in range(count)])
     images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    real = ImageSet(images[order], labels[order], ("a", "b"), "")
+    real = ImageSet(images=images[order], labels=labels[order], classes=("a", "b"), digest="")
     save_real(tmp_path / "real.safetensors", real)
     tensors, about = load_tensors(tmp_path / "real.safetensors", "sheet")
     assert about == {"classes": ["a", "b"]}
