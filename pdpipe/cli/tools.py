@@ -80,7 +80,7 @@ def preset(
             f"these data have no labels, so {name} leaves out the studies "
             f"{', '.join(left_out(name))}; their params, if there are any, stay as they are"
         )
-    if params.data.source not in ("digits", "folder"):
+    if params.data.source.startswith("lsun"):
         say_notes(
             f"source {params.data.source} arrives in a later release; until then put its "
             f"images in {params.data.path}/<class>/ and set data.source to folder"

@@ -24,7 +24,7 @@ def open_source(params: DataParams) -> Source:
 
     Raises:
         ParamsError: other `data` settings do not fit the source.
-        DataError: the source arrives in a later release, or is not there.
+        DataError: the source is not there, is damaged, or arrives in a later release.
     """
     check_digits(params)
     if params.source == "digits":

@@ -102,6 +102,11 @@ def _opened(path: Path, edition: _Edition) -> Iterator[_Files]:
             try:
                 with tarfile.open(archive, "r:*") as tar:
                     yield partial(_from_tar, tar, archive, edition.folder)
+            except tarfile.ReadError:
+                raise DataError(
+                    f"{archive} is no archive, or is cut off: set data.path to "
+                    f"{edition.archive}, or download it again"
+                ) from None
             except (tarfile.TarError, EOFError, OSError) as error:
                 raise DataError(
                     f"{archive} cannot be read ({brief(error)}): download it again"
