@@ -32,6 +32,9 @@ def check(
     """Check params.yaml, and say what the chain will do, without running anything."""
     params = project_params()
     if done is not None:
+        from pdpipe.projects.package import check_package
+
+        check_package()
         _check_dependency(params.data.path)
     notes = check_here(params)
     rungs = " -> ".join(str(n) for n in params.student_steps())
