@@ -10,7 +10,7 @@ FILES = run_path("pdpipe/projects/files.py")["FILES"]
 
 
 class BuildWithTemplate(build_py):
-    """Copies them to `pdpipe/projects/template`, but for an editable install, which has the root."""
+    """Copies them to `pdpipe/projects/template`; an editable install has the root itself."""
 
     def run(self) -> None:
         """Build the package."""

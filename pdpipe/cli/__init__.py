@@ -84,7 +84,8 @@ COMMANDS = {  # within a group, as the help lists them
         studies.conclude,
     ),
     MAKE: (
-        projects.new, studies.study, tools.check, tools.preset, forecasting.forecast, projects.upgrade,
+        projects.new, studies.study, tools.check, tools.preset, forecasting.forecast,
+        projects.upgrade,
     ),
     USE: (tools.sample,),
     LOOK: (tools.toy, tools.compare),

@@ -20,8 +20,8 @@ PATH = Path("package.yaml")
 _DIGITS = 16  # of a digest: enough to tell versions apart, and short in `dvc exp show`
 _HEAD = """\
 # The pdpipe that this project is for: `pdpipe upgrade` writes it, and git keeps it.
-# Below `stages` is a digest of the package's files that determine a stage's result, below `templates`
-# one of each file that pdpipe wrote, by which an edited one is known.
+# stages: a digest of the package's files that determine each stage's result.
+# templates: one of each pipeline as pdpipe writes it, by which an edited one is known.
 """
 
 
@@ -30,7 +30,7 @@ class Package(Section):
 
     version: str
     stages: dict[str, str]  # by the stages' names before the @
-    templates: dict[str, str] = {}
+    templates: dict[str, str]
 
 
 def installed(templates: dict[str, str]) -> Package:
