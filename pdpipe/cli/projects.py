@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from pdpipe import layout
 from pdpipe.cli.checking import say_notes
 from pdpipe.cli.run import project_params
 from pdpipe.errors import ParamsError, did_you_mean
+
+if TYPE_CHECKING:
+    from pdpipe.bench import StartUp
 
 
 def new(
@@ -22,6 +26,16 @@ def new(
     studies: Annotated[
         str, typer.Option(help="Studies to bring along: names such as baselines,ladders, or all.")
     ] = "none",
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Instead of a preset: images, a folder for each class, to look at."),
+    ] = None,
+    hours: Annotated[
+        float, typer.Option(help="With --images: what a run may take here.", min=0.01, max=10_000)
+    ] = 1.0,
+    copy: Annotated[
+        bool, typer.Option(help="With --images: copy them into the project, instead of linking.")
+    ] = False,
 ) -> None:
     """Make a project: settings, pipeline and a git repository, in a folder of its own."""
     from pdpipe.presets import preset_files
@@ -32,9 +46,47 @@ def new(
     known = {path.parent.name: path for path in texts if path != layout.PARAMS}
     wanted = _chosen(studies, known)
     kept = {layout.PARAMS, *(known[name] for name in wanted)}
-    made = make_project(folder, {path: text for path, text in texts.items() if path in kept})
-    _say_made(folder, f"the {preset} preset", wanted, made)
+    texts = {path: text for path, text in texts.items() if path in kept}
+    what = f"the {preset} preset"
+    if images is not None:
+        texts[layout.PARAMS], what = _for_images(folder, images, hours, copy)
+    made = make_project(folder, texts)
+    _say_made(folder, what, wanted, made)
     _say_source(folder)
+
+
+def _for_images(folder: Path, images: Path, hours: float, copy: bool) -> tuple[str, str]:
+    """The text of params.yaml for images, which are put into the project, and where they are."""
+    from pdpipe.cli.forecasting import duration, start_up
+    from pdpipe.projects.fitting import fit
+    from pdpipe.projects.settings import params_of, params_text
+    from pdpipe.projects.survey import place, survey
+
+    found = survey(images)
+    say_notes(*found.notes)
+    if found.looked_at < found.total:
+        say_notes(f"looked at {found.looked_at:,} of {found.total:,} images, for the time it takes")
+
+    def start(text: str) -> StartUp:
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / layout.PARAMS
+            path.write_text(text, encoding="utf-8")
+            return start_up(path)
+
+    fitted, extractor = fit(found, hours, start)
+    time = (
+        f"{duration(fitted.seconds)} of {duration(fitted.allowed)} by the forecast on this machine"
+    )
+    text = params_text(found, fitted.plan, extractor, f": {time}.")
+    params = params_of(text)
+    where = place(found, params.data.image_size, folder / params.data.path, copy=copy)
+    print(f"{folder / params.data.path}: {where}\na run takes {time}")
+    if not fitted.fits:
+        say_notes(
+            f"the least that makes sense takes {duration(fitted.seconds - fitted.allowed)} longer "
+            "than --hours: params.yaml has that least"
+        )
+    return text, f"settings for {images}"
 
 
 def _chosen(asked: str, known: dict[str, Path]) -> list[str]:

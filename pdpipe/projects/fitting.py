@@ -1,0 +1,242 @@
+"""Budgets that fit into the hours there are, by the forecast's own measurements on this machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from pdpipe import bench
+from pdpipe.data import ImageSet
+from pdpipe.methods.extractor import accuracy, extractor_plan
+from pdpipe.networks import Classifier
+from pdpipe.params import Params
+from pdpipe.plan import Plan as TrainingPlan
+from pdpipe.progress import Progress
+from pdpipe.projects.settings import (
+    Changes,
+    Plan,
+    extractor_settings,
+    fallbacks,
+    heldout_count,
+    params_of,
+    params_text,
+    sample_counts,
+    sizes,
+)
+from pdpipe.projects.survey import Survey
+from pdpipe.runtime import configure
+from pdpipe.sources.images import ImageError, read_image
+
+USED = 0.9  # of the hours: machines slow down, and DVC and drawing the report are not forecast
+MEASURING = 0.25  # of these, at most, for evaluations
+EXTRACTING = 0.07  # and for the extractor
+LEAST, MOST = 0.25, 300.0  # factors of the digits' budgets; a wider network from _WIDER on
+_WIDER = 4.0
+_WIDEST = 128
+_BUDGET = 10.0  # seconds of timing for each network that is tried
+_TRIAL = 10_000  # images of a trial of the extractor
+_TRIAL_SECONDS = 45.0
+_LEAST_EXTRACTOR = 150
+_Z = 3.0  # standard errors below its accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Settings that were fitted, and how long the chain will take with them."""
+
+    plan: Plan
+    seconds: float
+    allowed: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the hours suffice."""
+        return self.seconds <= self.allowed
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a forecast needs of one image size and network."""
+
+    found: Survey
+    extractor: Changes
+    size: bench.DataSize
+    models: bench.Untrained
+    rates: bench.Rates
+    start: bench.StartUp
+
+    def extractor_updates(self, plan: Plan, seconds: float) -> int:
+        """How many of the plan's updates of the extractor the time allows."""
+        params = params_of(params_text(self.found, plan, self.extractor))
+        one = self.rates.updates["extractor"].per_image.middle * params.extractor.batch_size
+        return min(max(int(seconds / one), _LEAST_EXTRACTOR), params.extractor.updates)
+
+    def seconds(self, plan: Plan) -> tuple[float, float]:
+        """(whole chain, evaluations and rungs within) of a plan."""
+        params = params_of(params_text(self.found, plan, self.extractor))
+        stages = bench.forecast(params, self.models, self.size, self.rates, self.start)
+        measuring = [s for s in stages if s.name.startswith(("evaluate", "rungs"))]
+        return bench.total(stages).middle, bench.total(measuring).middle
+
+
+def fit(found: Survey, hours: float, start: Callable[[str], bench.StartUp]) -> tuple[Fit, Changes]:
+    """Settings for these images that fit into so many hours, and those of the extractor.
+
+    The largest images and the widest network are taken with which the budgets are at least the
+    digits'; where even the least budgets of small images take longer, those.
+
+    Args:
+        found: the images.
+        hours: that the chain may take on this machine.
+        start: times a stage without work, of a params text.
+    """
+    allowed = hours * 3600
+    best: Fit | None = None
+    for image_size in sizes(found):
+        plan = Plan(image_size=image_size)
+        plan = replace(plan, num_samples=next(sample_counts(found, plan)))
+        extractor = extractor_settings(heldout_count(found, image_size)[0])
+        text = params_text(found, plan, extractor)
+        started = start(text)
+        first = _fitted(_measured(found, extractor, plan, started), plan, allowed)
+        if best is None or first.seconds < best.seconds or first.fits:
+            best = first
+        if first.fits:
+            best = _wider(found, extractor, started, first)
+            break
+    assert best is not None
+    return best, tried(found, best.plan, extractor)
+
+
+def _measured(found: Survey, extractor: Changes, plan: Plan, start: bench.StartUp) -> _Measured:
+    params = params_of(params_text(found, plan, extractor))
+    train, heldout = heldout_count(found, plan.image_size)
+    size = bench.DataSize(classes=len(found.images), train=train, heldout=heldout, known=True)
+    device = configure(params.runtime)
+    print(
+        f"timing a network of {plan.base_channels} channels for {plan.image_size}x"
+        f"{plan.image_size} images",
+        flush=True,
+    )
+    models = bench.untrained_models(params, size, device)
+    rates = bench.measure_rates(params, models, size, device, _BUDGET)
+    return _Measured(found, extractor, size, models, rates, start)
+
+
+def _fitted(measured: _Measured, wanted: Plan, allowed: float) -> Fit:
+    """The plan that measures most with at least the digits' budgets, else that with the largest.
+
+    Where not even the least budgets fit, these.
+    """
+    updates = measured.extractor_updates(wanted, EXTRACTING * USED * allowed)
+    wanted = replace(wanted, factor=LEAST, extractor_updates=updates)
+    fits: list[Fit] = []
+    for plan in fallbacks(wanted):
+        chosen = plan
+        for count in sample_counts(measured.found, plan):
+            chosen = replace(plan, num_samples=count)
+            if measured.seconds(chosen)[1] <= MEASURING * USED * allowed:
+                break
+        seconds, _ = measured.seconds(chosen)
+        if seconds <= USED * allowed:
+            fits.append(_largest(measured, chosen, allowed))
+            if fits[-1].plan.factor >= 1.0:
+                return fits[-1]
+    if fits:
+        return max(fits, key=lambda fit: fit.plan.factor)
+    return Fit(plan=chosen, seconds=seconds, allowed=allowed)
+
+
+def _largest(measured: _Measured, plan: Plan, allowed: float) -> Fit:
+    """The plan with the largest factor that the time allows, by bisection of its logarithm."""
+    epochs = 1000 * measured.size.train / (2600 * 96)  # the factor of a thousand epochs
+    low, high = LEAST, max(min(MOST, epochs), 1.0)
+    if measured.seconds(replace(plan, factor=high))[0] <= USED * allowed:
+        low = high
+    for _ in range(12):
+        middle = math.sqrt(low * high)
+        if measured.seconds(replace(plan, factor=middle))[0] <= USED * allowed:
+            low = middle
+        else:
+            high = middle
+    fitted = replace(plan, factor=low)
+    return Fit(plan=fitted, seconds=measured.seconds(fitted)[0], allowed=allowed)
+
+
+def _wider(found: Survey, extractor: Changes, start: bench.StartUp, fit: Fit) -> Fit:
+    """The same with wider networks, as long as the budgets stay at least the digits'."""
+    while fit.plan.factor >= _WIDER and fit.plan.base_channels < _WIDEST:
+        plan = replace(fit.plan, base_channels=2 * fit.plan.base_channels)
+        wider = _fitted(_measured(found, extractor, plan, start), plan, fit.allowed)
+        if not wider.fits or wider.plan.factor < 1.0 or wider.plan.steps < fit.plan.steps:
+            break
+        fit = wider
+    return fit
+
+
+def tried(found: Survey, plan: Plan, extractor: Changes) -> Changes:
+    """The extractor's settings, its bound from a trial of its training on these images.
+
+    A trial that is shorter than the training reaches less, which the bound then allows for.
+    """
+    params = params_of(params_text(found, plan, extractor))
+    train, heldout = _sample(found, plan.image_size, params)
+    settings, device = params.extractor, configure(params.runtime)
+    begun = extractor_plan(params.data.channels, len(found.images), settings, params.seed)
+    _, seconds = bench.trained(_shorter(begun, 10), params, device, train)
+    updates = min(int(10 * _TRIAL_SECONDS / seconds), settings.updates)
+    network, _ = bench.trained(_shorter(begun, updates), params, device, train)
+    assert isinstance(network, Classifier)
+    right = accuracy(network, heldout)
+    chance = max(np.bincount(heldout.labels.numpy())) / len(heldout)
+    error = math.sqrt(max(right * (1 - right), 1 / len(heldout)) / len(heldout))
+    bound = max(math.floor(100 * (right - _Z * error - 0.02)) / 100, 0.0)
+    why = (
+        f"a trial of {max(updates, 1)} updates reached {right:.1%} of {len(heldout):,} held-out "
+        "images; the largest class has"
+    )
+    return extractor | {
+        "extractor.min_accuracy": (bound, f"{why} {chance:.1%}; the stage fails below it")
+    }
+
+
+def _shorter(plan: TrainingPlan, updates: int) -> TrainingPlan:
+    return replace(plan, optimization=replace(plan.optimization, updates=max(updates, 1)))
+
+
+def _sample(found: Survey, image_size: int, params: Params) -> tuple[ImageSet, ImageSet]:
+    """(training, held-out) images of a trial, of each class in its share."""
+    usable = found.usable(image_size)
+    share = min(1.0, _TRIAL / sum(map(len, usable.values())))
+    generator = np.random.default_rng(0)
+    parts: dict[bool, list[tuple[Any, int]]] = {False: [], True: []}
+    chosen = []
+    for label, paths in enumerate(usable.values()):
+        order = generator.permutation(len(paths))[: max(round(share * len(paths)), 2)]
+        count = min(max(round(params.data.heldout_fraction * len(order)), 1), len(order) - 1)
+        chosen += [(paths[i], label, place < count) for place, i in enumerate(order.tolist())]
+    data = params.data
+    with Progress("reading images for a trial", len(chosen), "images") as progress:
+        for path, label, held in chosen:
+            try:
+                pixels = read_image(path, image_size, data.channels, data.sixteen_bit)
+            except ImageError:  # one that was not looked at
+                continue
+            parts[held].append((pixels, label))
+            progress.advance()
+    return _image_set(parts[False], [*usable]), _image_set(parts[True], [*usable])
+
+
+def _image_set(images: list[tuple[Any, int]], classes: list[str]) -> ImageSet:
+    pixels = np.stack([image for image, _ in images])  # (n, H, W, C)
+    return ImageSet(
+        images=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
+        labels=torch.tensor([label for _, label in images]),
+        classes=tuple(classes),
+        digest="",
+    )

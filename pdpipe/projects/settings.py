@@ -1,0 +1,252 @@
+"""Settings for images of one's own: each with the reason why it was chosen.
+
+What does not depend on the images is as in the preset of the digits. The budgets are those of the
+digits times one factor, which the forecast's measurements fit into the hours that there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from pdpipe.params import Params, parse_params
+from pdpipe.params.dialect import load_yaml
+from pdpipe.presets import preset_files
+from pdpipe.presets.text import edited
+from pdpipe.projects.survey import Survey, left_out
+
+Changes = dict[str, tuple[object, str]]  # {dotted key: (value, why)}
+LARGEST = 64  # pixels: beyond, a network that runs here learns little in hours
+SMALLEST = 8
+_SMALL_SHARE = 0.01  # of the images may be smaller than the chosen size: they are left out
+_MOST_HELDOUT = 10_000
+_TEACHER, _GUIDE = 2600, 1200  # updates of the digits
+_LADDER = {32: 40, 16: 40, 8: 80, 4: 180, 2: 200, 1: 400}
+_LEAST_LADDER = 40
+_EXTRACTOR = 700
+_BATCH = 96
+_MOST_EPOCHS = 1000  # of the teacher: about where more updates only memorise few images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is free to be fitted: the network, the counts, and how much is measured."""
+
+    image_size: int
+    base_channels: int = 16
+    factor: float = 1.0  # of the digits' updates
+    steps: int = 64  # of the teacher, from which the ladder starts
+    weights: tuple[float, ...] = (0.0, 0.3, 1.0, 2.0, 4.0)
+    num_samples: int = 0
+    extractor_updates: int = _EXTRACTOR
+
+    def updates(self, of_digits: int, least: int) -> int:
+        """The updates of a stage, in two digits."""
+        wanted = max(of_digits * self.factor, least)
+        unit = int(10 ** max(math.floor(math.log10(wanted)) - 1, 0))
+        return max(int(wanted / unit) * unit, least)
+
+    @property
+    def rungs(self) -> dict[int, int]:
+        """{steps: updates} of the ladder."""
+        return {n: self.updates(u, _LEAST_LADDER) for n, u in _LADDER.items() if n < self.steps}
+
+
+def sizes(found: Survey) -> list[int]:
+    """The sides of images that the networks take and 99 % of these have, the largest first."""
+    sides = found.sides
+    common = sides[int(_SMALL_SHARE * len(sides))]
+    first = min(common, LARGEST)
+    first -= first % (8 if first >= 32 else 4)
+    found_sizes = [max(first, SMALLEST)]
+    while (half := found_sizes[-1] // 2) >= SMALLEST * 2:
+        found_sizes.append(half - half % 4)
+    return found_sizes
+
+
+def heldout_fraction(count: int) -> float:
+    """The share of the images that is held out: the digits', more of few, less of many."""
+    if count < 500:
+        return 0.2
+    return min(0.12, max(round(_MOST_HELDOUT / count, 4), 0.001))
+
+
+def heldout_count(found: Survey, image_size: int) -> tuple[int, int]:
+    """(training, held-out) images, as stage `prepare` splits them."""
+    counts = [len(paths) for paths in found.usable(image_size).values()]
+    share = heldout_fraction(sum(counts))
+    heldout = sum(min(max(round(share * n), 1), n - 1) for n in counts)
+    return sum(counts) - heldout, heldout
+
+
+def params_text(found: Survey, plan: Plan, extractor: Changes, note: str = "") -> str:
+    """The text of params.yaml.
+
+    Args:
+        found: the images.
+        plan: what was fitted.
+        extractor: the settings of section `extractor`.
+        note: what the first lines say of the time.
+    """
+    (text,) = (t for path, t in preset_files("digits").items() if path.name == path.as_posix())
+    changes = {**_data(found, plan), **extractor, **_network(plan), **_budgets(plan)}
+    changes |= _evaluation(found, plan)
+    fewer = "the digits'" if plan.extractor_updates == _EXTRACTOR else "fewer, for the time"
+    changes["extractor.updates"] = plan.extractor_updates, fewer
+    changes["runtime.precision"] = "auto", "on CUDA bfloat16 where it is safe, else float32"
+    head, _, body = edited(text, changes).partition("\n")
+    about = f"# Chosen by `pdpipe new --images {found.root}`{note}\n"
+    return f"{head}\n{about}{body}"
+
+
+def params_of(text: str) -> Params:
+    """The validated settings of a text."""
+    return parse_params(load_yaml(text, "params.yaml"))
+
+
+def _data(found: Survey, plan: Plan) -> Changes:
+    side, sides = plan.image_size, found.sides
+    looks = found.looks.values()
+    train, heldout = heldout_count(found, side)
+    count = train + heldout
+    range_ = f"{sides[0]} to {sides[-1]}" if sides[0] != sides[-1] else f"{sides[0]}"
+    resized = sum(look.side > side for look in looks)
+    square = sum(look.width != look.height for look in looks)
+    share = heldout_fraction(count)
+    done = [
+        f"{number:,} of {len(looks):,} are {what}"
+        for number, what in ((square, "cropped to a square"), (resized, "averaged down to it"))
+        if number
+    ]
+    omitted = left_out(found, side)
+    colour = sum(look.colour for look in looks)
+    sixteen = sum(look.sixteen_bit for look in looks)
+    changes: Changes = {
+        "data.source": ("folder", "a folder of images for each class"),
+        "data.path": (
+            "data/raw",
+            f"{count:,} images in {len(found.images)} classes"
+            + (f"; left out: {omitted}" if omitted else ""),
+        ),
+        "data.image_size": (
+            side,
+            "; ".join([f"the shorter sides are {range_} pixels", *done]),
+        ),
+        "data.channels": (
+            3 if colour else 1,
+            f"{colour:,} of {len(looks):,} images have colours" if colour else "all are grey",
+        ),
+        "data.heldout_fraction": (
+            share,
+            f"{heldout:,} images for the floor and the extractor's accuracy, {train:,} to train on",
+        ),
+    }
+    if sixteen:
+        changes["data.sixteen_bit"] = "scale", f"{sixteen:,} images have 16 bits: 65535 becomes 255"
+    return changes
+
+
+def multipliers(image_size: int) -> list[int]:
+    """A level each; the last has a side of 5 to 8 pixels, of the smallest images 4."""
+    levels, side = 1, image_size
+    while side > 8 and side % 2 == 0:
+        side, levels = side // 2, levels + 1
+    return {1: [1, 4], 2: [1, 4], 3: [1, 2, 4], 4: [1, 2, 4, 4]}[levels]
+
+
+def _network(plan: Plan) -> Changes:
+    levels, base = multipliers(plan.image_size), plan.base_channels
+    side = plan.image_size // 2 ** (len(levels) - 1)
+    return {
+        "network.base_channels": (base, "the widest that the time allows" if base > 16 else ""),
+        "network.channel_multipliers": (
+            levels,
+            f"a level each, {plan.image_size} to {side} pixels",
+        ),
+        "network.embedding_channels": (8 * base, "8 x base_channels"),
+        "network.head_channels": (base, ""),
+    }
+
+
+def _budgets(plan: Plan) -> Changes:
+    times = f"{plan.factor:.2g} x the digits' budget"
+    # Wider networks want smaller steps.
+    rate = 16 / plan.base_channels
+    teacher = plan.updates(_TEACHER, 400)
+    slow = "the digits' divided by the network's width over 16" if rate < 1 else ""
+    above = {n: 2 * n for n in plan.rungs}
+    ladder = {
+        str(n): {
+            "from": str(above[n]),
+            "updates": updates,
+            "learning_rate": (2e-3 if n == 1 else 1e-3) * rate,
+        }
+        for n, updates in plan.rungs.items()
+    }
+    return {
+        "teacher.updates": (teacher, times),
+        "teacher.learning_rate": (2e-3 * rate, slow),
+        "teacher.ema_decay": (
+            round(min(max(1 - 8 / teacher, 0.98), 0.9999), 5),
+            "averages about an eighth of the updates",
+        ),
+        "guide.steps": (plan.steps, "" if plan.steps == 64 else "fewer than 64, for the time"),
+        "guide.updates": (plan.updates(_GUIDE, 200), times),
+        "guide.learning_rate": (2e-3 * rate, slow),
+        "ladder": (
+            ladder,
+            f"stage two, one DVC stage a rung: {times}; keys are step counts and must be quoted",
+        ),
+    }
+
+
+def _evaluation(found: Survey, plan: Plan) -> Changes:
+    classes = len(found.images)
+    train, _ = heldout_count(found, plan.image_size)
+    each = plan.num_samples // classes
+    why = f"{each:,} of each of {classes} classes, no more than the {train:,} training images"
+    steps = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= plan.steps]
+    less = "" if len(plan.weights) == 5 else "few, for the time"
+    return {
+        "evaluation.num_samples": (plan.num_samples, f"of each cell: {why}"),
+        "evaluation.paired_samples": (
+            min(300, plan.num_samples),
+            "" if plan.num_samples > 300 else "all",
+        ),
+        "evaluation.w": ([*plan.weights], less),
+        "evaluation.teacher_steps": (steps, ""),
+    }
+
+
+def extractor_settings(train: int) -> Changes:
+    """The extractor before it was tried: features that so many images can fill."""
+    features = 128 if train >= 1000 else 64 if train >= 250 else 32
+    return {
+        "extractor.source": ("train", "on these images: none comes with pdpipe for them"),
+        "extractor.features": (
+            features,
+            f"the FID needs more images than features: {train:,} to train on",
+        ),
+        "extractor.min_accuracy": (0.0, "not tried"),
+    }
+
+
+def sample_counts(found: Survey, plan: Plan) -> Iterator[int]:
+    """Samples a cell that could be measured, the most first: multiples of the classes."""
+    classes = len(found.images)
+    train, _ = heldout_count(found, plan.image_size)
+    most = min(train, 50_000)
+    count = max(most // classes, 1) * classes
+    least = min(-(-max(200, 10 * classes) // classes) * classes, count)
+    while count > least:
+        yield count
+        count = int(count * 0.8) // classes * classes
+    yield least
+
+
+def fallbacks(plan: Plan) -> Iterator[Plan]:
+    """The plan, then those that measure less, for when the time is short."""
+    yield plan
+    yield replace(plan, steps=32, weights=(0.0, 1.0, 4.0))
+    yield replace(plan, steps=16, weights=(0.0, 1.0))

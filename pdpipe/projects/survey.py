@@ -1,0 +1,146 @@
+"""What is in a folder of images: what settings for them depend on, and what cannot be used."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pdpipe.errors import DataError, ProjectError, counted
+from pdpipe.progress import Progress
+from pdpipe.sources.folder import class_folders, what_is_left_out
+from pdpipe.sources.images import ImageError, Look, look_at
+
+LOOK_SECONDS = 120.0  # for the images of a large folder; the others are taken to be like these
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """The images of a folder, by class, and what the looked-at ones are like."""
+
+    root: Path
+    images: dict[str, list[Path]]  # by class, in the order of names; all that are there
+    looks: dict[Path, Look]
+    broken: dict[Path, str]  # those that cannot be read, with the reason
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """The images that are there, usable or not."""
+        return sum(map(len, self.images.values()))
+
+    @property
+    def looked_at(self) -> int:
+        """How many were opened."""
+        return len(self.looks) + len(self.broken)
+
+    @property
+    def sides(self) -> list[int]:
+        """The side of the central square of each image, the smallest first."""
+        return sorted(look.side for look in self.looks.values())
+
+    def usable(self, image_size: int) -> dict[str, list[Path]]:
+        """By class, what can be read and is not smaller."""
+        return {
+            name: [
+                path
+                for path in paths
+                if path not in self.broken
+                and (path not in self.looks or self.looks[path].side >= image_size)
+            ]
+            for name, paths in self.images.items()
+        }
+
+
+def survey(root: Path) -> Survey:
+    """Look at a folder of images, `root/class/name.png`; of a large one, at what time allows.
+
+    Raises:
+        DataError: there are no class folders, or one is empty.
+        ProjectError: there is one class, or no image can be read.
+    """
+    try:
+        folders = class_folders(root)
+    except DataError as error:
+        raise ProjectError(str(error).replace("data.path", "--images", 1)) from None
+    images = {f.path.name: [f.path / name for name in f.images] for f in folders}
+    if len(images) < 2:
+        raise ProjectError(
+            f"--images {root} has one class folder, {next(iter(images))}, and the metrics need two "
+            "classes or more: sort the images, or make a project with `--preset lsun-church128`, "
+            "which needs a file of Inception weights instead"
+        )
+    looks, broken = _look(path for paths in images.values() for path in paths)
+    if not looks:
+        reason = next(iter(broken.values()))
+        raise ProjectError(f"no image in --images {root} can be read (the first {reason})")
+    left_out = what_is_left_out(root, folders)
+    notes = [f"{root} has what is left out: {', '.join(left_out)}"] if left_out else []
+    return Survey(root=root, images=images, looks=looks, broken=broken, notes=notes)
+
+
+def _look(paths: Iterable[Path]) -> tuple[dict[Path, Look], dict[Path, str]]:
+    """What images are like, in an order that mixes the classes, until the time is over."""
+    order = list(paths)
+    random.Random(0).shuffle(order)
+    looks: dict[Path, Look] = {}
+    broken: dict[Path, str] = {}
+    started = time.monotonic()
+    with Progress("looking at the images", len(order), "images") as progress:
+        for path in order:
+            try:
+                looks[path] = look_at(path)
+            except ImageError as error:
+                broken[path] = error.problem
+            progress.advance()
+            if looks and time.monotonic() - started > LOOK_SECONDS:
+                break
+    return looks, broken
+
+
+def place(found: Survey, image_size: int, target: Path, *, copy: bool) -> str:
+    """Let `target` hold the images that can be used, and say in words what it is.
+
+    Without anything to leave out it is a link to their folder; else a folder of links, one for
+    each image. With `copy` these are copies.
+    """
+    usable = found.usable(image_size)
+    count = sum(map(len, usable.values()))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if count == found.total and not copy:
+            target.symlink_to(found.root.resolve(), target_is_directory=True)
+            return f"a link to {found.root.resolve()}"
+        for name, paths in usable.items():
+            (target / name).mkdir(parents=True)
+            for path in paths:
+                if copy:
+                    shutil.copyfile(path, target / name / path.name)
+                else:
+                    (target / name / path.name).symlink_to(path.resolve())
+    except OSError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise ProjectError(
+            f"{target} cannot hold the images ({error.strerror}): "
+            + ("free some space there" if copy else "add --copy, if this disk takes no links")
+        ) from None
+    what = "copies" if copy else "links"
+    return f"{what} of {count:,} of {counted(found.total, 'image')}"
+
+
+def left_out(found: Survey, image_size: int) -> str:
+    """What `place` leaves out, in words; empty for nothing."""
+    small = [path for path, look in found.looks.items() if look.side < image_size]
+    parts = []
+    for paths, why in (
+        ([*found.broken], "cannot be read"),
+        (small, f"{'is' if len(small) == 1 else 'are'} smaller than {image_size} pixels"),
+    ):
+        if paths:
+            first = os.path.relpath(min(paths), found.root)
+            parts.append(f"{counted(len(paths), 'image')} that {why} (such as {first})")
+    return " and ".join(parts)
