@@ -1,0 +1,132 @@
+"""What `pdpipe new --images` sees in a folder, what it leaves out, and what it chooses by that."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from pdpipe.errors import ProjectError
+from pdpipe.presets.text import edited
+from pdpipe.projects.settings import (
+    Plan,
+    extractor_settings,
+    fallbacks,
+    heldout_count,
+    params_of,
+    params_text,
+    sample_counts,
+    sizes,
+)
+from pdpipe.projects.survey import left_out, place, survey
+
+if TYPE_CHECKING:
+    from conftest import Draw
+
+
+def text_of(images: Path, **changes: object) -> str:
+    found = survey(images)
+    plan = Plan(image_size=sizes(found)[0])
+    plan = replace(plan, num_samples=next(sample_counts(found, plan)), **changes)
+    return params_text(found, plan, extractor_settings(heldout_count(found, 8)[0]))
+
+
+def test_settings_for_images_can_be_run(images: Path) -> None:
+    params = params_of(text_of(images))
+    assert (params.data.image_size, params.data.channels) == (12, 3)
+    assert params.evaluation.num_samples % 3 == 0
+    assert params.evaluation.num_samples <= heldout_count(survey(images), 12)[0] == 48
+
+
+def test_every_size_network_and_fallback_can_be_run(images: Path) -> None:
+    found = survey(images)
+    base = Plan(image_size=8, num_samples=30)
+    for side in (8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64):
+        for plan in fallbacks(base):
+            for channels in (16, 32, 64, 128):
+                chosen = replace(plan, image_size=side, base_channels=channels, factor=0.25)
+                params = params_of(params_text(found, chosen, extractor_settings(48)))
+                assert params.data.image_size == side
+                assert params.student_steps() == sorted(params.student_steps(), reverse=True)
+
+
+def test_what_cannot_be_used_is_left_out_and_said(images: Path, draw: Draw, tmp_path: Path) -> None:
+    draw(images / "cat", 200, 220)
+    draw(images / "cat", 1, 220, size=(5, 30))
+    (images / "bee/broken.png").write_bytes(b"no image")
+    (images / "bee/list.txt").write_text("not one at all")
+    found = survey(images)
+    assert (found.total, found.looked_at, sizes(found)[0]) == (262, 262, 12)
+    assert found.notes == [f"{images} has what is left out: 1 .txt"]
+    assert left_out(found, 12) == (
+        "1 image that cannot be read (such as bee/broken.png) and 1 image that is smaller than 12 "
+        "pixels (such as cat/225.png)"
+    )
+    target = tmp_path / "project/data/raw"
+    assert place(found, 12, target, copy=False) == "links of 260 of 262 images"
+    there = sorted(path.relative_to(target) for path in target.rglob("*.png"))
+    assert len(there) == 260
+    assert not {Path("bee/broken.png"), Path("cat/225.png")} & {*there}
+    assert all((target / path).is_symlink() for path in there)
+
+
+def test_whole_folders_are_one_link_and_copies_are_copies(images: Path, tmp_path: Path) -> None:
+    found = survey(images)
+    link, copies = tmp_path / "a/raw", tmp_path / "b/raw"
+    place(found, 12, link, copy=False)
+    place(found, 12, copies, copy=True)
+    assert link.resolve() == images
+    shutil.rmtree(images)
+    assert len([path for path in copies.rglob("*.png") if path.stat().st_size]) == 60
+
+
+def test_grey_images_are_grey_and_sixteen_bits_are_scaled(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for index in range(8):
+            Image.new("RGB", (16, 20), (index, index, index)).save(tmp_path / name / f"{index}.png")
+    assert params_of(text_of(tmp_path)).data.channels == 1
+    Image.new("I;16", (16, 16), 40000).save(tmp_path / "a/deep.png")
+    data = params_of(text_of(tmp_path)).data
+    assert (data.channels, data.sixteen_bit, data.image_size) == (1, "scale", 16)
+
+
+@pytest.mark.parametrize(
+    ("sides", "chosen"),
+    [((28,), [28]), ((32, 40), [32, 16]), ((45,), [40, 20]), ((500,), [64, 32, 16]), ((9,), [8])],
+)
+def test_the_sides_that_are_tried(
+    tmp_path: Path, draw: Draw, sides: tuple[int, ...], chosen: list[int]
+) -> None:
+    for side in sides:
+        draw(tmp_path / "a", 3, 100, size=(side, side + 3))
+        draw(tmp_path / "b", 3, 100, size=(side, side))
+    assert sizes(survey(tmp_path)) == chosen
+
+
+def test_folders_that_are_none_of_classes_are_refused_in_a_sentence(
+    tmp_path: Path, draw: Draw
+) -> None:
+    with pytest.raises(ProjectError, match=r"^--images .*nowhere does not exist"):
+        survey(tmp_path / "nowhere")
+    draw(tmp_path / "one/a", 3, 100)
+    with pytest.raises(ProjectError, match="has one class folder, a, and the metrics need two"):
+        survey(tmp_path / "one")
+    with pytest.raises(ProjectError, match="no class folders: move its 3 images"):
+        survey(tmp_path / "one/a")
+
+
+def test_edited_changes_what_it_is_told_and_no_other_line() -> None:
+    text = "a: 1 # one\nb: # two\n  c: 3 # three\n  d: # four\n  - 1\n  - 2\ne:\n  c: 5\n"
+    changes = {"b.c": (0.5, "half"), "b.d": ([7], ""), "e.c": ({"x": 1}, "a mapping")}
+    assert edited(text, changes) == (
+        "a: 1 # one\nb: # two\n  c: 0.5 # half\n  d: # four\n  - 7\n"
+        "e:\n  c: # a mapping\n    x: 1\n"
+    )
+    assert edited(text, {}) == text
+    with pytest.raises(KeyError, match=r"b\.x"):
+        edited(text, {"b.x": (1, "")})
