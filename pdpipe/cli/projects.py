@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,58 +11,88 @@ import typer
 
 import pdpipe
 from pdpipe import layout
-from pdpipe.cli.checking import say_notes
+from pdpipe.cli.checking import check_name, say_notes, say_source
 from pdpipe.cli.run import project_params
 from pdpipe.errors import ParamsError, did_you_mean
 
 if TYPE_CHECKING:
     from pdpipe.bench import StartUp
+    from pdpipe.projects.survey import Survey
 
 
 def new(
     folder: Annotated[Path, typer.Argument(help="A new or an empty folder.")],
     preset: Annotated[
-        str, typer.Option(help="digits, cifar10, imagenet64 or lsun-church128.")
-    ] = "digits",
+        str | None,
+        typer.Option(help="digits, cifar10, imagenet64 or lsun-church128.", show_default="digits"),
+    ] = None,
     studies: Annotated[
         str, typer.Option(help="Studies to bring along: names such as baselines,ladders, or all.")
     ] = "none",
     images: Annotated[
         Path | None,
-        typer.Option(help="Instead of a preset: images, a folder for each class, to look at."),
+        typer.Option(help="Instead of a preset: your images, in a folder for each class."),
     ] = None,
     hours: Annotated[
-        float, typer.Option(help="With --images: what a run may take here.", min=0.01, max=10_000)
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="With --images: what a run may take here.",
+            min=0.01,
+            max=10_000,
+            show_default="1.0",
+        ),
+    ] = None,
     copy: Annotated[
         bool, typer.Option(help="With --images: copy them into the project, instead of linking.")
     ] = False,
 ) -> None:
     """Make a project: settings, pipeline and a git repository, in a folder of its own."""
+    from pdpipe.params import read_params
     from pdpipe.presets import preset_files
     from pdpipe.projects.making import check_place, make_project
+    from pdpipe.projects.survey import place
 
+    check_name(folder.resolve())
     check_place(folder)
-    texts = preset_files(preset)
+    if images is None and (copy or hours is not None):
+        raise ParamsError("--hours and --copy are about --images, which is not given: add it")
+    if images is not None and preset is not None:
+        raise ParamsError("--preset and --images both choose the settings: leave one of them out")
+    texts = preset_files(preset or "digits")
     known = {path.parent.name: path for path in texts if path != layout.PARAMS}
-    wanted = _chosen(studies, known)
-    kept = {layout.PARAMS, *(known[name] for name in wanted)}
-    texts = {path: text for path, text in texts.items() if path in kept}
-    what = f"the {preset} preset"
-    if images is not None:
-        texts[layout.PARAMS], what = _for_images(folder, images, hours, copy)
+    chosen = _chosen(studies, known)
+    texts = {path: texts[path] for path in [layout.PARAMS, *(known[name] for name in chosen)]}
+    if images is None:
+        what, found = f"the {preset or 'digits'} preset", None
+    else:
+        what = f"settings for {images}"
+        texts[layout.PARAMS], found = _for_images(folder, images, 1.0 if hours is None else hours)
     made = make_project(folder, texts)
-    _say_made(folder, what, wanted, made)
-    _say_source(folder)
+    git = "a git repository of its own" if made else "in the git repository around it"
+    print(f"made {folder}: {what}, for pdpipe {pdpipe.__version__}, {git}")
+    if chosen:
+        print(f"studies: {', '.join(chosen)}")
+    data = read_params(folder / layout.PARAMS).data
+    if found is None:
+        say_source(data, folder)
+    else:
+        target = folder / data.path
+        print(f"{target}: {place(found, data.image_size, target, copy=copy)}")
+    enter = "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
+    print(f"next: {enter}{'pdpipe forecast && ' if found is None else ''}dvc repro")
 
 
-def _for_images(folder: Path, images: Path, hours: float, copy: bool) -> tuple[str, str]:
-    """The text of params.yaml for images, which are put into the project, and where they are."""
+def _for_images(folder: Path, images: Path, hours: float) -> tuple[str, Survey]:
+    """The text of params.yaml for images, and what was seen of them."""
     from pdpipe.cli.forecasting import duration, start_up
     from pdpipe.projects.fitting import fit
-    from pdpipe.projects.settings import params_of, params_text
-    from pdpipe.projects.survey import place, survey
+    from pdpipe.projects.settings import params_text
+    from pdpipe.projects.survey import survey
 
+    if folder.resolve().is_relative_to(images.resolve()):
+        raise ParamsError(
+            f"{folder} lies in --images {images}, whose folders are classes: name a place outside"
+        )
     found = survey(images)
     say_notes(*found.notes)
     if found.looked_at < found.total:
@@ -77,16 +108,13 @@ def _for_images(folder: Path, images: Path, hours: float, copy: bool) -> tuple[s
     time = (
         f"{duration(fitted.seconds)} of {duration(fitted.allowed)} by the forecast on this machine"
     )
-    text = params_text(found, fitted.plan, extractor, f": {time}.")
-    params = params_of(text)
-    where = place(found, params.data.image_size, folder / params.data.path, copy=copy)
-    print(f"{folder / params.data.path}: {where}\na run takes {time}")
+    print(f"a run takes {time}")
     if not fitted.fits:
         say_notes(
             f"the least that makes sense takes {duration(fitted.seconds - fitted.allowed)} longer "
             "than --hours: params.yaml has that least"
         )
-    return text, f"settings for {images}"
+    return params_text(found, fitted.choice, extractor, f": {time}."), found
 
 
 def _chosen(asked: str, known: dict[str, Path]) -> list[str]:
@@ -101,26 +129,6 @@ def _chosen(asked: str, known: dict[str, Path]) -> list[str]:
                 f"{did_you_mean(name, [*known, 'all', 'none'])}"
             )
     return names
-
-
-def _say_made(folder: Path, what: str, studies: list[str], made: bool) -> None:
-    git = "a git repository of its own" if made else "in the git repository around it"
-    print(f"made {folder}: {what}, for pdpipe {pdpipe.__version__}, {git}")
-    if studies:
-        print(f"studies: {', '.join(studies)}")
-    print(f"next: cd {folder} && pdpipe forecast && dvc repro")
-
-
-def _say_source(folder: Path) -> None:
-    """Note a source whose images have to be put there."""
-    from pdpipe.params import read_params
-
-    data = read_params(folder / layout.PARAMS).data
-    if data.source not in ("digits", "folder"):
-        say_notes(
-            f"source {data.source} arrives in a later release; until then put its images in "
-            f"{folder / data.path}/<class>/ and set data.source to folder"
-        )
 
 
 def upgrade(

@@ -64,12 +64,17 @@ def edited(text: str, changes: Mapping[str, tuple[object, str]]) -> str:
             found.append(line)
             continue
         value, comment = change
-        comment = f" # {comment}" if comment else setting["comment"] or ""
+        comment = f" {remark(comment)}" if comment else setting["comment"] or ""
         found += _setting(setting[1], value, comment, " " * indent)
         replaced = indent
     if missing:
         raise KeyError(*missing)
     return "\n".join(found) + "\n"
+
+
+def remark(text: str) -> str:
+    """A comment of one line: the names of files in it may hold what YAML does not take."""
+    return "# " + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _setting(key: str, value: object, comment: str, indent: str) -> list[str]:

@@ -15,14 +15,15 @@ from pdpipe.data import ImageSet
 from pdpipe.methods.extractor import accuracy, extractor_plan
 from pdpipe.networks import Classifier
 from pdpipe.params import Params
-from pdpipe.plan import Plan as TrainingPlan
+from pdpipe.plan import Plan
 from pdpipe.progress import Progress
 from pdpipe.projects.settings import (
     Changes,
-    Plan,
+    Choice,
     extractor_settings,
     fallbacks,
     heldout_count,
+    most_factor,
     params_of,
     params_text,
     sample_counts,
@@ -35,8 +36,8 @@ from pdpipe.sources.images import ImageError, read_image
 USED = 0.9  # of the hours: machines slow down, and DVC and drawing the report are not forecast
 MEASURING = 0.25  # of these, at most, for evaluations
 EXTRACTING = 0.07  # and for the extractor
-LEAST, MOST = 0.25, 300.0  # factors of the digits' budgets; a wider network from _WIDER on
-_WIDER = 4.0
+LEAST = 0.25  # of the digits' budgets
+_WIDER = 4.0  # times these budgets, a wider network is tried
 _WIDEST = 128
 _BUDGET = 10.0  # seconds of timing for each network that is tried
 _TRIAL = 10_000  # images of a trial of the extractor
@@ -49,7 +50,7 @@ _Z = 3.0  # standard errors below its accuracy
 class Fit:
     """Settings that were fitted, and how long the chain will take with them."""
 
-    plan: Plan
+    choice: Choice
     seconds: float
     allowed: float
 
@@ -70,15 +71,19 @@ class _Measured:
     rates: bench.Rates
     start: bench.StartUp
 
-    def extractor_updates(self, plan: Plan, seconds: float) -> int:
-        """How many of the plan's updates of the extractor the time allows."""
-        params = params_of(params_text(self.found, plan, self.extractor))
+    def params(self, choice: Choice) -> Params:
+        """The settings of a choice."""
+        return params_of(params_text(self.found, choice, self.extractor))
+
+    def extractor_updates(self, choice: Choice, seconds: float) -> int:
+        """How many of the choice's updates of the extractor the time allows."""
+        params = self.params(choice)
         one = self.rates.updates["extractor"].per_image.middle * params.extractor.batch_size
         return min(max(int(seconds / one), _LEAST_EXTRACTOR), params.extractor.updates)
 
-    def seconds(self, plan: Plan) -> tuple[float, float]:
-        """(whole chain, evaluations and rungs within) of a plan."""
-        params = params_of(params_text(self.found, plan, self.extractor))
+    def seconds(self, choice: Choice) -> tuple[float, float]:
+        """(whole chain, evaluations and rungs within) of a choice."""
+        params = self.params(choice)
         stages = bench.forecast(params, self.models, self.size, self.rates, self.start)
         measuring = [s for s in stages if s.name.startswith(("evaluate", "rungs"))]
         return bench.total(stages).middle, bench.total(measuring).middle
@@ -96,31 +101,29 @@ def fit(found: Survey, hours: float, start: Callable[[str], bench.StartUp]) -> t
         start: times a stage without work, of a params text.
     """
     allowed = hours * 3600
-    best: Fit | None = None
+    fits: list[Fit] = []
     for image_size in sizes(found):
-        plan = Plan(image_size=image_size)
-        plan = replace(plan, num_samples=next(sample_counts(found, plan)))
+        choice = Choice(image_size=image_size)
+        choice = replace(choice, num_samples=next(sample_counts(found, choice)))
         extractor = extractor_settings(heldout_count(found, image_size)[0])
-        text = params_text(found, plan, extractor)
-        started = start(text)
-        first = _fitted(_measured(found, extractor, plan, started), plan, allowed)
-        if best is None or first.seconds < best.seconds or first.fits:
-            best = first
-        if first.fits:
-            best = _wider(found, extractor, started, first)
+        started = start(params_text(found, choice, extractor))
+        fits.append(_fitted(_measured(found, extractor, choice, started), choice, allowed))
+        if fits[-1].fits:
+            best = _wider(found, extractor, started, fits[-1])
             break
-    assert best is not None
-    return best, tried(found, best.plan, extractor)
+    else:
+        best = min(fits, key=lambda fit: fit.seconds)
+    return best, tried(found, best.choice, extractor)
 
 
-def _measured(found: Survey, extractor: Changes, plan: Plan, start: bench.StartUp) -> _Measured:
-    params = params_of(params_text(found, plan, extractor))
-    train, heldout = heldout_count(found, plan.image_size)
+def _measured(found: Survey, extractor: Changes, choice: Choice, start: bench.StartUp) -> _Measured:
+    params = params_of(params_text(found, choice, extractor))
+    train, heldout = heldout_count(found, choice.image_size)
     size = bench.DataSize(classes=len(found.images), train=train, heldout=heldout, known=True)
     device = configure(params.runtime)
     print(
-        f"timing a network of {plan.base_channels} channels for {plan.image_size}x"
-        f"{plan.image_size} images",
+        f"timing a network of {choice.base_channels} channels for {choice.image_size}x"
+        f"{choice.image_size} images",
         flush=True,
     )
     models = bench.untrained_models(params, size, device)
@@ -128,64 +131,62 @@ def _measured(found: Survey, extractor: Changes, plan: Plan, start: bench.StartU
     return _Measured(found, extractor, size, models, rates, start)
 
 
-def _fitted(measured: _Measured, wanted: Plan, allowed: float) -> Fit:
-    """The plan that measures most with at least the digits' budgets, else that with the largest.
+def _fitted(measured: _Measured, wanted: Choice, allowed: float) -> Fit:
+    """The choice that measures most with at least the digits' budgets, else that with the largest.
 
     Where not even the least budgets fit, these.
     """
     updates = measured.extractor_updates(wanted, EXTRACTING * USED * allowed)
     wanted = replace(wanted, factor=LEAST, extractor_updates=updates)
     fits: list[Fit] = []
-    for plan in fallbacks(wanted):
-        chosen = plan
-        for count in sample_counts(measured.found, plan):
-            chosen = replace(plan, num_samples=count)
+    for choice in fallbacks(wanted):
+        chosen = choice
+        for count in sample_counts(measured.found, choice):
+            chosen = replace(choice, num_samples=count)
             if measured.seconds(chosen)[1] <= MEASURING * USED * allowed:
                 break
         seconds, _ = measured.seconds(chosen)
         if seconds <= USED * allowed:
             fits.append(_largest(measured, chosen, allowed))
-            if fits[-1].plan.factor >= 1.0:
+            if fits[-1].choice.factor >= 1.0:
                 return fits[-1]
     if fits:
-        return max(fits, key=lambda fit: fit.plan.factor)
-    return Fit(plan=chosen, seconds=seconds, allowed=allowed)
+        return max(fits, key=lambda fit: fit.choice.factor)
+    return Fit(choice=chosen, seconds=seconds, allowed=allowed)
 
 
-def _largest(measured: _Measured, plan: Plan, allowed: float) -> Fit:
-    """The plan with the largest factor that the time allows, by bisection of its logarithm."""
-    epochs = 1000 * measured.size.train / (2600 * 96)  # the factor of a thousand epochs
-    low, high = LEAST, max(min(MOST, epochs), 1.0)
-    if measured.seconds(replace(plan, factor=high))[0] <= USED * allowed:
-        low = high
-    for _ in range(12):
-        middle = math.sqrt(low * high)
-        if measured.seconds(replace(plan, factor=middle))[0] <= USED * allowed:
-            low = middle
+def _largest(measured: _Measured, choice: Choice, allowed: float) -> Fit:
+    """The choice with the largest factor that the time allows, by bisection of its logarithm."""
+    low = LEAST
+    tried = high = most_factor(measured.size.train)
+    for _ in range(13):
+        if measured.seconds(replace(choice, factor=tried))[0] <= USED * allowed:
+            low = tried
         else:
-            high = middle
-    fitted = replace(plan, factor=low)
-    return Fit(plan=fitted, seconds=measured.seconds(fitted)[0], allowed=allowed)
+            high = tried
+        tried = math.sqrt(low * high)
+    fitted = replace(choice, factor=low)
+    return Fit(choice=fitted, seconds=measured.seconds(fitted)[0], allowed=allowed)
 
 
 def _wider(found: Survey, extractor: Changes, start: bench.StartUp, fit: Fit) -> Fit:
     """The same with wider networks, as long as the budgets stay at least the digits'."""
-    while fit.plan.factor >= _WIDER and fit.plan.base_channels < _WIDEST:
-        plan = replace(fit.plan, base_channels=2 * fit.plan.base_channels)
-        wider = _fitted(_measured(found, extractor, plan, start), plan, fit.allowed)
-        if not wider.fits or wider.plan.factor < 1.0 or wider.plan.steps < fit.plan.steps:
+    while fit.choice.factor >= _WIDER and fit.choice.base_channels < _WIDEST:
+        choice = replace(fit.choice, base_channels=2 * fit.choice.base_channels)
+        wider = _fitted(_measured(found, extractor, choice, start), choice, fit.allowed)
+        if not wider.fits or wider.choice.factor < 1.0 or wider.choice.steps < fit.choice.steps:
             break
         fit = wider
     return fit
 
 
-def tried(found: Survey, plan: Plan, extractor: Changes) -> Changes:
+def tried(found: Survey, choice: Choice, extractor: Changes) -> Changes:
     """The extractor's settings, its bound from a trial of its training on these images.
 
     A trial that is shorter than the training reaches less, which the bound then allows for.
     """
-    params = params_of(params_text(found, plan, extractor))
-    train, heldout = _sample(found, plan.image_size, params)
+    params = params_of(params_text(found, choice, extractor))
+    train, heldout = _sample(found, choice.image_size, params)
     settings, device = params.extractor, configure(params.runtime)
     begun = extractor_plan(params.data.channels, len(found.images), settings, params.seed)
     _, seconds = bench.trained(_shorter(begun, 10), params, device, train)
@@ -205,7 +206,7 @@ def tried(found: Survey, plan: Plan, extractor: Changes) -> Changes:
     }
 
 
-def _shorter(plan: TrainingPlan, updates: int) -> TrainingPlan:
+def _shorter(plan: Plan, updates: int) -> Plan:
     return replace(plan, optimization=replace(plan.optimization, updates=max(updates, 1)))
 
 

@@ -18,8 +18,10 @@ def check_place(folder: Path) -> None:
     """Refuse a place where there is something already, or where git would not keep a project.
 
     Raises:
-        ProjectError: the folder is not empty, is a file, or is ignored by the repository around it.
+        ProjectError: the folder is not empty, is a file, or is ignored by the repository around it;
+            or git is not installed.
     """
+    _git(Path(), "--version")  # before the time that images take
     if os.path.lexists(folder):
         if not folder.is_dir():
             raise ProjectError(f"{folder} is not a folder: name a new or an empty one")
@@ -60,7 +62,7 @@ def make_project(folder: Path, texts: Mapping[Path, str]) -> bool:
     files = {**project_files(), **texts, README: readme(folder.resolve().name, pdpipe.__version__)}
     made = repository_around(folder) is None
     folder.mkdir(parents=True, exist_ok=True)
-    if made:  # first: without git, nothing is written
+    if made:
         _git(folder, "init", "--quiet")
     for path, text in files.items():
         write_text(folder / path, text)

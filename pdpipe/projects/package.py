@@ -87,8 +87,7 @@ def check_package() -> None:
     if wanted.version != here.version:
         raise ProjectError(
             f"pdpipe {here.version} is installed, and this project is for {wanted.version}: run "
-            "`pdpipe upgrade`, which says what that makes stale, or install "
-            f"pdpipe=={wanted.version}"
+            f"`pdpipe upgrade`, which says what that makes stale, or install {wanted.version}"
         )
     if wanted.stages != here.stages:
         raise ProjectError(

@@ -9,17 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
+from pdpipe.errors import ProjectError
+from pdpipe.evaluation.manifold import NEIGHBOURS
 from pdpipe.params import Params, parse_params
 from pdpipe.params.dialect import load_yaml
 from pdpipe.presets import preset_files
-from pdpipe.presets.text import edited
+from pdpipe.presets.text import edited, remark
 from pdpipe.projects.survey import Survey, left_out
 
 Changes = dict[str, tuple[object, str]]  # {dotted key: (value, why)}
 LARGEST = 64  # pixels: beyond, a network that runs here learns little in hours
 SMALLEST = 8
-_SMALL_SHARE = 0.01  # of the images may be smaller than the chosen size: they are left out
+_SMALL_SHARE = 0.02  # of the images may be smaller than the chosen size: they are left out
 _MOST_HELDOUT = 10_000
 _TEACHER, _GUIDE = 2600, 1200  # updates of the digits
 _LADDER = {32: 40, 16: 40, 8: 80, 4: 180, 2: 200, 1: 400}
@@ -27,10 +30,11 @@ _LEAST_LADDER = 40
 _EXTRACTOR = 700
 _BATCH = 96
 _MOST_EPOCHS = 1000  # of the teacher: about where more updates only memorise few images
+_MOST = 300.0  # times the digits' budgets
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Choice:
     """What is free to be fitted: the network, the counts, and how much is measured."""
 
     image_size: int
@@ -54,12 +58,27 @@ class Plan:
 
 
 def sizes(found: Survey) -> list[int]:
-    """The sides of images that the networks take and 99 % of these have, the largest first."""
+    """The sides of images that the networks take and 98 % of these have, the largest first.
+
+    Raises:
+        ProjectError: the images are too small, or too few.
+    """
     sides = found.sides
-    common = sides[int(_SMALL_SHARE * len(sides))]
+    common = min(max(sides[int(_SMALL_SHARE * len(sides))], SMALLEST), found.least_side)
     first = min(common, LARGEST)
     first -= first % (8 if first >= 32 else 4)
-    found_sizes = [max(first, SMALLEST)]
+    if first < SMALLEST:
+        raise ProjectError(
+            f"--images {found.root} has images whose shorter side is {common} pixels, and the "
+            f"networks need {SMALLEST}: enlarge them, or leave them out"
+        )
+    count = min(heldout_count(found, first))
+    if count <= NEIGHBOURS:
+        raise ProjectError(
+            f"--images {found.root} has too few images: {count} of them would be left to train on "
+            f"or to compare with, and figures need more than {NEIGHBOURS}: add some to each class"
+        )
+    found_sizes = [first]
     while (half := found_sizes[-1] // 2) >= SMALLEST * 2:
         found_sizes.append(half - half % 4)
     return found_sizes
@@ -72,6 +91,12 @@ def heldout_fraction(count: int) -> float:
     return min(0.12, max(round(_MOST_HELDOUT / count, 4), 0.001))
 
 
+def most_factor(train: int) -> float:
+    """The largest factor of the digits' budgets that so many training images are worth."""
+    return max(min(_MOST_EPOCHS * train / (_TEACHER * _BATCH), _MOST), 1.0)
+
+
+@cache
 def heldout_count(found: Survey, image_size: int) -> tuple[int, int]:
     """(training, held-out) images, as stage `prepare` splits them."""
     counts = [len(paths) for paths in found.usable(image_size).values()]
@@ -80,24 +105,29 @@ def heldout_count(found: Survey, image_size: int) -> tuple[int, int]:
     return sum(counts) - heldout, heldout
 
 
-def params_text(found: Survey, plan: Plan, extractor: Changes, note: str = "") -> str:
+def params_text(found: Survey, choice: Choice, extractor: Changes, note: str = "") -> str:
     """The text of params.yaml.
 
     Args:
         found: the images.
-        plan: what was fitted.
+        choice: what was fitted.
         extractor: the settings of section `extractor`.
         note: what the first lines say of the time.
     """
     (text,) = (t for path, t in preset_files("digits").items() if path.name == path.as_posix())
-    changes = {**_data(found, plan), **extractor, **_network(plan), **_budgets(plan)}
-    changes |= _evaluation(found, plan)
-    fewer = "the digits'" if plan.extractor_updates == _EXTRACTOR else "fewer, for the time"
-    changes["extractor.updates"] = plan.extractor_updates, fewer
+    changes = {
+        **_data(found, choice.image_size),
+        **extractor,
+        **_network(choice),
+        **_budgets(choice),
+    }
+    changes |= _evaluation(found, choice)
+    fewer = "the digits'" if choice.extractor_updates == _EXTRACTOR else "fewer, for the time"
+    changes["extractor.updates"] = choice.extractor_updates, fewer
     changes["runtime.precision"] = "auto", "on CUDA bfloat16 where it is safe, else float32"
     head, _, body = edited(text, changes).partition("\n")
-    about = f"# Chosen by `pdpipe new --images {found.root}`{note}\n"
-    return f"{head}\n{about}{body}"
+    about = remark(f"Chosen by `pdpipe new --images {found.root}`{note}")
+    return f"{head}\n{about}\n{body}"
 
 
 def params_of(text: str) -> Params:
@@ -105,8 +135,9 @@ def params_of(text: str) -> Params:
     return parse_params(load_yaml(text, "params.yaml"))
 
 
-def _data(found: Survey, plan: Plan) -> Changes:
-    side, sides = plan.image_size, found.sides
+@cache
+def _data(found: Survey, side: int) -> Changes:
+    sides = found.sides
     looks = found.looks.values()
     train, heldout = heldout_count(found, side)
     count = train + heldout
@@ -155,34 +186,34 @@ def multipliers(image_size: int) -> list[int]:
     return {1: [1, 4], 2: [1, 4], 3: [1, 2, 4], 4: [1, 2, 4, 4]}[levels]
 
 
-def _network(plan: Plan) -> Changes:
-    levels, base = multipliers(plan.image_size), plan.base_channels
-    side = plan.image_size // 2 ** (len(levels) - 1)
+def _network(choice: Choice) -> Changes:
+    levels, base = multipliers(choice.image_size), choice.base_channels
+    side = choice.image_size // 2 ** (len(levels) - 1)
     return {
         "network.base_channels": (base, "the widest that the time allows" if base > 16 else ""),
         "network.channel_multipliers": (
             levels,
-            f"a level each, {plan.image_size} to {side} pixels",
+            f"a level each, {choice.image_size} to {side} pixels",
         ),
         "network.embedding_channels": (8 * base, "8 x base_channels"),
         "network.head_channels": (base, ""),
     }
 
 
-def _budgets(plan: Plan) -> Changes:
-    times = f"{plan.factor:.2g} x the digits' budget"
+def _budgets(choice: Choice) -> Changes:
+    times = f"{choice.factor:.2g} x the digits' budget"
     # Wider networks want smaller steps.
-    rate = 16 / plan.base_channels
-    teacher = plan.updates(_TEACHER, 400)
+    rate = 16 / choice.base_channels
+    teacher = choice.updates(_TEACHER, 400)
     slow = "the digits' divided by the network's width over 16" if rate < 1 else ""
-    above = {n: 2 * n for n in plan.rungs}
+    above = {n: 2 * n for n in choice.rungs}
     ladder = {
         str(n): {
             "from": str(above[n]),
             "updates": updates,
             "learning_rate": (2e-3 if n == 1 else 1e-3) * rate,
         }
-        for n, updates in plan.rungs.items()
+        for n, updates in choice.rungs.items()
     }
     return {
         "teacher.updates": (teacher, times),
@@ -191,8 +222,8 @@ def _budgets(plan: Plan) -> Changes:
             round(min(max(1 - 8 / teacher, 0.98), 0.9999), 5),
             "averages about an eighth of the updates",
         ),
-        "guide.steps": (plan.steps, "" if plan.steps == 64 else "fewer than 64, for the time"),
-        "guide.updates": (plan.updates(_GUIDE, 200), times),
+        "guide.steps": (choice.steps, "" if choice.steps == 64 else "fewer than 64, for the time"),
+        "guide.updates": (choice.updates(_GUIDE, 200), times),
         "guide.learning_rate": (2e-3 * rate, slow),
         "ladder": (
             ladder,
@@ -201,20 +232,20 @@ def _budgets(plan: Plan) -> Changes:
     }
 
 
-def _evaluation(found: Survey, plan: Plan) -> Changes:
+def _evaluation(found: Survey, choice: Choice) -> Changes:
     classes = len(found.images)
-    train, _ = heldout_count(found, plan.image_size)
-    each = plan.num_samples // classes
+    train, _ = heldout_count(found, choice.image_size)
+    each = choice.num_samples // classes
     why = f"{each:,} of each of {classes} classes, no more than the {train:,} training images"
-    steps = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= plan.steps]
-    less = "" if len(plan.weights) == 5 else "few, for the time"
+    steps = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= choice.steps]
+    less = "" if len(choice.weights) == 5 else "few, for the time"
     return {
-        "evaluation.num_samples": (plan.num_samples, f"of each cell: {why}"),
+        "evaluation.num_samples": (choice.num_samples, f"of each cell: {why}"),
         "evaluation.paired_samples": (
-            min(300, plan.num_samples),
-            "" if plan.num_samples > 300 else "all",
+            min(300, choice.num_samples),
+            "" if choice.num_samples > 300 else "all",
         ),
-        "evaluation.w": ([*plan.weights], less),
+        "evaluation.w": ([*choice.weights], less),
         "evaluation.teacher_steps": (steps, ""),
     }
 
@@ -232,10 +263,10 @@ def extractor_settings(train: int) -> Changes:
     }
 
 
-def sample_counts(found: Survey, plan: Plan) -> Iterator[int]:
+def sample_counts(found: Survey, choice: Choice) -> Iterator[int]:
     """Samples a cell that could be measured, the most first: multiples of the classes."""
     classes = len(found.images)
-    train, _ = heldout_count(found, plan.image_size)
+    train, _ = heldout_count(found, choice.image_size)
     most = min(train, 50_000)
     count = max(most // classes, 1) * classes
     least = min(-(-max(200, 10 * classes) // classes) * classes, count)
@@ -245,8 +276,8 @@ def sample_counts(found: Survey, plan: Plan) -> Iterator[int]:
     yield least
 
 
-def fallbacks(plan: Plan) -> Iterator[Plan]:
-    """The plan, then those that measure less, for when the time is short."""
-    yield plan
-    yield replace(plan, steps=32, weights=(0.0, 1.0, 4.0))
-    yield replace(plan, steps=16, weights=(0.0, 1.0))
+def fallbacks(choice: Choice) -> Iterator[Choice]:
+    """The choice, then those that measure less, for when the time is short."""
+    yield choice
+    yield replace(choice, steps=32, weights=(0.0, 1.0, 4.0))
+    yield replace(choice, steps=16, weights=(0.0, 1.0))

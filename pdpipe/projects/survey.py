@@ -18,7 +18,7 @@ from pdpipe.sources.images import ImageError, Look, look_at
 LOOK_SECONDS = 120.0  # for the images of a large folder; the others are taken to be like these
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Survey:
     """The images of a folder, by class, and what the looked-at ones are like."""
 
@@ -43,6 +43,15 @@ class Survey:
         """The side of the central square of each image, the smallest first."""
         return sorted(look.side for look in self.looks.values())
 
+    @property
+    def least_side(self) -> int:
+        """The largest side of which two images are left in each class."""
+        seen = [
+            sorted(self.looks[path].side for path in paths if path in self.looks)
+            for paths in self.images.values()
+        ]
+        return min((sides[-2] for sides in seen if len(sides) > 1), default=self.sides[-1])
+
     def usable(self, image_size: int) -> dict[str, list[Path]]:
         """By class, what can be read and is not smaller."""
         return {
@@ -61,7 +70,7 @@ def survey(root: Path) -> Survey:
 
     Raises:
         DataError: there are no class folders, or one is empty.
-        ProjectError: there is one class, or no image can be read.
+        ProjectError: there is one class, or one of which fewer than two images can be read.
     """
     try:
         folders = class_folders(root)
@@ -78,6 +87,14 @@ def survey(root: Path) -> Survey:
     if not looks:
         reason = next(iter(broken.values()))
         raise ProjectError(f"no image in --images {root} can be read (the first {reason})")
+    for name, paths in images.items():
+        readable = sum(path not in broken for path in paths)
+        if readable < 2:
+            raise ProjectError(
+                f"--images {root} has {counted(readable, 'image')} of class {name} that can be "
+                "read, and needs one to train on and one to hold out: add some, or remove the "
+                "folder"
+            )
     left_out = what_is_left_out(root, folders)
     notes = [f"{root} has what is left out: {', '.join(left_out)}"] if left_out else []
     return Survey(root=root, images=images, looks=looks, broken=broken, notes=notes)
@@ -106,28 +123,35 @@ def place(found: Survey, image_size: int, target: Path, *, copy: bool) -> str:
     """Let `target` hold the images that can be used, and say in words what it is.
 
     Without anything to leave out it is a link to their folder; else a folder of links, one for
-    each image. With `copy` these are copies.
+    each image. With `copy` these are copies. It appears when it is complete.
+
+    Raises:
+        ProjectError: the disk has no space, or takes no links.
     """
     usable = found.usable(image_size)
     count = sum(map(len, usable.values()))
+    unfinished = target.with_name(f".{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         if count == found.total and not copy:
             target.symlink_to(found.root.resolve(), target_is_directory=True)
             return f"a link to {found.root.resolve()}"
         for name, paths in usable.items():
-            (target / name).mkdir(parents=True)
+            (unfinished / name).mkdir(parents=True)
             for path in paths:
+                place = unfinished / name / path.name
                 if copy:
-                    shutil.copyfile(path, target / name / path.name)
+                    shutil.copyfile(path, place)
                 else:
-                    (target / name / path.name).symlink_to(path.resolve())
+                    place.symlink_to(path.resolve())
+        unfinished.rename(target)
     except OSError as error:
-        shutil.rmtree(target, ignore_errors=True)
         raise ProjectError(
-            f"{target} cannot hold the images ({error.strerror}): "
-            + ("free some space there" if copy else "add --copy, if this disk takes no links")
+            f"{target} cannot hold the images ({error.strerror}), but the rest of the project is "
+            f"made: put their class folders into {target} yourself"
         ) from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     what = "copies" if copy else "links"
     return f"{what} of {count:,} of {counted(found.total, 'image')}"
 

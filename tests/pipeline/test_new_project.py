@@ -75,7 +75,7 @@ def test_another_package_runs_nothing_until_the_upgrade_which_says_what_it_makes
     init.write_text(init.read_text().replace(f'"{__version__}"', '"99.0"'))
     said = project.run("dvc", "repro", "teacher", fails=True, PYTHONPATH=package)
     assert (
-        "error: pdpipe 0.2.0 is installed, and this project is for 0.1.0: run `pdpipe upg" in said
+        f"pdpipe 99.0 is installed, and this project is for {__version__}: run `pdpipe up" in said
     )
     assert "Traceback" not in said
 

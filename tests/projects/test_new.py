@@ -84,6 +84,38 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert {path.name for path in tmp_path.rglob("*")} == {"full", "file", "mine.txt"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--hours 2", "--hours and --copy are about --images"),
+        ("--preset digits --images images", "leave one of them out"),
+        ("--preset digit", "did you mean 'digits'?"),
+        ("--images nowhere", "--images nowhere does not exist"),
+        ("--images .", "project lies in --images ., whose folders are classes"),
+        ("--images images --hours 0", "0.01"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: str, said: str
+) -> None:
+    assert call(tmp_path, "new", "project", *arguments.split()) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_next_command_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(tmp_path, "new", "my first; project") == 0
+    assert "next: cd 'my first; project' && pdpipe" in capsys.readouterr().out
+
+
+def test_without_git_there_is_a_sentence_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert call(tmp_path, "new", "project", "--images", "images") == 2
+    assert "git is not installed" in capsys.readouterr().err
+
+
 def test_in_a_repository_it_is_a_part_of_that(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from pdpipe.errors import ProjectError
 from pdpipe.presets.text import edited
 from pdpipe.projects.settings import (
-    Plan,
+    Choice,
     extractor_settings,
     fallbacks,
     heldout_count,
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 def text_of(images: Path, **changes: object) -> str:
     found = survey(images)
-    plan = Plan(image_size=sizes(found)[0])
-    plan = replace(plan, num_samples=next(sample_counts(found, plan)), **changes)
-    return params_text(found, plan, extractor_settings(heldout_count(found, 8)[0]))
+    choice = Choice(image_size=sizes(found)[0])
+    choice = replace(choice, num_samples=next(sample_counts(found, choice)), **changes)
+    return params_text(found, choice, extractor_settings(heldout_count(found, 8)[0]))
 
 
 def test_settings_for_images_can_be_run(images: Path) -> None:
@@ -44,11 +44,11 @@ def test_settings_for_images_can_be_run(images: Path) -> None:
 
 def test_every_size_network_and_fallback_can_be_run(images: Path) -> None:
     found = survey(images)
-    base = Plan(image_size=8, num_samples=30)
+    base = Choice(image_size=8, num_samples=30)
     for side in (8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64):
-        for plan in fallbacks(base):
+        for choice in fallbacks(base):
             for channels in (16, 32, 64, 128):
-                chosen = replace(plan, image_size=side, base_channels=channels, factor=0.25)
+                chosen = replace(choice, image_size=side, base_channels=channels, factor=0.25)
                 params = params_of(params_text(found, chosen, extractor_settings(48)))
                 assert params.data.image_size == side
                 assert params.student_steps() == sorted(params.student_steps(), reverse=True)
@@ -103,8 +103,8 @@ def test_the_sides_that_are_tried(
     tmp_path: Path, draw: Draw, sides: tuple[int, ...], chosen: list[int]
 ) -> None:
     for side in sides:
-        draw(tmp_path / "a", 3, 100, size=(side, side + 3))
-        draw(tmp_path / "b", 3, 100, size=(side, side))
+        draw(tmp_path / "a", 10, 100, size=(side, side + 3))
+        draw(tmp_path / "b", 10, 100, size=(side, side))
     assert sizes(survey(tmp_path)) == chosen
 
 
@@ -118,6 +118,35 @@ def test_folders_that_are_none_of_classes_are_refused_in_a_sentence(
         survey(tmp_path / "one")
     with pytest.raises(ProjectError, match="no class folders: move its 3 images"):
         survey(tmp_path / "one/a")
+    draw(tmp_path / "one/b", 1, 100)
+    (tmp_path / "one/b/broken.png").write_bytes(b"")
+    with pytest.raises(ProjectError, match="has 1 image of class b that can be read, and needs"):
+        survey(tmp_path / "one")
+
+
+def test_too_small_and_too_few_images_are_refused_in_a_sentence(tmp_path: Path, draw: Draw) -> None:
+    for name in ("a", "b"):
+        draw(tmp_path / "small" / name, 20, 100, size=(7, 30))
+        draw(tmp_path / "few" / name, 5, 100)
+    with pytest.raises(ProjectError, match="whose shorter side is 7 pixels, and the networks need"):
+        sizes(survey(tmp_path / "small"))
+    with pytest.raises(ProjectError, match="too few images: 2 of them would be left"):
+        sizes(survey(tmp_path / "few"))
+
+
+def test_the_smallest_class_keeps_two_images(images: Path, draw: Draw) -> None:
+    draw(images / "cat", 500, 220, size=(32, 32))
+    draw(images / "dot", 2, 100, size=(9, 9))
+    assert sizes(survey(images)) == [8]
+
+
+def test_names_with_any_characters_make_no_setting(images: Path, draw: Draw) -> None:
+    strange = images.rename(images.with_name("a\nseed: 5 # \x07"))
+    draw(strange / "bee", 1, 100, size=(5, 5))
+    (strange / "bee/020.png").rename(strange / "bee/a\nseed: 6.png")
+    text = text_of(strange)
+    assert "such as bee/a\N{REPLACEMENT CHARACTER}seed: 6.png" in text
+    assert params_of(text).seed == 0
 
 
 def test_edited_changes_what_it_is_told_and_no_other_line() -> None:
