@@ -43,6 +43,8 @@ class Explorer:
     width: int
     figures: list[str]
     panels: list[Panel]
+    real: Images  # (classes · H, real_columns · W[, 3]): held-out images
+    real_columns: int
     start: tuple[int, int]
 
 
@@ -86,6 +88,8 @@ def explorer(m: Measurements, sheets: Sheets, headline: Headline) -> Explorer | 
             panel("teacher", "teacher", "Teacher", {n: sheets.teacher[n] for n in steps}),
             panel("full", "teacher", "Teacher", {full: sheets.full}),
         ],
+        real=sprite(sheets.real[None, classes, :columns]),
+        real_columns=min(columns, sheets.real.shape[1]),
         start=(0, sheets.full.w.index(headline.w)),
     )
 

@@ -74,7 +74,7 @@ function across(data, width, picked, count) {
   return Math.min(most, count);
 }
 
-/* The pixels of one image of a sprite at guidance weight number w. */
+/* The pixels of one image of a sprite at guidance weight number w; that of real images has w = 0. */
 function pixels(sprite, data, w, { k, column }) {
   const { width, height } = data;
   const canvas = new OffscreenCanvas(width, height);
@@ -183,6 +183,24 @@ function startExplorer(root) {
     return sprites.get(address);
   }
 
+  /* A real image of the same class, where there are any. */
+  async function realPixels({ k, column }) {
+    const { sprite: address, columns } = data.real;
+    return pixels(await sprite(address), data, 0, { k, column: column % columns });
+  }
+
+  async function showReal(choice) {
+    const canvas = document.querySelector('canvas[data-panel="real"]');
+    const figure = canvas.parentElement;
+    figure.hidden = data.real.columns === 0;
+    if (figure.hidden) return;
+    const all = chosen({ ...data, columns: data.real.columns }, choice.picked);
+    const side = across(data, figure.clientWidth, null, all.length);
+    const images = await Promise.all(all.slice(0, 2 * side).map(realPixels));
+    if (choice === latest) draw(canvas, images, side);
+    canvas.dataset.across = side;
+  }
+
   function label(slider, text) {
     document.getElementById(`${slider.id}-value`).textContent = text;
     slider.setAttribute("aria-valuetext", text);
@@ -241,6 +259,7 @@ function startExplorer(root) {
       add(panel.titles[n], image);
       if (panel.name === "student") add("Student minus full teacher", difference(image, teacher));
     }
+    if (data.real.columns) add("Real, held out", await realPixels(place));
     const named = data.classes.length > 1 ? `class ${data.classes[place.k]}, ` : "";
     dialog.querySelector(".name").textContent = `${named}sample ${place.column + 1}, ${data.w[choice.w]}`;
     if (!dialog.open) dialog.showModal();
@@ -307,6 +326,7 @@ function startExplorer(root) {
       curve.hidden = curve.dataset.w !== data.w[latest.w];
     }
     for (const panel of data.panels) showPanel(panel, latest);
+    showReal(latest);
   }
   function change() {
     show();

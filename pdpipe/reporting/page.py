@@ -47,7 +47,7 @@ _METHOD_CAPTIONS = {
 
 
 # What the ids inside a figure begin with, where that is not its name.
-_PREFIXES = {"fid_by_steps": "fid", "is_by_steps": "is", "fid_is": "tradeoff"}
+_PREFIXES = {"fid_by_steps": "fid", "is_by_steps": "is", "fid_by_w": "byw", "fid_is": "tradeoff"}
 
 
 class Picture(NamedTuple):
@@ -77,8 +77,8 @@ def page(
         results, m, headline: what is told.
         sheets: the samples, for what kind of images they are.
         curves: {name: SVG} of `fid_at_<k>` for weight number k, `fid_by_steps`, `is_by_steps`,
-            `fid_is`, each picture of the method and, as `study_<name>`, of the studies that have
-            a figure.
+            `fid_by_w`, `fid_is`, each picture of the method and, as `study_<name>`, of the studies
+            that have a figure.
         explorer: what its sliders choose from; None leaves it out.
         by_steps, by_class: the sample grids.
         published: the figures of the papers; None leaves them out.
@@ -102,7 +102,7 @@ def page(
         steps_tables=[(w == headline.w, tables.steps_table(m, w)) for w in m.guidance],
         matrices=tables.matrices(m),
         nearest=tables.memorization_table(m),
-        **{name: pictures[name] for name in ("fid_by_steps", "is_by_steps", "fid_is")},
+        **{name: pictures[name] for name in ("fid_by_steps", "is_by_steps", "fid_by_w", "fid_is")},
         method=[pictures[name] for name in _METHOD_CAPTIONS],
         published=published,
         studies=[(s, pictures.get(f"study_{s.name}")) for s in sections],
@@ -167,6 +167,7 @@ def explorer_data(shown: Explorer) -> dict[str, Any]:
         "w": [formats.weight(w) for w in shown.w],
         **{name: getattr(shown, name) for name in as_it_is},
         "panels": panels,
+        "real": {"sprite": data_uri(shown.real), "columns": shown.real_columns},
     }
 
 
@@ -206,6 +207,8 @@ def _pictures(
         f"weight: {curves}.",
         "is_by_steps": "IS against sampling steps (logarithmic), for each guidance weight: "
         f"{curves}.",
+        "fid_by_w": "FID (logarithmic) against the guidance weight: a curve for each step count. "
+        f"The dashed curve is the teacher at {formats.steps(m.full_steps)}.",
         "fid_is": "IS against FID (logarithmic): each curve joins the "
         f"guidance weights of one step count, from {formats.weight(m.guidance[0])} to "
         f"{formats.weight(m.guidance[-1])}. The dashed curve is the teacher at "

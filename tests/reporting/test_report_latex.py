@@ -98,9 +98,7 @@ def test_times_are_left_out_of_the_savings(latex):
 
 def test_every_table_of_a_study_is_there(make_chain):
     table = Table(title="FID of each method", columns=["", "÷ 2"], rows=[["1 → 7", "≥ 3×"]])
-    sections = [
-        StudySection(conclusion="?", tables=[table], title=title) for title in ("One", "Two")
-    ]
+    sections = [StudySection(verdict="?", tables=[table], title=title) for title in ("One", "Two")]
     chain = make_chain()
     results = read_results(chain.params, chain.results_dir)
     m = measurements(results)

@@ -100,7 +100,7 @@ def test_it_is_well_formed_with_unique_ids_and_links_that_lead_somewhere(page):
 def test_every_picture_is_described(page):
     images, drawings = page.all("img"), page.all("svg")
     assert len(images) == (1 + 2 * 4) * 3 + (1 + 4) * 10
-    assert len(drawings) == 3 + 3 + 3  # one a w, the curves, those of the method
+    assert len(drawings) == 3 + 4 + 3  # one a w, the curves, those of the method
     alts = [image["alt"] for image in images]
     assert all(alts)
     assert len(set(alts)) == len(alts)
@@ -108,10 +108,11 @@ def test_every_picture_is_described(page):
     assert all(drawing["role"] == "img" for drawing in drawings)
     labels = [drawing["aria-label"] for drawing in drawings]
     starts = [f"FID against sampling steps at w = {w}," for w in ("0", "0.3", "2")]
-    starts += ["FID against sampling steps, ", "IS against sampling steps", "IS against FID"]
+    starts += ["FID against sampling steps, ", "FID (logarithmic) against the guidance weight"]
+    starts += ["IS against sampling steps", "IS against FID"]
     for label, start in zip(labels, starts, strict=False):
         assert label.startswith(start)
-    for label, word in zip(labels[6:], ("rotation", "Two rounds", "loss weights"), strict=True):
+    for label, word in zip(labels[7:], ("rotation", "Two rounds", "loss weights"), strict=True):
         assert word in label
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
-
-if TYPE_CHECKING:
-    from pdpipe.evaluation.reference import Reference
+from pdpipe.evaluation.metrics.metric import Figure, Images, Metric, Real
 
 
-def measure(images: Images, real: Reference) -> Figure:
+def measure(images: Images, real: Real) -> Figure:
     """Variety: it falls where images leave out a part of the data."""
     from pdpipe.evaluation.manifold import recall
 
