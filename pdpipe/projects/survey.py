@@ -10,12 +10,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from pdpipe.errors import DataError, ProjectError, counted
 from pdpipe.progress import Progress
 from pdpipe.sources.folder import class_folders, what_is_left_out
-from pdpipe.sources.images import ImageError, Look, look_at
+from pdpipe.sources.images import ImageError, decoded
 
 LOOK_SECONDS = 120.0  # for the images of a large folder; the others are taken to be like these
+_GREY_SPREAD = 8  # of 255: what the compression of a grey image adds between its channels
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one image is like, as far as settings depend on it."""
+
+    width: int
+    height: int
+    colour: bool  # not only shades of grey
+    sixteen_bit: bool  # of grey
+
+    @property
+    def side(self) -> int:
+        """Of the central square."""
+        return min(self.width, self.height)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,6 +116,22 @@ def survey(root: Path) -> Survey:
     left_out = what_is_left_out(root, folders)
     notes = [f"{root} has what is left out: {', '.join(left_out)}"] if left_out else []
     return Survey(root=root, images=images, looks=looks, broken=broken, notes=notes)
+
+
+def look_at(path: Path) -> Look:
+    """What the image at `path` is like; it is decoded as stage `prepare` does.
+
+    Raises:
+        ImageError: the file is not an image, is damaged, or has more than 8 bits of what is not
+            grey.
+    """
+    try:
+        image, sixteen_bit = decoded(path, 3, "refuse"), False
+    except ImageError:
+        image, sixteen_bit = decoded(path, 3, "scale"), True
+    small = np.asarray(image.reduce(max(min(image.size) // 64, 1)))
+    spread = int(np.ptp(small.astype(np.int16), axis=2).max())
+    return Look(image.width, image.height, spread > _GREY_SPREAD, sixteen_bit)
 
 
 def _look(paths: Iterable[Path]) -> tuple[dict[Path, Look], dict[Path, str]]:

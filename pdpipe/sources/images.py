@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -41,40 +40,6 @@ class ImageError(DataError):
     def __init__(self, path: Path, problem: str, mend: str) -> None:
         super().__init__(f"the image {path} {problem}: {mend}")
         self.path, self.problem, self.mend = path, problem, mend
-
-
-@dataclass(frozen=True)
-class Look:
-    """What one image is like, as far as settings depend on it."""
-
-    width: int
-    height: int
-    colour: bool  # not only shades of grey
-    sixteen_bit: bool  # of grey
-
-    @property
-    def side(self) -> int:
-        """Of the central square."""
-        return min(self.width, self.height)
-
-
-_GREY_SPREAD = 8  # of 255: what the compression of a grey image adds between its channels
-
-
-def look_at(path: Path) -> Look:
-    """What the image at `path` is like; it is decoded as `read_image` does.
-
-    Raises:
-        ImageError: the file is not an image, is damaged, or has more than 8 bits of what is not
-            grey.
-    """
-    try:
-        image, sixteen_bit = _decoded(path, 3, "refuse"), False
-    except ImageError:
-        image, sixteen_bit = _decoded(path, 3, "scale"), True
-    small = np.asarray(image.reduce(max(min(image.size) // 64, 1)))
-    spread = int(np.ptp(small.astype(np.int16), axis=2).max())
-    return Look(image.width, image.height, spread > _GREY_SPREAD, sixteen_bit)
 
 
 def read_image(
