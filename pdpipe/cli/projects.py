@@ -42,6 +42,10 @@ def new(
             show_default="1.0",
         ),
     ] = None,
+    trial: Annotated[
+        bool,
+        typer.Option(help="With --images: next to no training, to see it all in a few minutes."),
+    ] = False,
     copy: Annotated[
         bool, typer.Option(help="With --images: copy them into the project, instead of linking.")
     ] = False,
@@ -54,8 +58,10 @@ def new(
 
     check_name(folder.resolve())
     check_place(folder)
-    if images is None and (copy or hours is not None):
-        raise ParamsError("--hours and --copy are about --images, which is not given: add it")
+    if images is None and (hours is not None or trial or copy):
+        raise ParamsError("--hours, --trial and --copy are about --images: add that, too")
+    if trial and hours is not None:
+        raise ParamsError("--hours and --trial are both given: leave one of them out")
     if images is not None and preset is not None:
         raise ParamsError("--preset and --images both choose the settings: leave one of them out")
     texts = preset_files(preset or "digits")
@@ -66,7 +72,8 @@ def new(
         what, found = f"the {preset or 'digits'} preset", None
     else:
         what = f"settings for {images}"
-        texts[layout.PARAMS], found = _for_images(folder, images, 1.0 if hours is None else hours)
+        found = _look_at(folder, images)
+        texts[layout.PARAMS] = _for_trial(found) if trial else _fitted(found, hours or 1.0)
     made = make_project(folder, texts)
     git = "a git repository of its own" if made else "in the git repository around it"
     print(f"made {folder}: {what}, for pdpipe {pdpipe.__version__}, {git}")
@@ -82,11 +89,8 @@ def new(
     print(f"next: {enter}{'pdpipe forecast && ' if found is None else ''}dvc repro")
 
 
-def _for_images(folder: Path, images: Path, hours: float) -> tuple[str, Survey]:
-    """The text of params.yaml for images, and what was seen of them."""
-    from pdpipe.cli.forecasting import duration, start_up
-    from pdpipe.projects.fitting import fit
-    from pdpipe.projects.settings import params_text
+def _look_at(folder: Path, images: Path) -> Survey:
+    """What the images are like; prints what is left out."""
     from pdpipe.projects.survey import survey
 
     if folder.resolve().is_relative_to(images.resolve()):
@@ -97,6 +101,21 @@ def _for_images(folder: Path, images: Path, hours: float) -> tuple[str, Survey]:
     say_notes(*found.notes)
     if found.looked_at < found.total:
         say_notes(f"looked at {found.looked_at:,} of {found.total:,} images, for the time it takes")
+    return found
+
+
+def _for_trial(found: Survey) -> str:
+    """The text of params.yaml for a trial."""
+    from pdpipe.projects.settings import params_text, trial
+
+    return params_text(found, *trial(found), ": a trial, with next to no training.")
+
+
+def _fitted(found: Survey, hours: float) -> str:
+    """The text of params.yaml for images, fitted into the hours."""
+    from pdpipe.cli.forecasting import duration, start_up
+    from pdpipe.projects.fitting import fit
+    from pdpipe.projects.settings import params_text
 
     def start(text: str) -> StartUp:
         with tempfile.TemporaryDirectory() as place:
@@ -114,7 +133,7 @@ def _for_images(folder: Path, images: Path, hours: float) -> tuple[str, Survey]:
             f"the least that makes sense takes {duration(fitted.seconds - fitted.allowed)} longer "
             "than --hours: params.yaml has that least"
         )
-    return params_text(found, fitted.choice, extractor, f": {time}."), found
+    return params_text(found, fitted.choice, extractor, f": {time}.")
 
 
 def _chosen(asked: str, known: dict[str, Path]) -> list[str]:

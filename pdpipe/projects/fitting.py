@@ -92,8 +92,8 @@ class _Measured:
 def fit(found: Survey, hours: float, start: Callable[[str], bench.StartUp]) -> tuple[Fit, Changes]:
     """Settings for these images that fit into so many hours, and those of the extractor.
 
-    The largest images and the widest network are taken with which the budgets are at least the
-    digits'; where even the least budgets of small images take longer, those.
+    The largest images are taken whose least budgets fit, and the widest network with which the
+    budgets are at least the digits'. Where no budgets fit, the least of what takes shortest.
 
     Args:
         found: the images.

@@ -28,6 +28,7 @@ _TEACHER, _GUIDE = 2600, 1200  # updates of the digits
 _LADDER = {32: 40, 16: 40, 8: 80, 4: 180, 2: 200, 1: 400}
 _LEAST_LADDER = 40
 _EXTRACTOR = 700
+_TRIAL, _TRIAL_SAMPLES = 5, 20  # updates of each network, and samples of a cell, of a trial
 _BATCH = 96
 _MOST_EPOCHS = 1000  # of the teacher: about where more updates only memorise few images
 _MOST = 300.0  # times the digits' budgets
@@ -44,9 +45,12 @@ class Choice:
     weights: tuple[float, ...] = (0.0, 0.3, 1.0, 2.0, 4.0)
     num_samples: int = 0
     extractor_updates: int = _EXTRACTOR
+    trial: bool = False  # next to no training
 
     def updates(self, of_digits: int, least: int) -> int:
         """The updates of a stage, in two digits."""
+        if self.trial:
+            return _TRIAL
         wanted = max(of_digits * self.factor, least)
         unit = int(10 ** max(math.floor(math.log10(wanted)) - 1, 0))
         return max(int(wanted / unit) * unit, least)
@@ -201,7 +205,7 @@ def _network(choice: Choice) -> Changes:
 
 
 def _budgets(choice: Choice) -> Changes:
-    times = f"{choice.factor:.2g} x the digits' budget"
+    times = "a trial" if choice.trial else f"{choice.factor:.2g} x the digits' budget"
     # Wider networks want smaller steps.
     rate = 16 / choice.base_channels
     teacher = choice.updates(_TEACHER, 400)
@@ -274,6 +278,21 @@ def sample_counts(found: Survey, choice: Choice) -> Iterator[int]:
         yield count
         count = int(count * 0.8) // classes * classes
     yield least
+
+
+def trial(found: Survey) -> tuple[Choice, Changes]:
+    """The whole chain on these images in a minute or two, and the extractor of that."""
+    classes, side = len(found.images), sizes(found)[0]
+    train, _ = heldout_count(found, side)
+    choice = Choice(
+        image_size=side,
+        steps=4,
+        weights=(0.0, 1.0),
+        num_samples=max(min(_TRIAL_SAMPLES, train) // classes, 1) * classes,
+        extractor_updates=30,
+        trial=True,
+    )
+    return choice, extractor_settings(train)
 
 
 def fallbacks(choice: Choice) -> Iterator[Choice]:

@@ -87,7 +87,8 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("--hours 2", "--hours and --copy are about --images"),
+        ("--hours 2", "--hours, --trial and --copy are about --images"),
+        ("--images images --hours 2 --trial", "leave one of them out"),
         ("--preset digits --images images", "leave one of them out"),
         ("--preset digit", "did you mean 'digits'?"),
         ("--images nowhere", "--images nowhere does not exist"),
