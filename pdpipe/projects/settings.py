@@ -154,6 +154,8 @@ def _data(found: Survey, side: int) -> Changes:
         for number, what in ((square, "cropped to a square"), (resized, "averaged down to it"))
         if number
     ]
+    if side < sizes(found)[0]:
+        done.append("smaller, for the time")
     omitted = left_out(found, side)
     colour = sum(look.colour for look in looks)
     sixteen = sum(look.sixteen_bit for look in looks)
@@ -256,7 +258,7 @@ def _evaluation(found: Survey, choice: Choice) -> Changes:
 
 def extractor_settings(train: int) -> Changes:
     """The extractor before it was tried: features that so many images can fill."""
-    features = 128 if train >= 1000 else 64 if train >= 250 else 32
+    features = 128 if train >= 1000 else 64 if train >= 250 else 32 if train >= 100 else 16
     return {
         "extractor.source": ("train", "on these images: none comes with pdpipe for them"),
         "extractor.features": (
