@@ -41,7 +41,7 @@ class Explorer:
     columns: int
     height: int
     width: int
-    figures: list[str]
+    figures: dict[str, str]  # {name: what it is}
     panels: list[Panel]
     real: Images  # (classes · H, real_columns · W[, 3]): held-out images
     real_columns: int
@@ -82,7 +82,10 @@ def explorer(m: Measurements, sheets: Sheets, headline: Headline) -> Explorer | 
         columns=columns,
         height=height,
         width=width,
-        figures=["NFE", *(metric.name for metric in metrics)],
+        figures={
+            "NFE ↓": "network evaluations for one image",
+            **{metric.directed: metric.means for metric in metrics},
+        },
         panels=[
             panel("student", "student", "Student", {n: sheets.students[n] for n in steps}),
             panel("teacher", "teacher", "Teacher", {n: sheets.teacher[n] for n in steps}),

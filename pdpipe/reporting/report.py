@@ -73,6 +73,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         results,
         m,
         found,
+        data=params.data.source,
         sheets=sheets,
         curves=svg,
         explorer=explorer(m, sheets, found),

@@ -36,6 +36,7 @@ def measure(images: Images, real: Real) -> Figure:
 METRIC = Metric(
     key="fid",
     name="FID",
+    means="distance of the generated images to the training images, in features",
     better="lower",
     measure=measure,
     of_real=of_real,

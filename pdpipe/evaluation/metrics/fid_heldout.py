@@ -65,6 +65,7 @@ def _widened(error: float, dof: int) -> float:
 METRIC = Metric(
     key="fid_heldout",
     name="FID at the held-out count",
+    means="FID of as many images at a time as are held out",
     better="lower",
     measure=measure,
     least=0.0,

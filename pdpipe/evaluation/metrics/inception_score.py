@@ -38,6 +38,8 @@ def measure(images: Images, real: Real) -> Figure:
 METRIC = Metric(
     key="is",
     name="IS",
+    means="how sure the extractor is of each image, and how even the classes are; average "
+    "images score high",
     better="higher",
     measure=measure,
     of_real=of_real,

@@ -34,6 +34,7 @@ def measure(images: Images, real: Real) -> Figure:
 METRIC = Metric(
     key="kid",
     name="KID",
+    means="a distance as FID, but unbiased: about 0, also below, where images are alike",
     better="lower",
     measure=measure,
     of_real=of_real,

@@ -52,6 +52,7 @@ class Metric:
 
     key: str  # of its field in records and of its column in tables; its error's ends in _se
     name: str  # in reports
+    means: str  # what it is, in a line
     better: Literal["lower", "higher"]
     measure: Callable[[Images, Real], Figure]
     # What it needs of the real side: computed once, kept in the reference as `state[key]`.

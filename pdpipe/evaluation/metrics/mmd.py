@@ -41,6 +41,7 @@ def measure(images: Images, real: Real) -> Figure:
 METRIC = Metric(
     key="mmd",
     name="MMD",
+    means="as KID, with the Gaussian kernel of CMMD",
     better="lower",
     measure=measure,
     of_real=of_real,

@@ -28,6 +28,7 @@ def measure(images: Images, real: Real) -> Figure:
 METRIC = Metric(
     key="precision",
     name="precision",
+    means="share of the generated images among the training images: quality",
     better="higher",
     measure=measure,
     of_real=of_real,

@@ -12,4 +12,12 @@ def measure(images: Images, real: Real) -> Figure:
     return recall(images.features, real.train_features, images.groups)
 
 
-METRIC = Metric(key="recall", name="recall", better="higher", measure=measure, least=0.0, most=1.0)
+METRIC = Metric(
+    key="recall",
+    name="recall",
+    means="share of the training images among the generated: variety",
+    better="higher",
+    measure=measure,
+    least=0.0,
+    most=1.0,
+)

@@ -96,7 +96,7 @@ def _up_to(counts: list[int]) -> str:
 def _of_transfer(transfer: pd.DataFrame) -> str:
     """What images became that were decoded as another class, and what they kept."""
     kept = transfer.loc[transfer["difference"].isna(), "accuracy"]
-    low, high = (f"{share:.0%}".replace("%", " %") for share in (kept.min(), kept.max()))
+    low, high = (formats.share(share) for share in (kept.min(), kept.max()))
     rows = [row for _, row in transfer.dropna(subset="difference").iterrows()]
     return (
         f"of images decoded as another class, {low if low == high else f'{low} to {high}'} are "

@@ -25,7 +25,7 @@ def section(study: Study, m: Measurements) -> StudySection:
 def _verdict(found: pd.DataFrame, standings: dict[str, Standing]) -> str:
     """What each of the networks has of the baseline's size and time, and what that costs."""
     shares = found.loc[list(standings)]
-    fewer, quicker = (joined([f"{s:.0%}".replace("%", " %") for s in shares[k]]) for k in _SHARES)
+    fewer, quicker = (joined([formats.share(s) for s in shares[k]]) for k in _SHARES)
     told = list(standings.values())
     alike = joined([str(len(one.at(ALIKE))) for one in told])
     ratios = [one.ratios() for one in told]
