@@ -36,10 +36,7 @@ def new(
     hours: Annotated[
         float | None,
         typer.Option(
-            help="With --images: what a run may take here.",
-            min=0.01,
-            max=10_000,
-            show_default="1.0",
+            help="With --images: what a run may take here; 1 unless given.", min=0.01, max=10_000
         ),
     ] = None,
     trial: Annotated[
@@ -52,7 +49,6 @@ def new(
 ) -> None:
     """Make a project: settings, pipeline and a git repository, in a folder of its own."""
     from pdpipe.params import read_params
-    from pdpipe.presets import preset_files
     from pdpipe.projects.making import check_place, make_project
     from pdpipe.projects.survey import place
 
@@ -60,25 +56,20 @@ def new(
     check_place(folder)
     if images is None and (hours is not None or trial or copy):
         raise ParamsError("--hours, --trial and --copy are about --images: add that, too")
-    if trial and hours is not None:
-        raise ParamsError("--hours and --trial are both given: leave one of them out")
-    if images is not None and preset is not None:
-        raise ParamsError("--preset and --images both choose the settings: leave one of them out")
-    texts = preset_files(preset or "digits")
-    known = {path.parent.name: path for path in texts if path != layout.PARAMS}
-    chosen = _chosen(studies, known)
-    texts = {path: texts[path] for path in [layout.PARAMS, *(known[name] for name in chosen)]}
-    if images is None:
-        what, found = f"the {preset or 'digits'} preset", None
-    else:
-        what = f"settings for {images}"
-        found = _look_at(folder, images)
+    if (images and preset) or (trial and hours):
+        both = "--preset and --images" if preset else "--hours and --trial"
+        raise ParamsError(f"{both} both choose the settings: leave one of them out")
+    preset = preset or "digits"
+    texts, chosen = _of_preset(preset, studies)
+    found = None if images is None else _look_at(folder, images)
+    if found is not None:
         texts[layout.PARAMS] = _for_trial(found) if trial else _fitted(found, hours or 1.0)
     made = make_project(folder, texts)
     git = "a git repository of its own" if made else "in the git repository around it"
+    what = f"the {preset} preset" if found is None else f"settings for {images}"
     print(f"made {folder}: {what}, for pdpipe {pdpipe.__version__}, {git}")
     if chosen:
-        print(f"studies: {', '.join(chosen)}")
+        print(f"studies, with the settings of the {preset} preset: {', '.join(chosen)}")
     data = read_params(folder / layout.PARAMS).data
     if found is None:
         say_source(data, folder)
@@ -87,6 +78,24 @@ def new(
         print(f"{target}: {place(found, data.image_size, target, copy=copy)}")
     enter = "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
     print(f"next: {enter}{'pdpipe forecast && ' if found is None else ''}dvc repro")
+
+
+def _of_preset(preset: str, studies: str) -> tuple[dict[Path, str], list[str]]:
+    """({path: text} of a preset's params files, the studies of which were asked for)."""
+    from pdpipe.presets import preset_files
+
+    texts = preset_files(preset)
+    known = {path.parent.name: path for path in texts if path != layout.PARAMS}
+    given = {"all": [*known], "none": []}
+    chosen = given.get(studies, [name.strip() for name in studies.split(",")])
+    for name in chosen:
+        if name not in known:
+            raise ParamsError(
+                f"--studies has {name!r}, which is no study of this preset: "
+                f"{did_you_mean(name, [*known, *given])}"
+            )
+    paths = [layout.PARAMS, *(known[name] for name in chosen)]
+    return {path: texts[path] for path in paths}, chosen
 
 
 def _look_at(folder: Path, images: Path) -> Survey:
@@ -134,20 +143,6 @@ def _fitted(found: Survey, hours: float) -> str:
             "than --hours: params.yaml has that least"
         )
     return params_text(found, fitted.choice, extractor, f": {time}.")
-
-
-def _chosen(asked: str, known: dict[str, Path]) -> list[str]:
-    """The studies that were asked for."""
-    if asked in ("all", "none"):
-        return list(known) if asked == "all" else []
-    names = [name.strip() for name in asked.split(",")]
-    for name in names:
-        if name not in known:
-            raise ParamsError(
-                f"--studies has {name!r}, which is no study of this preset: "
-                f"{did_you_mean(name, [*known, 'all', 'none'])}"
-            )
-    return names
 
 
 def upgrade(
