@@ -10,6 +10,7 @@ from pdpipe import layout, pipeline
 from pdpipe.errors import ProjectError
 from pdpipe.files import parse_json, write_text
 from pdpipe.params import Params
+from pdpipe.params.dialect import load_yaml
 from pdpipe.projects.package import PATH, Package, installed, read_package, write_package
 from pdpipe.projects.template import PIPELINE, digest_of, project_files, template_digests
 from pdpipe.studies import pipeline as study_pipeline
@@ -50,9 +51,12 @@ def upgrade(params: Params, *, force: bool = False) -> Upgrade:
     after = installed(template_digests())
     was = {} if before is None else before.stages
     changed = {name for name, found in after.stages.items() if was.get(name) != found}
+    stages_before = _text(PIPELINE)
+    rewritten, edited = _rewrite({} if before is None else before.templates)
+    if stages_before is not None and PIPELINE in rewritten:
+        changed |= _changed_stages(stages_before, PIPELINE.read_text(encoding="utf-8"))
     chain = pipeline.chain(params)
     stages = [name for name in chain if name.partition("@")[0] in changed]
-    rewritten, edited = _rewrite({} if before is None else before.templates)
     write_package(Path(), after)  # last: until then, the same command goes on
     return Upgrade(
         before=before,
@@ -63,6 +67,24 @@ def upgrade(params: Params, *, force: bool = False) -> Upgrade:
         rewritten=rewritten,
         edited=edited,
     )
+
+
+def _changed_stages(before: str, after: str) -> set[str]:
+    """The stages of which two texts of dvc.yaml say something different to DVC."""
+    old, new = (load_yaml(text, PIPELINE.name)["stages"] for text in (before, after))
+    return {name for name in new if _undescribed(old.get(name)) != _undescribed(new[name])}
+
+
+def _undescribed(stage: object) -> object:
+    """A stage without its description, which DVC does not compare."""
+    if not isinstance(stage, dict):
+        return stage
+    return {key: _undescribed(value) for key, value in stage.items() if key != "desc"}
+
+
+def _text(path: Path) -> str | None:
+    """The text of a file of the user's, who may have spoilt it; None for no file."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _following(chain: Iterable[pipeline.Stage], stages: list[str]) -> list[str]:
@@ -86,16 +108,24 @@ def _stale_studies() -> Iterator[str]:
         study = path.parent.name
         for part, digests in now.items():
             noted = layout.study_code(study, part)
-            if noted.is_file() and parse_json(noted.read_bytes()) != digests:
+            if noted.is_file() and _values(noted) != digests:
                 yield study
                 break
+
+
+def _values(path: Path) -> object:
+    """What a JSON file holds; None if it is damaged."""
+    try:
+        return parse_json(path.read_bytes())
+    except ValueError:
+        return None
 
 
 def _rewrite(templates: dict[str, str]) -> tuple[list[Path], list[Path]]:
     """The pipelines that were rewritten, and those with edits, which stay as they are."""
     rewritten, edited = [], []
     for path, text in _pipelines():
-        found = path.read_text(encoding="utf-8") if path.is_file() else None
+        found = _text(path)
         if found == text:
             continue
         if found is None or digest_of(path, found) in templates.values():
@@ -111,5 +141,5 @@ def _pipelines() -> Iterator[tuple[Path, str]]:
     """(path, text that the installed package would write) of the project's pipelines."""
     yield PIPELINE, project_files()[PIPELINE]
     for path in sorted(layout.STUDIES.parent.glob("*/dvc.yaml")):
-        encoders = "\n  reconstruct:\n" in path.read_text(encoding="utf-8")
+        encoders = "\n  reconstruct:\n" in (_text(path) or "")
         yield path, study_pipeline(path.parent.name, encoders=encoders)

@@ -96,8 +96,15 @@ def test_an_upgrade_rewrites_the_pipeline_but_not_one_with_edits(
 ) -> None:
     project, package = copy_of(made, tmp_path / "project"), install(tmp_path / "two")
     template, pipeline = tmp_path / "two/dvc.yaml", project.root / "dvc.yaml"
-    template.write_text(template.read_text() + "# an addition of pdpipe's\n")
-    assert "rewrote dvc.yaml" in project.run("pdpipe", "upgrade", PYTHONPATH=package)
+    text = template.read_text().replace("desc: the diffusion teacher", "desc: a teacher")
+    new = text.replace(
+        "[seed, teacher, network, schedule]", "[seed, teacher, network, schedule, halve]"
+    )
+    assert new != text
+    template.write_text(new + "# an addition of pdpipe's\n")
+    said = project.run("pdpipe", "upgrade", PYTHONPATH=package)
+    assert "rewrote dvc.yaml" in said
+    assert "`dvc repro` runs again: teacher\n" in said
     assert pipeline.read_text().endswith("# an addition of pdpipe's\n")
     project.append("dvc.yaml", "# an edit\n")
     assert "dvc.yaml" not in project.run("pdpipe", "upgrade", PYTHONPATH=package)
