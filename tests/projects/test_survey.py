@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 from PIL import Image
 
 from pdpipe.errors import ProjectError
@@ -40,6 +41,16 @@ def test_settings_for_images_can_be_run(images: Path) -> None:
     assert (params.data.image_size, params.data.channels) == (12, 3)
     assert params.evaluation.num_samples % 3 == 0
     assert params.evaluation.num_samples <= heldout_count(survey(images), 12)[0] == 48
+
+
+def test_dvc_changes_one_line_of_them(images: Path, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text_of(images))
+    with modify_yaml(str(path)) as settings:
+        settings["teacher"]["updates"] = 7
+    pairs = zip(text_of(images).splitlines(), path.read_text().splitlines(), strict=True)
+    ((_, changed),) = [(old, new) for old, new in pairs if old != new]
+    assert changed.startswith("  updates: 7 ")
 
 
 def test_every_size_network_and_fallback_can_be_run(images: Path) -> None:
