@@ -115,9 +115,10 @@ def _look_at(folder: Path, images: Path) -> Survey:
 
 def _for_trial(found: Survey) -> str:
     """The text of params.yaml for a trial."""
-    from pdpipe.projects.settings import params_text, trial
+    from pdpipe.projects.choices import trial
+    from pdpipe.projects.settings import params_text
 
-    return params_text(found, *trial(found), ": a trial, with next to no training.")
+    return params_text(found, trial(found), note=": a trial, with next to no training.")
 
 
 def _fitted(found: Survey, hours: float) -> str:
@@ -132,7 +133,7 @@ def _fitted(found: Survey, hours: float) -> str:
             path.write_text(text, encoding="utf-8")
             return start_up(path)
 
-    fitted, extractor = fit(found, hours, start)
+    fitted, bound = fit(found, hours, start)
     time = (
         f"{duration(fitted.seconds)} of {duration(fitted.allowed)} by the forecast on this machine"
     )
@@ -142,7 +143,7 @@ def _fitted(found: Survey, hours: float) -> str:
             f"the least that makes sense takes {duration(fitted.seconds - fitted.allowed)} longer "
             "than --hours: params.yaml has that least"
         )
-    return params_text(found, fitted.choice, extractor, f": {time}.")
+    return params_text(found, fitted.choice, bound, f": {time}.")
 
 
 def upgrade(

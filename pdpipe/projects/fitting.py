@@ -17,18 +17,15 @@ from pdpipe.networks import Classifier
 from pdpipe.params import Params
 from pdpipe.plan import Plan
 from pdpipe.progress import Progress
-from pdpipe.projects.settings import (
-    Changes,
+from pdpipe.projects.choices import (
     Choice,
-    extractor_settings,
     fallbacks,
     heldout_count,
     most_factor,
-    params_of,
-    params_text,
     sample_counts,
     sizes,
 )
+from pdpipe.projects.settings import Changes, params_of, params_text
 from pdpipe.projects.survey import Survey
 from pdpipe.runtime import configure
 from pdpipe.sources.images import ImageError, read_image
@@ -65,7 +62,6 @@ class _Measured:
     """What a forecast needs of one image size and network."""
 
     found: Survey
-    extractor: Changes
     size: bench.DataSize
     models: bench.Untrained
     rates: bench.Rates
@@ -73,7 +69,7 @@ class _Measured:
 
     def params(self, choice: Choice) -> Params:
         """The settings of a choice."""
-        return params_of(params_text(self.found, choice, self.extractor))
+        return params_of(params_text(self.found, choice))
 
     def extractor_updates(self, choice: Choice, seconds: float) -> int:
         """How many of the choice's updates of the extractor the time allows."""
@@ -90,7 +86,7 @@ class _Measured:
 
 
 def fit(found: Survey, hours: float, start: Callable[[str], bench.StartUp]) -> tuple[Fit, Changes]:
-    """Settings for these images that fit into so many hours, and those of the extractor.
+    """Settings for these images that fit into so many hours, and the extractor's bound.
 
     The largest images are taken whose least budgets fit, and the widest network with which the
     budgets are at least the digits'. Where no budgets fit, the least of what takes shortest.
@@ -105,19 +101,18 @@ def fit(found: Survey, hours: float, start: Callable[[str], bench.StartUp]) -> t
     for image_size in sizes(found):
         choice = Choice(image_size=image_size)
         choice = replace(choice, num_samples=next(sample_counts(found, choice)))
-        extractor = extractor_settings(heldout_count(found, image_size)[0])
-        started = start(params_text(found, choice, extractor))
-        fits.append(_fitted(_measured(found, extractor, choice, started), choice, allowed))
+        started = start(params_text(found, choice))
+        fits.append(_fitted(_measured(found, choice, started), choice, allowed))
         if fits[-1].fits:
-            best = _wider(found, extractor, started, fits[-1])
+            best = _wider(found, started, fits[-1])
             break
     else:
         best = min(fits, key=lambda fit: fit.seconds)
-    return best, tried(found, best.choice, extractor)
+    return best, tried(found, best.choice)
 
 
-def _measured(found: Survey, extractor: Changes, choice: Choice, start: bench.StartUp) -> _Measured:
-    params = params_of(params_text(found, choice, extractor))
+def _measured(found: Survey, choice: Choice, start: bench.StartUp) -> _Measured:
+    params = params_of(params_text(found, choice))
     train, heldout = heldout_count(found, choice.image_size)
     size = bench.DataSize(classes=len(found.images), train=train, heldout=heldout, known=True)
     device = configure(params.runtime)
@@ -128,7 +123,7 @@ def _measured(found: Survey, extractor: Changes, choice: Choice, start: bench.St
     )
     models = bench.untrained_models(params, size, device)
     rates = bench.measure_rates(params, models, size, device, _BUDGET)
-    return _Measured(found, extractor, size, models, rates, start)
+    return _Measured(found, size, models, rates, start)
 
 
 def _fitted(measured: _Measured, wanted: Choice, allowed: float) -> Fit:
@@ -169,23 +164,23 @@ def _largest(measured: _Measured, choice: Choice, allowed: float) -> Fit:
     return Fit(choice=fitted, seconds=measured.seconds(fitted)[0], allowed=allowed)
 
 
-def _wider(found: Survey, extractor: Changes, start: bench.StartUp, fit: Fit) -> Fit:
+def _wider(found: Survey, start: bench.StartUp, fit: Fit) -> Fit:
     """The same with wider networks, as long as the budgets stay at least the digits'."""
     while fit.choice.factor >= _WIDER and fit.choice.base_channels < _WIDEST:
         choice = replace(fit.choice, base_channels=2 * fit.choice.base_channels)
-        wider = _fitted(_measured(found, extractor, choice, start), choice, fit.allowed)
+        wider = _fitted(_measured(found, choice, start), choice, fit.allowed)
         if not wider.fits or wider.choice.factor < 1.0 or wider.choice.steps < fit.choice.steps:
             break
         fit = wider
     return fit
 
 
-def tried(found: Survey, choice: Choice, extractor: Changes) -> Changes:
-    """The extractor's settings, its bound from a trial of its training on these images.
+def tried(found: Survey, choice: Choice) -> Changes:
+    """The bound of the extractor's accuracy, from a trial of its training on these images.
 
     A trial that is shorter than the training reaches less, which the bound then allows for.
     """
-    params = params_of(params_text(found, choice, extractor))
+    params = params_of(params_text(found, choice))
     train, heldout = _sample(found, choice.image_size, params)
     settings, device = params.extractor, configure(params.runtime)
     begun = extractor_plan(params.data.channels, len(found.images), settings, params.seed)
@@ -201,9 +196,7 @@ def tried(found: Survey, choice: Choice, extractor: Changes) -> Changes:
         f"a trial of {max(updates, 1)} updates reached {right:.1%} of {len(heldout):,} held-out "
         "images; the largest class has"
     )
-    return extractor | {
-        "extractor.min_accuracy": (bound, f"{why} {chance:.1%}; the stage fails below it")
-    }
+    return {"extractor.min_accuracy": (bound, f"{why} {chance:.1%}; the stage fails below it")}
 
 
 def _shorter(plan: Plan, updates: int) -> Plan:

@@ -13,16 +13,8 @@ from PIL import Image
 
 from pdpipe.errors import ProjectError
 from pdpipe.presets.text import edited
-from pdpipe.projects.settings import (
-    Choice,
-    extractor_settings,
-    fallbacks,
-    heldout_count,
-    params_of,
-    params_text,
-    sample_counts,
-    sizes,
-)
+from pdpipe.projects.choices import Choice, fallbacks, heldout_count, sample_counts, sizes
+from pdpipe.projects.settings import params_of, params_text
 from pdpipe.projects.survey import left_out, place, survey
 
 if TYPE_CHECKING:
@@ -33,7 +25,7 @@ def text_of(images: Path, **changes: object) -> str:
     found = survey(images)
     choice = Choice(image_size=sizes(found)[0])
     choice = replace(choice, num_samples=next(sample_counts(found, choice)), **changes)
-    return params_text(found, choice, extractor_settings(heldout_count(found, 8)[0]))
+    return params_text(found, choice)
 
 
 def test_settings_for_images_can_be_run(images: Path) -> None:
@@ -60,7 +52,7 @@ def test_every_size_network_and_fallback_can_be_run(images: Path) -> None:
         for choice in fallbacks(base):
             for channels in (16, 32, 64, 128):
                 chosen = replace(choice, image_size=side, base_channels=channels, factor=0.25)
-                params = params_of(params_text(found, chosen, extractor_settings(48)))
+                params = params_of(params_text(found, chosen))
                 assert params.data.image_size == side
                 assert params.student_steps() == sorted(params.student_steps(), reverse=True)
 
