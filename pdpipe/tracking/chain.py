@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-import threading
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pdpipe.files import write_json
-from pdpipe.tracking.names import flatten, legal_key, to_json_number
+from pdpipe.files import digest_file, parse_json, write_json, write_text
+from pdpipe.tracking.local import CHAINS, LOCAL_DIR
+from pdpipe.tracking.names import flatten, legal_folder, legal_key, to_json_number
 from pdpipe.tracking.provenance import provenance_tags
 from pdpipe.tracking.registry import TrackedModel, register_models
 from pdpipe.tracking.server import (
     Connection,
-    connect,
     is_tracking_on,
     say,
-    say_away,
     server_address,
     set_environment,
     why,
@@ -27,19 +26,17 @@ from pdpipe.tracking.server import (
 from pdpipe.tracking.server_run import (
     FIRST_CHAIN_TAG,
     NOTE_TAG,
+    OUTPUT_TAG,
     PARENT_TAG,
     add_artifacts,
     add_params,
     add_tags,
-    chain_record,
     chain_run,
     find_runs,
     log_batches,
     now_ms,
 )
-from pdpipe.tracking.tracker import OUTPUT_TAG
-
-_PATIENCE = 60.0  # seconds
+from pdpipe.tracking.uploader import Uploader
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ class Chain:
         artifacts: small files or folders to upload; those that do not exist are passed over.
         curves: {metric: {step: value}}, such as figures against sampling steps.
         models: those to register, each as a version of `<experiment>-<name>`.
+        name: what its run is called.
         table: the headline as Markdown. An address in it can be `artifact:<path>`, such as
             artifact:reports/index.html.
     """
@@ -66,60 +64,96 @@ class Chain:
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     models: Sequence[TrackedModel] = ()
     table: str = ""
+    name: str = ""  # of its run
 
 
 def publish_chain(chain: Chain) -> bool:
-    """Find or make the chain's parent run, link its stage runs, put the headline on it.
+    """Write the chain's record, and bring it to MLflow; returns whether the server has it all."""
+    path = write_chain(chain)
+    if not is_tracking_on():
+        return False
+    set_environment()
+    Uploader(server_address()).close()
+    return chain_is_sent(path)
+
+
+def write_chain(chain: Chain) -> Path:
+    """Write the chain's record, `.pdpipe/tracking/chains/<id>.json`; the uploader finds it there.
+
+    Artifacts are copied beside it, so that it can be sent at any time.
+    """
+    path = (LOCAL_DIR / CHAINS / f"{legal_folder(chain.chain_id)}.json").absolute()
+    kept = path.with_suffix("") / "artifacts"
+    shutil.rmtree(kept, ignore_errors=True)
+    for artifact in chain.artifacts:
+        kept.mkdir(parents=True, exist_ok=True)
+        if artifact.is_dir():
+            shutil.copytree(artifact, kept / artifact.name)
+        elif artifact.exists():
+            shutil.copy2(artifact, kept)
+    models = [
+        asdict(model) | {"path": str(model.path.absolute()), "shown": model.path.as_posix()}
+        for model in chain.models
+    ]
+    write_json(
+        path,
+        {
+            "chain": chain.chain_id,
+            "metrics": {name: to_json_number(float(v)) for name, v in chain.metrics.items()},
+            "stages": dict(chain.stages),
+            "params": flatten(chain.params),
+            "curves": {name: dict(curve) for name, curve in chain.curves.items()},
+            "models": models,
+            "table": chain.table,
+            "name": chain.name,
+            "tags": provenance_tags("chain"),
+        },
+    )
+    return path
+
+
+def chain_is_sent(path: Path) -> bool:
+    """Whether a server has confirmed the record as it is."""
+    marker = path.with_suffix("") / "sent"
+    return marker.is_file() and marker.read_text(encoding="utf-8") == digest_file(path)
+
+
+def send_chain(connection: Connection, experiment: str, path: Path) -> None:
+    """Bring a chain's run and its models up to its record.
 
     A stage's run is the newest finished one with that stage's name and that output, whichever chain
     it ran in: chains share the stages that they have in common. The first chain to come by becomes
     the run's parent; every chain names the run in a tag `pdpipe.run.<stage>` and in its note.
     Other runs of this chain, such as failed ones, are hung below it as well. Where models cannot be
     registered, that is said, and all else is on the server.
-
-    Returns:
-        whether the server has it all; the same is in `.pdpipe/tracking/chains/<id>.json` anyway.
     """
-    record = chain_record(chain.chain_id)
-    write_json(
-        record.absolute(),
-        {
-            "chain": chain.chain_id,
-            "metrics": {name: to_json_number(float(v)) for name, v in chain.metrics.items()},
-            "stages": dict(chain.stages),
-            "params": flatten(chain.params),
-        },
-    )
-    if not is_tracking_on():
-        return False
-    set_environment()
-    address, tags = server_address(), provenance_tags("chain")
-    failed: list[Exception | str] = []
-    unregistered: list[Exception] = []
-
-    def publish() -> None:
-        try:
-            connection = connect(address)
-            runs = _publish(connection, chain, tags)
-        except Exception as error:  # whatever it is, the report goes on
-            failed.append(error)
-            return
-        try:
-            register_models(connection, chain.models, runs, address.experiment)
-        except Exception as error:  # not every server has a registry
-            unregistered.append(error)
-
-    thread = threading.Thread(target=publish, name="pdpipe-mlflow-chain", daemon=True)
-    thread.start()
-    thread.join(_PATIENCE)
-    if thread.is_alive():
-        failed.append(f"no answer within {_PATIENCE:.0f} s")
-    for reason in failed:
-        say_away(address, reason, f"the chain's overview is in {record.as_posix()}")
-    for error in unregistered:
+    before = digest_file(path)
+    raw = parse_json(path.read_text(encoding="utf-8"))
+    numbers = {key: float(value) for key, value in raw["metrics"].items()}
+    curves = {
+        name: {int(step): float(value) for step, value in curve.items()}
+        for name, curve in raw.get("curves", {}).items()
+    }
+    kept = path.with_suffix("") / "artifacts"
+    artifacts = sorted(kept.iterdir()) if kept.exists() else []
+    chain = Chain(
+        raw["chain"], raw["params"], raw["stages"], numbers, artifacts, curves,
+        table=raw.get("table", ""), name=raw.get("name", ""),
+    )  # fmt: skip
+    runs = _publish(connection, chain, raw.get("tags", {}))
+    models = [
+        TrackedModel(**{k: v for k, v in m.items() if k != "path"} | {"path": Path(m["path"])})
+        for m in raw.get("models", [])
+    ]
+    try:
+        register_models(connection, models, runs, experiment)
+    except Exception as error:  # not every server has a registry
         reason = f"models could not be registered with MLflow ({why(error)})"
         say(f"tracking: {reason}; the chain's run is there all the same")
-    return not failed and not unregistered
+        return
+    path.with_suffix("").mkdir(exist_ok=True)
+    write_text(path.with_suffix("") / "sent", before)
+    shutil.rmtree(kept, ignore_errors=True)
 
 
 def _publish(connection: Connection, chain: Chain, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -139,7 +173,10 @@ def _publish(connection: Connection, chain: Chain, tags: Mapping[str, str]) -> d
     add_params(client, parent, flatten(chain.params))
     curves = {**{name: {0: float(value)} for name, value in chain.metrics.items()}, **chain.curves}
     _add_changed_points(client, parent, curves)
-    add_tags(client, parent_id, {**tags, **links, NOTE_TAG: _note(chain, stages, parent)})
+    note = {NOTE_TAG: _note(chain, stages, parent)} if chain.table or chain.name else {}
+    add_tags(client, parent_id, {**tags, **links, **note})
+    if chain.name:
+        client.update_run(parent_id, name=chain.name)
     if parent.info.status != "FINISHED":  # a later report would make it last until then
         client.set_terminated(parent_id)
     add_artifacts(client, parent_id, chain.artifacts)

@@ -4,7 +4,7 @@ A version is also one of MLflow's logged models, which has the figures as metric
 page `Models` compares them. Files of up to 32 MiB are uploaded; larger ones stay with DVC, which
 has every model anyway, and the version says where.
 
-Like `server.py`, for a background thread only.
+Like `server.py`, for the uploader and `pdpipe sync` only.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from pdpipe.files import digest_file
+from pdpipe.tracking.local import LOCAL_DIR
 from pdpipe.tracking.names import legal_key
-from pdpipe.tracking.server import LOCAL_DIR, Connection, project_root
+from pdpipe.tracking.server import Connection
 from pdpipe.tracking.server_run import log_batches, now_ms
 
 SHA256_TAG = "pdpipe.sha256"
@@ -38,6 +40,12 @@ class TrackedModel:
     steps: int  # of sampling, at which its figures were measured
     figures: Mapping[str, float]  # {metric: value}
     about: str  # Markdown: what it is, and its figures with their names in full
+    shown: str = ""  # the path as the project names it, where `path` is absolute
+
+    @property
+    def name_in_project(self) -> str:
+        """The path from the project's folder on."""
+        return self.shown or self.path.as_posix()
 
 
 def register_models(
@@ -60,7 +68,7 @@ def register_models(
     Raises:
         Exception: whatever mlflow or the network raises where there is no registry.
     """
-    lock = project_root() / LOCAL_DIR / "models.lock"
+    lock = LOCAL_DIR / "models.lock"  # in the project's root
     with FileLock(lock):  # of two reports at once, one makes a version of a model that both have
         for model in models:
             run, step = runs.get(model.stage), 0
@@ -99,7 +107,10 @@ def _register(client: Any, model: TrackedModel, logged: Any, registered_name: st
 
 
 def _is_uploaded(model: TrackedModel) -> bool:
-    return model.path.absolute().stat().st_size <= UPLOADED_BYTES
+    """Whether the file is small enough, and still the one that was measured."""
+    path = model.path
+    small = path.is_file() and path.stat().st_size <= UPLOADED_BYTES
+    return small and digest_file(path) == model.sha256
 
 
 def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> Any:
@@ -118,7 +129,7 @@ def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> A
         name=model.name,
         source_run_id=run_id,
         tags={SHA256_TAG: model.sha256},
-        params={"steps": str(model.steps), "path": model.path.as_posix()},
+        params={"steps": str(model.steps), "path": model.name_in_project},
         model_type=model.kind,
     )
     client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
@@ -144,7 +155,7 @@ def _ensure_registered_model(client: Any, name: str, model: TrackedModel) -> Non
     from mlflow.exceptions import MlflowException
 
     about = (
-        f"`{model.path.as_posix()}` of the chains of this experiment. Each version is another "
+        f"`{model.name_in_project}` of the chains of this experiment. Each version is another "
         f"file, told apart by its sha256; `@{CURRENT}` is the one of the last report."
     )
     try:
@@ -156,7 +167,7 @@ def _ensure_registered_model(client: Any, name: str, model: TrackedModel) -> Non
 
 def _description(model: TrackedModel, registered_name: str, version: Any) -> str:
     """What the page of the version says: what it is, its figures, how to load it."""
-    path = model.path.as_posix()
+    path = model.name_in_project
     in_project = f'`dvc checkout {path}` (or `dvc pull`), then `pdpipe.load("{path}")`'
     if _is_uploaded(model):
         how = (

@@ -1,29 +1,32 @@
 """The connection to an MLflow tracking server or database, and the only import of mlflow.
 
 Everything here blocks, for seconds at first use (importing mlflow, creating a database), and may
-raise anything: it belongs on a background thread.
+raise anything: it belongs in the uploader or in `pdpipe sync`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import socket
+import sqlite3
 import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from filelock import FileLock
 
-from pdpipe.errors import ParamsError
+from pdpipe.errors import ParamsError, PdpipeError
 from pdpipe.params import spelled
 from pdpipe.tracking.names import legal_folder, without_password
 
-LOCAL_DIR = Path(".pdpipe") / "tracking"
+DEFAULT_URI = "sqlite:///mlflow.db"  # from the project's root on, as `mlflow ui` finds it there
 DEFAULT_EXPERIMENT = "pdpipe"
 _PROBE_SECONDS = 3
 _REASON_LENGTH = 300
@@ -42,6 +45,10 @@ _EXPERIMENT_TAGS = {
     "against sampling steps; the page `Models` compares the teacher and the students.",
 }
 _CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3")
+
+
+class TrackingError(PdpipeError):
+    """MLflow cannot be used as it is; the sentence names a way out."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +70,11 @@ class Connection:
 def server_address() -> ServerAddress:
     """The address the environment names, else `mlflow.db` in the project's root.
 
-    MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are respected.
+    The default is relative, so that no sign in the project's path can spoil it: whoever connects
+    stands in the project's root. MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are respected.
     """
-    default = f"sqlite:///{project_root() / 'mlflow.db'}"
     return ServerAddress(
-        uri=os.environ.get("MLFLOW_TRACKING_URI") or default,
+        uri=os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI,
         experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT,
     )
 
@@ -116,14 +123,46 @@ def connect(address: ServerAddress) -> Connection:
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    database = _sqlite_path(address.uri)
-    artifacts = None
+    database, artifacts = _sqlite_path(address.uri), None
     if database is not None:
         artifacts = database.parent / "mlruns" / legal_folder(address.experiment)
         _create_database(database, artifacts)
-    client = MlflowClient(tracking_uri=address.uri)
-    location = None if artifacts is None else artifacts.as_uri()
-    return Connection(client, _experiment_id(client, address.experiment, location))
+        if address.uri == DEFAULT_URI:
+            _take_home(database, artifacts)
+    try:
+        client = MlflowClient(tracking_uri=address.uri)
+        location = None if artifacts is None else artifacts.as_uri()
+        return Connection(client, _experiment_id(client, address.experiment, location))
+    except TrackingError:
+        raise
+    except Exception as error:
+        raise _with_a_way_out(error, address.uri) from error
+
+
+def _with_a_way_out(error: Exception, uri: str) -> Exception:
+    """The error, as a sentence with the command that helps where one is known."""
+    said = str(error)
+    found = re.search(r"found version (\w+)", said)
+    if "out-of-date database schema" in said and found is not None:
+        from alembic.script import ScriptDirectory
+        from mlflow.store.db.utils import _get_alembic_config
+
+        known = ScriptDirectory.from_config(_get_alembic_config(uri)).walk_revisions()
+        if any(script.revision == found[1] for script in known):
+            how = f"an older MLflow made the database: copy it, then run `mlflow db upgrade {uri}`"
+        else:
+            how = (
+                "a newer MLflow made the database: run `pip install -U mlflow`, or move it away "
+                "and run `pdpipe sync --all`"
+            )
+        return TrackingError(how)
+    if "file store" in said.lower() or "filesystem" in said.lower():
+        return TrackingError(
+            "MLflow no longer takes a folder as a store: run `unset MLFLOW_TRACKING_URI`, after "
+            f"`mlflow migrate-filestore --source <its folder> --target {DEFAULT_URI}` to keep "
+            "what is in it"
+        )
+    return error
 
 
 def _experiment_id(client: Any, name: str, artifact_location: str | None) -> str:
@@ -137,7 +176,50 @@ def _experiment_id(client: Any, name: str, artifact_location: str | None) -> str
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
+    if found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"the experiment {name} is deleted: run `mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}`, or choose another name with MLFLOW_EXPERIMENT_NAME"
+        )
     return str(found.experiment_id)
+
+
+# Where a database of MLflow's holds absolute places.
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+def _take_home(database: Path, artifacts: Path) -> None:
+    """Have a database that was copied or moved with its project lead to this project's artifacts.
+
+    Its experiments, runs and models hold absolute places, so a copy would write into the original.
+    """
+    end, home = f"/mlruns/{quote(artifacts.name)}", f"{database.parent.as_uri()}/mlruns/"
+    with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
+        rows = connection.execute("SELECT artifact_location FROM experiments").fetchall()
+        places = [place for (place,) in rows if place and place.startswith("file:///")]
+        found = [place.removesuffix(end) + "/mlruns/" for place in places if place.endswith(end)]
+        for old in found:
+            was = Path(unquote(urlsplit(old).path)).parent
+            if old == home or (was.exists() and was.samefile(database.parent)):
+                continue
+            for table, column in _PLACES:
+                with contextlib.suppress(sqlite3.OperationalError):  # an older MLflow has it not
+                    connection.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                        f"WHERE substr({column}, 1, ?) = ?",
+                        (home, len(old) + 1, len(old), old),
+                    )
+            connection.commit()
+            say(
+                f"tracking: mlflow.db was copied or moved from {was}: its artifacts are in "
+                f"{database.parent / 'mlruns'} from now on"
+            )
 
 
 def _check_listening(uri: str) -> None:
@@ -154,8 +236,10 @@ def _check_listening(uri: str) -> None:
 def _sqlite_path(uri: str) -> Path | None:
     if not uri.startswith("sqlite:///"):
         return None
-    name = uri.removeprefix("sqlite:///").partition("?")[0]
-    return Path(name).absolute() if name and name != ":memory:" else None
+    from sqlalchemy import make_url
+
+    name = make_url(uri).database
+    return None if name in (None, "", ":memory:") or "file:" in name else Path(name).absolute()
 
 
 def _create_database(path: Path, artifacts: Path) -> None:
@@ -179,8 +263,9 @@ def _create_database(path: Path, artifacts: Path) -> None:
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
         event.listen(Engine, "connect", _without_syncing)
         try:
-            store = SqlAlchemyStore(f"sqlite:///{fresh}", artifacts.as_uri())
-            store.engine.dispose()
+            with contextlib.chdir(path.parent):  # no sign in its path can spoil the address
+                store = SqlAlchemyStore(f"sqlite:///{fresh.name}", artifacts.as_uri())
+                store.engine.dispose()
         finally:
             event.remove(Engine, "connect", _without_syncing)
         with fresh.open("rb") as handle:
@@ -190,18 +275,6 @@ def _create_database(path: Path, artifacts: Path) -> None:
 
 def _without_syncing(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA synchronous = OFF")
-
-
-_announced: set[str] = set()
-
-
-def say_away(address: ServerAddress, reason: Exception | str, consequence: str) -> None:
-    """Say that the server cannot be used: one sentence, once for each server and process."""
-    if address.uri in _announced:
-        return
-    _announced.add(address.uri)
-    where = without_password(address.uri)
-    say(f"tracking: MLflow at {where} cannot be used ({why(reason)}); {consequence}")
 
 
 def say(sentence: str) -> None:

@@ -1,6 +1,6 @@
 """Runs on the server, opened or found again: a stage's, and its chain's, below which it hangs.
 
-Like `server.py`, for a background thread only.
+Like `server.py`, for the uploader and `pdpipe sync` only.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from pdpipe.tracking.local import Point
+from pdpipe.tracking.local import CHAINS, LOCAL_DIR, Point
 from pdpipe.tracking.names import MAX_PARAM, MAX_TAG, legal_folder, legal_key, legal_values
-from pdpipe.tracking.server import LOCAL_DIR, Connection, project_root
+from pdpipe.tracking.server import Connection
 
 ATTEMPT_TAG = "pdpipe.attempt"
 ERROR_TAG = "pdpipe.error"
+OUTPUT_TAG = "pdpipe.output_sha256"
 PARENT_TAG = "mlflow.parentRunId"  # how MLflow nests one run below another
 CHAIN_TAG = "pdpipe.chain"
 FIRST_CHAIN_TAG = "pdpipe.first_chain"  # of a stage's run: the chain that ran it
 NOTE_TAG = "mlflow.note.content"  # the Markdown that the MLflow UI shows on a run
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+_CHAIN_STATUS = {"FINISHED": "SCHEDULED", "FAILED": "FAILED", "KILLED": "KILLED"}  # by a stage's
 _PER_CALL = {"metrics": 1000, "params": 100, "tags": 100}  # what MLflow takes in one log_batch
 _UNFINISHED = "Not finished: the stage `report` puts the headline, the report and the models here."
 
@@ -32,27 +34,20 @@ _UNFINISHED = "Not finished: the stage `report` puts the headline, the report an
 class RunDescription:
     """What a run is called and made with; `started` in ms since the epoch."""
 
-    stage: str
+    name: str
     attempt: str
     started: int
     params: Mapping[str, str]
     tags: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Ending:
-    """What is said about a run when it ends."""
-
-    status: Status
-    tags: Mapping[str, str]
-    metrics: Point
-
-
 class ServerRun:
     """A run on the server; it never holds two points of one metric at one step."""
 
-    def __init__(self, client: Any, run_id: str, known_steps: dict[str, set[int]]) -> None:
-        self.run_id = run_id
+    def __init__(
+        self, client: Any, run_id: str, parent_id: str | None, known_steps: dict[str, set[int]]
+    ) -> None:
+        self.run_id, self.parent_id = run_id, parent_id
         self._client = client
         self._known_steps = known_steps
 
@@ -70,11 +65,11 @@ class ServerRun:
                     metrics.append(Metric(key, value, point.time, point.step))
         log_batches(self._client, self.run_id, metrics=metrics)
 
-    def finish(self, ending: Ending) -> None:
-        """Log what is known at the end, and close the run."""
-        self.add([ending.metrics])
-        add_tags(self._client, self.run_id, ending.tags)
-        self._client.set_terminated(self.run_id, status=ending.status)
+    def finish(self, status: str, tags: Mapping[str, str]) -> None:
+        """Close the run, and say on its chain's, unless that is finished, how it went."""
+        add_tags(self._client, self.run_id, tags)
+        self._client.set_terminated(self.run_id, status=status)
+        set_chain_status(self._client, self.parent_id, _CHAIN_STATUS[status])
 
 
 def open_run(connection: Connection, description: RunDescription) -> ServerRun:
@@ -85,7 +80,9 @@ def open_run(connection: Connection, description: RunDescription) -> ServerRun:
     """
     client = connection.client
     chain_id = description.tags.get(FIRST_CHAIN_TAG)
-    below = {} if chain_id is None else {PARENT_TAG: chain_run(connection, chain_id).info.run_id}
+    parent_id = None if chain_id is None else chain_run(connection, chain_id).info.run_id
+    below = {} if parent_id is None else {PARENT_TAG: parent_id}
+    set_chain_status(client, parent_id, "RUNNING")
     attempt = {ATTEMPT_TAG: description.attempt}
     found = find_runs(connection, attempt)
     if not found:
@@ -93,10 +90,10 @@ def open_run(connection: Connection, description: RunDescription) -> ServerRun:
             connection.experiment_id,
             start_time=description.started,
             tags=legal_values({**description.tags, **attempt, **below}, MAX_TAG),
-            run_name=description.stage,
+            run_name=description.name,
         )
         add_params(client, run, description.params)
-        return ServerRun(client, run.info.run_id, {})
+        return ServerRun(client, run.info.run_id, parent_id, {})
     run = found[0]
     run_id = run.info.run_id
     client.update_run(run_id, status="RUNNING")
@@ -110,17 +107,12 @@ def open_run(connection: Connection, description: RunDescription) -> ServerRun:
         key: {metric.step for metric in client.get_metric_history(run_id, key)}
         for key in run.data.metrics
     }
-    return ServerRun(client, run_id, known)
-
-
-def chain_record(chain_id: str) -> Path:
-    """The local record of a chain, from the project's folder on."""
-    return LOCAL_DIR / "chains" / f"{legal_folder(chain_id)}.json"
+    return ServerRun(client, run_id, parent_id, known)
 
 
 def chain_run(connection: Connection, chain_id: str) -> Any:
-    """The chain's run: the oldest with its tag, a new one, as yet RUNNING, where there is none."""
-    lock = (project_root() / chain_record(chain_id)).with_suffix(".lock")
+    """The chain's run: the oldest with its tag, a new one where there is none."""
+    lock = LOCAL_DIR / CHAINS / f"{legal_folder(chain_id)}.lock"  # in the project's root
     lock.parent.mkdir(parents=True, exist_ok=True)
     tags = {CHAIN_TAG: chain_id}
     with FileLock(lock):  # of two at once, one makes it
@@ -133,6 +125,12 @@ def chain_run(connection: Connection, chain_id: str) -> Any:
             tags={**tags, NOTE_TAG: _UNFINISHED},
             run_name=f"chain {chain_id}",
         )
+
+
+def set_chain_status(client: Any, run_id: str | None, status: str) -> None:
+    """Say whether a stage of the chain is at work; nothing once its report is there."""
+    if run_id is not None and client.get_run(run_id).info.status != "FINISHED":
+        client.update_run(run_id, status=status)
 
 
 def find_runs(

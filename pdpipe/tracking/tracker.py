@@ -6,23 +6,21 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from pdpipe.tracking.courier import Courier
-from pdpipe.tracking.local import LocalLog, Point
+from pdpipe.tracking.chain import Chain, write_chain
+from pdpipe.tracking.local import LOCAL_DIR, Point, Record, keep
 from pdpipe.tracking.names import flatten, legal_folder, to_json_number
 from pdpipe.tracking.provenance import provenance_tags
-from pdpipe.tracking.server import LOCAL_DIR, is_tracking_on, server_address, set_environment
-from pdpipe.tracking.server_run import (
-    ERROR_TAG,
-    FIRST_CHAIN_TAG,
-    Ending,
-    RunDescription,
-    Status,
-    now_ms,
+from pdpipe.tracking.server import (
+    is_tracking_on,
+    project_root,
+    server_address,
+    set_environment,
 )
+from pdpipe.tracking.server_run import ERROR_TAG, FIRST_CHAIN_TAG, OUTPUT_TAG, Status, now_ms
+from pdpipe.tracking.uploader import Uploader
 
-OUTPUT_TAG = "pdpipe.output_sha256"
 _RESERVED = {"step", "time"}
-_ahead: list[Courier] = []  # at most one, started before its tracker
+_ahead: list[Uploader] = []  # at most one, started before its tracker
 
 
 def start_ahead() -> None:
@@ -33,7 +31,7 @@ def start_ahead() -> None:
     """
     if is_tracking_on():
         set_environment()
-        _ahead.append(_courier())
+        _ahead.append(_uploader())
 
 
 def open_tracker(
@@ -42,6 +40,7 @@ def open_tracker(
     tags: Mapping[str, str] | None = None,
     *,
     chain: str | None = None,
+    name: str = "",
 ) -> StageTracker:
     """The tracker of one run of `stage`, its local files in `.pdpipe/tracking/<stage>/`.
 
@@ -49,37 +48,36 @@ def open_tracker(
     that `start_ahead` began for the same server is taken.
 
     Args:
-        stage: the stage's name, `halve@4`; it is the run's name too.
+        stage: the stage's name, `halve@4`; the run's name, where no other is given.
         params: the settings that the stage uses, nested as in params.yaml.
         tags: more to know about the run, such as {"pdpipe.device": "cuda"}; the commit, versions,
             threads and machine are added.
         chain: the chain that runs the stage, where its id is known: the run shows below its run.
+        name: the run's name, such as `teacher · updates=300`.
 
     Raises:
         ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
     """
-    folder = LOCAL_DIR / legal_folder(stage)
-    local = LocalLog(folder.absolute())
+    record = Record((LOCAL_DIR / legal_folder(stage)).absolute())
     all_tags = {**provenance_tags(stage), **(tags or {})}
     if chain is not None:
         all_tags[FIRST_CHAIN_TAG] = chain
-    courier = None
+    uploader = None
     if is_tracking_on():
         set_environment()
-        courier = _courier()
-        courier.announce((folder / local.metrics_path.name).as_posix())
-    return StageTracker(stage, params, all_tags, local, courier)
+        uploader = _uploader()
+    return StageTracker(stage, name or stage, params, all_tags, record, uploader)
 
 
-def _courier() -> Courier:
+def _uploader() -> Uploader:
     """The one that was started ahead if it is for the same server, else a new one."""
     address = server_address()
     while _ahead:
-        courier = _ahead.pop()
-        if courier.address == address:
-            return courier
-        courier.close()
-    return Courier(address)
+        uploader = _ahead.pop()
+        if uploader.address == address:
+            return uploader
+        uploader.close()
+    return Uploader(address)
 
 
 class Tracker(Protocol):
@@ -99,7 +97,7 @@ class Tracker(Protocol):
 
 
 class StageTracker:
-    """One run of a stage: a local record, and a courier that mirrors it to MLflow.
+    """One run of a stage: a local record, and a process that brings MLflow up to it.
 
     As a context manager it finishes the run: FINISHED, FAILED after an exception, KILLED after
     Ctrl-C.
@@ -108,43 +106,40 @@ class StageTracker:
     def __init__(
         self,
         stage: str,
+        name: str,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
-        local: LocalLog,
-        courier: Courier | None,
+        record: Record,
+        uploader: Uploader | None,
     ) -> None:
-        self.stage = stage
-        self._params = flatten(params)
-        self._tags = dict(tags)
-        self._final_tags: dict[str, str] = {}
-        self._local = local
-        self._courier = courier
-        self._attempt = uuid.uuid4().hex
-        self._started = now_ms()
+        self._record, self._uploader = record, uploader
         self._step: int | None = None
-        self._buffer: list[Point] = []
-        self._run: RunDescription | None = None
-        self._finished = False
+        self._begun = self._finished = False
+        self._run: dict[str, Any] = {  # what run.json holds
+            "stage": stage,
+            "name": name,
+            "attempt": uuid.uuid4().hex,
+            "started": now_ms(),
+            "status": "RUNNING",
+            "params": flatten(params),
+            "tags": dict(tags),
+        }
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record the values of metrics after `step` updates; `step` and `time` are no names."""
         assert not _RESERVED & set(metrics), f"a metric cannot be called {_RESERVED}"
         self._begin()
         values = {name: float(value) for name, value in metrics.items()}
-        point = Point(int(step), now_ms(), values)
-        self._local.append(point)
-        self._buffer.append(point)
-        self._step = point.step if self._step is None else max(self._step, point.step)
+        self._record.append(Point(int(step), now_ms(), values))
+        self._step = int(step) if self._step is None else max(self._step, int(step))
 
     def publish(self) -> None:
-        """Hand what was logged to the courier; call it right after a snapshot.
+        """Let others see what was logged; call it right after a snapshot.
 
         Points newer than the last snapshot would be computed, and logged, again after a kill.
         """
-        run = self._begin()
-        if self._courier is not None:
-            self._courier.send(run, self._buffer)
-        self._buffer = []
+        self._begin()
+        self._record.share()
 
     def state_dict(self) -> dict[str, Any]:
         """What a snapshot has to hold: which run this is, the last step it logged, and a seal.
@@ -152,10 +147,10 @@ class StageTracker:
         That is of the points themselves, which are in the local record, flushed to the disk here.
         """
         return {
-            "attempt": self._attempt,
-            "started": self._started,
+            "attempt": self._run["attempt"],
+            "started": self._run["started"],
             "step": self._step,
-            "points": self._local.seal(),
+            "points": self._record.seal(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -163,83 +158,66 @@ class StageTracker:
 
         The local record is cut back to the snapshot; the server is sent the points that it lacks.
         """
-        assert self._run is None, "load the tracker's state before logging"
-        self._attempt, self._started = state["attempt"], state["started"]
+        assert not self._begun, "load the tracker's state before logging"
+        self._begun = True
+        self._run |= {"attempt": state["attempt"], "started": state["started"]}
         self._step = state["step"]
-        self._tags["pdpipe.resumed_after_step"] = str(self._step)
-        self._buffer = self._local.resume(self._attempt, state["points"])
-        self._run = self._describe()
-        self.publish()
+        self._run["tags"]["pdpipe.resumed_after_step"] = str(self._step)
+        self._record.resume(state["attempt"], state["points"])
+        self._record.describe(self._run)
 
     def finish(
         self,
         status: Status = "FINISHED",
         outputs: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
+        chain: Chain | None = None,
     ) -> None:
-        """Close the run; waits up to a minute for a slow server, seconds for one that is away.
+        """Close the run; waits a bounded time for the server to have all of it.
 
         Args:
             status: how the stage ended.
             outputs: {path: sha256} of what it made, the main output first; the digests are how a
                 later process finds the run that made given bytes.
             metrics: final figures, each of a name that was not logged.
+            chain: what is known of the chain, to be put on its run.
         """
         if self._finished:
             return
         self._finished = True
         self.publish()
-        outputs = outputs or {}
+        outputs = dict(outputs or {})
+        self._run["tags"] |= {f"pdpipe.output.{path}": sha for path, sha in outputs.items()}
         if outputs:
-            self._final_tags[OUTPUT_TAG] = next(iter(outputs.values()))
-        self._final_tags |= {f"pdpipe.output.{path}": sha for path, sha in outputs.items()}
-        values = {name: float(value) for name, value in (metrics or {}).items()}
-        outcome = {
-            "status": status,
-            "ended": now_ms(),
-            "outputs": dict(outputs),
-            "metrics": {name: to_json_number(value) for name, value in values.items()},
-        }
-        self._write_run(outcome)
-        if self._courier is not None:
-            final = Point(0, now_ms(), values)  # of no step: MLflow shows it as a number
-            self._courier.finish(Ending(status, self._final_tags, final))
-            self._write_run({**outcome, "run_id": self._courier.run_id})
+            self._run["tags"][OUTPUT_TAG] = next(iter(outputs.values()))
+        values = {name: to_json_number(float(value)) for name, value in (metrics or {}).items()}
+        self._run |= {
+            "status": status, "ended": now_ms(), "outputs": outputs, "metrics": values
+        }  # fmt: skip
+        self._record.describe(self._run)
+        self._record.end()
+        if chain is not None:
+            write_chain(chain)
+        if self._uploader is not None:
+            self._uploader.close()
+        home = project_root() / LOCAL_DIR  # a folder that DVC made for one experiment goes away
+        if home != LOCAL_DIR.absolute() and not self._record.is_sent():
+            keep(self._record, home)
 
     def __enter__(self) -> StageTracker:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            self._final_tags[ERROR_TAG] = f"{type(error).__name__}: {error}"
+            self._run["tags"][ERROR_TAG] = f"{type(error).__name__}: {error}"
         self.finish(_status(error))
 
-    def _begin(self) -> RunDescription:
-        """The run's description; the first call starts a new local record."""
-        if self._run is None:
-            self._local.start(self._attempt)
-            self._run = self._describe()
-        return self._run
-
-    def _describe(self) -> RunDescription:
-        self._write_run({"status": "RUNNING"})
-        return RunDescription(
-            self.stage, self._attempt, self._started, dict(self._params), dict(self._tags)
-        )
-
-    def _write_run(self, outcome: Mapping[str, Any]) -> None:
-        published = self._courier is not None and self._courier.complete
-        self._local.describe(
-            {
-                "stage": self.stage,
-                "attempt": self._attempt,
-                "started": self._started,
-                "published": published,
-                **outcome,
-                "params": self._params,
-                "tags": {**self._tags, **self._final_tags},
-            }
-        )
+    def _begin(self) -> None:
+        """The first call starts a new local record."""
+        if not self._begun:
+            self._begun = True
+            self._record.start(self._run["attempt"])
+            self._record.describe(self._run)
 
 
 def _status(error: BaseException | None) -> Status:
