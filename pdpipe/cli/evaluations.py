@@ -233,7 +233,7 @@ def report() -> None:
         print(found.sentence)
         run.outputs.append(layout.REPORTS / "metrics.json")
         run.final |= overview.saved(found)
-    overview.publish(params, found, outputs)  # the chain's run over the stages' runs
+        run.chain = overview.chain(params, found, outputs)
 
 
 def main_outputs(params: Params) -> dict[str, Path]:

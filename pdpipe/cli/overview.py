@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pdpipe.evaluation.records import Cell, MetricsRecord, Protocol
     from pdpipe.params import Params
     from pdpipe.reporting import Headline
+    from pdpipe.tracking import Chain
     from pdpipe.tracking.registry import TrackedModel
 
 
@@ -32,8 +33,8 @@ def cell_figures(protocol: Protocol, cell: Cell) -> dict[str, float]:
     }
 
 
-def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> None:
-    """Put the report on the chain's run, and register its models.
+def chain(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Chain:
+    """What the report puts on the chain's run, with the models to register.
 
     Args:
         params: of the chain.
@@ -42,12 +43,12 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
     """
     from pdpipe.evaluation.records import MetricsRecord, read_record
     from pdpipe.params import chain_id, chain_params
-    from pdpipe.tracking import Chain, publish_chain
+    from pdpipe.tracking import Chain
 
     names = ["teacher", *(f"student-{n}" for n in params.rungs())]
     records = [read_record(layout.metrics(name), MetricsRecord) for name in names]
     makers = {path: stage for stage, path in outputs.items()}
-    chain = Chain(
+    return Chain(
         chain_id(params, digest_input(layout.SHARDS)),
         chain_params(params),
         {stage: digest_input(path) for stage, path in outputs.items()}
@@ -58,7 +59,6 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
         models=[_model(record, makers[layout.model(record.model.name)]) for record in records],
         table=headline_markdown(found, records),
     )
-    publish_chain(chain)
 
 
 def saved(found: Headline) -> dict[str, float]:

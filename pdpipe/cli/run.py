@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pdpipe.models import DiffusionModel
     from pdpipe.params import Params
     from pdpipe.plan import Work
-    from pdpipe.tracking import StageTracker
+    from pdpipe.tracking import Chain, StageTracker
     from pdpipe.training import Job
 
 PACKAGE = Path(pdpipe.__file__).parent
@@ -49,6 +49,7 @@ class StageRun:
     outputs: list[Path] = field(default_factory=list)  # the main one first
     final: dict[str, float] = field(default_factory=dict)
     training: Job | None = None
+    chain: Chain | None = None  # what the report says of the chain
 
     def job(self, seed: int, exact: bool = False) -> Job:
         """What the training needs of the run; `exact` where bfloat16 would drown it."""
@@ -156,6 +157,7 @@ def stage_run(
             tracker.finish(
                 outputs={p.as_posix(): digest_input(p) for p in run.outputs},
                 metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
+                chain=run.chain,
             )
 
 

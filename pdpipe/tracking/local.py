@@ -179,7 +179,8 @@ class Record:
     def _take(self, attempt: str) -> None:
         """Hold the record, having made room where it is another run's."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        shown, sent = self.run().get("attempt"), self.is_sent()
+        run = self.run()
+        shown, sent = run.get("attempt"), run.get("status") != "RUNNING" and self.is_sent()
         self._life.acquire()
         if shown in (attempt, None):
             return

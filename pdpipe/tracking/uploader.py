@@ -114,6 +114,6 @@ def _is_closed(seconds: float) -> bool:
 def _say_away(address: ServerAddress, reason: str, kept: Path) -> None:
     where = without_password(address.uri)
     say(
-        f"tracking: MLflow at {where} cannot be used ({reason}); this run's metrics are in "
-        f"{kept.as_posix()}, and are sent by the next stage or `pdpipe sync`"
+        f"tracking: MLflow at {where} cannot be used ({reason}); what is logged is "
+        f"in {kept.as_posix()}, and is sent by the next stage or `pdpipe sync`"
     )

@@ -129,6 +129,11 @@ class LocalRecord:
         """The run.json."""
         return json.loads((self.folder / stage / "run.json").read_text())
 
+    def confirmed(self, stage: str = "teacher") -> dict[str, Any]:
+        """What a server has confirmed, as server.json says it; empty for nothing."""
+        path = self.folder / stage / "server.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
 
 @pytest.fixture
 def local(project: Path) -> LocalRecord:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pdpipe.tracking import Chain, chain, open_tracker, publish_chain
-from pdpipe.tracking.server import project_root
+from pdpipe.tracking.server import ServerAddress, connect, project_root
 
 if TYPE_CHECKING:
     from conftest import Store
@@ -97,7 +97,7 @@ def test_stages_show_below_their_chain_before_any_report(store: Store) -> None:
     with open_tracker("teacher", {}, chain="chain") as tracker:
         tracker.finish(outputs={"models/teacher.safetensors": "a" * 64})
     (parent,) = store.runs(chain="chain")
-    assert parent.info.status == "RUNNING"
+    assert parent.info.status == "SCHEDULED"  # no stage of it is at work
     assert parent.data.tags["mlflow.note.content"].startswith("Not finished")
     with open_tracker("report", {}, chain="chain") as tracker:
         tracker.finish("FAILED")
@@ -147,35 +147,32 @@ def test_the_store_is_the_projects_in_an_experiment_and_in_a_study(
     assert project_root() == tmp_path
 
 
-def test_reports_at_once_make_one_parent(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As when DVC runs several experiments at once, each in a copy of the project."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "project"))
-    monkeypatch.setattr(chain, "write_json", lambda *_: None)  # a copy each, a folder here
-    results: list[bool] = []
+def test_reports_at_once_make_one_parent(store: Store, project: Path) -> None:
+    """As when DVC runs several experiments at once."""
+    path = chain.write_chain(Chain("chain", PARAMS, {}, {"fid": 0.8}))
+    connection = connect(ServerAddress(store.uri, store.experiment))
 
     def report() -> None:
-        results.append(publish_chain(Chain("chain", PARAMS, {}, {})))
+        chain.send_chain(connection, store.experiment, path)
 
     threads = [threading.Thread(target=report) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [True] * 8
-    assert len(store.runs(chain="chain")) == 1
+    assert chain.chain_is_sent(path)
+    (parent,) = store.runs(chain="chain")
+    assert {value for _, value in store.points(parent, "fid")} == {0.8}
 
 
 def test_away_server_costs_one_sentence_and_no_figure(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/chain")
-    for _ in range(2):
-        assert not publish_chain(Chain("c1", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
-    (sentence,) = capsys.readouterr().err.splitlines()
+    assert not publish_chain(Chain("c1", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
+    (sentence,) = capfd.readouterr().err.splitlines()
     assert "cannot be used" in sentence
-    assert "the chain's overview is in .pdpipe/tracking/chains/c1.json" in sentence
+    assert "what is logged is in .pdpipe/tracking/chains/c1.json" in sentence
     record = json.loads((project / ".pdpipe/tracking/chains/c1.json").read_text())
     assert record["metrics"] == {"fid": 0.8}
     assert record["stages"] == {"teacher": "a" * 64}

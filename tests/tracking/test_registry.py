@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pdpipe.tracking import Chain, open_tracker, publish_chain, registry
+from pdpipe.tracking import Chain, chain, open_tracker, publish_chain, registry
 from pdpipe.tracking.registry import TrackedModel
+from pdpipe.tracking.server import ServerAddress, connect
 
 if TYPE_CHECKING:
     from conftest import Store
@@ -41,8 +42,8 @@ def student(content: bytes, fid: float = 0.28) -> TrackedModel:
     )
 
 
-def report(model: TrackedModel, chain: str = "chain") -> bool:
-    return publish_chain(Chain(chain, {}, {model.stage: model.sha256}, {}, models=[model]))
+def report(model: TrackedModel, name: str = "chain") -> bool:
+    return publish_chain(Chain(name, {}, {model.stage: model.sha256}, {}, models=[model]))
 
 
 def versions(store: Store) -> list[Any]:
@@ -67,8 +68,8 @@ def test_a_model_is_registered_once_with_its_figures_and_its_file(
     import mlflow
 
     model = make_student(project, b"weights")
-    for chain in ("first", "first", "second"):
-        assert report(model, chain)
+    for name in ("first", "first", "second"):
+        assert report(model, name)
     (version,) = versions(store)
     (run,) = store.runs(stage="halve@4")
     (logged,) = logged_models(store)
@@ -117,7 +118,10 @@ def test_a_large_file_stays_with_dvc(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "UPLOADED_BYTES", 3)
-    assert report(make_student(project, b"weights"))
+    model = make_student(project, b"weights")
+    path = chain.write_chain(Chain("c", {}, {model.stage: model.sha256}, {}, models=[model]))
+    connection = connect(ServerAddress(store.uri, store.experiment))
+    chain.send_chain(connection, store.experiment, path)
     (version,), (logged,) = versions(store), logged_models(store)
     assert store.client().list_logged_model_artifacts(logged.model_id) == []
     assert "download_artifacts" not in version.description
@@ -128,13 +132,13 @@ def test_without_a_registry_the_chain_is_there_and_it_is_said_once(
     store: Store,
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """A tracking server that works, and a registry that does not."""
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://user:secret@127.0.0.1:9")
     models = [make_student(project, content) for content in (b"weights", b"other weights")]
     assert not publish_chain(Chain("chain", {}, {}, {"fid": 0.8}, models=models))
-    (sentence,) = capsys.readouterr().err.splitlines()
+    (sentence,) = capfd.readouterr().err.splitlines()
     assert "models could not be registered with MLflow" in sentence
     assert "secret" not in sentence
     (parent,) = store.runs(chain="chain")

@@ -31,7 +31,7 @@ def assert_whole(store: Store, local: LocalRecord, updates: int) -> None:
     assert store.points(run, "rate") == [(step, step / 1000) for step in steps]
     assert store.points(run, "final") == [(0, 0.25)]
     assert [(p["step"], p["loss"]) for p in local.points()] == [(s, 1.0 / s) for s in steps]
-    assert local.run()["published"]
+    assert local.confirmed()["run_id"] == run.info.run_id
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -138,7 +138,7 @@ def test_a_damaged_record_is_said_and_no_point_of_it_is_sent(
 def test_a_damaged_description_is_said(local: LocalRecord, start: Start, project: Path) -> None:
     start("20", "--die-before-publish", "10").communicate(timeout=120)
     path = project / ".pdpipe/tracking/teacher/run.json"
-    path.write_text(path.read_text().replace('"published": false', '"published": true'))
+    path.write_text(path.read_text().replace('"status": "RUNNING"', '"status": "FAILED"'))
     process = start("20")
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0

@@ -48,7 +48,7 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
     assert store.points(run, "loss") == [(1, 0.5), (2, 0.25), (3, 0.125)]
     assert store.points(run, "seconds") == [(0, 1.5)]
     record = local.run("halve@4")
-    assert (record["run_id"], record["published"]) == (run.info.run_id, True)
+    assert local.confirmed("halve@4")["run_id"] == run.info.run_id
     assert record["params"] == run.data.params
     assert record["tags"].items() <= tags.items()
 
