@@ -85,7 +85,7 @@ COMMANDS = {  # within a group, as the help lists them
     ),
     MAKE: (studies.study, tools.check, tools.preset, forecasting.forecast),
     USE: (tools.sample,),
-    LOOK: (tools.toy, tools.compare),
+    LOOK: (tools.toy, tools.compare, tools.sync),
     DIAGNOSE: (tools.bench, tools.precision),
 }  # fmt: skip
 for group, commands in COMMANDS.items():

@@ -9,6 +9,8 @@ that run and registers the models:
 
     publish_chain(Chain(chain_id, params, {"teacher": sha256}, {"fid": 1.0}, models=[...]))
 
+All of it is written below `.pdpipe/tracking` first; `sync_project` brings a server up to that.
+
 Run ids stay here: they never enter an output. Environment: MLFLOW_TRACKING_URI (default: mlflow.db
 in the project), MLFLOW_EXPERIMENT_NAME (default: pdpipe), PDPIPE_TRACKING=off.
 """
@@ -16,6 +18,15 @@ in the project), MLFLOW_EXPERIMENT_NAME (default: pdpipe), PDPIPE_TRACKING=off.
 from __future__ import annotations
 
 from pdpipe.tracking.chain import Chain, publish_chain
+from pdpipe.tracking.sync import sync_project
 from pdpipe.tracking.tracker import StageTracker, Tracker, open_tracker, start_ahead
 
-__all__ = ["Chain", "StageTracker", "Tracker", "open_tracker", "publish_chain", "start_ahead"]
+__all__ = [
+    "Chain",
+    "StageTracker",
+    "Tracker",
+    "open_tracker",
+    "publish_chain",
+    "start_ahead",
+    "sync_project",
+]

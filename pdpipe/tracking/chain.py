@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from filelock import FileLock
+
 from pdpipe.files import digest_file, parse_json, write_json, write_text
 from pdpipe.tracking.local import CHAINS, LOCAL_DIR
 from pdpipe.tracking.names import flatten, legal_folder, legal_key, to_json_number
@@ -127,6 +129,11 @@ def send_chain(connection: Connection, experiment: str, path: Path) -> None:
     Other runs of this chain, such as failed ones, are hung below it as well. Where models cannot be
     registered, that is said, and all else is on the server.
     """
+    with FileLock(path.with_suffix(".sync")):
+        _send_chain(connection, experiment, path)
+
+
+def _send_chain(connection: Connection, experiment: str, path: Path) -> None:
     before = digest_file(path)
     raw = parse_json(path.read_text(encoding="utf-8"))
     numbers = {key: float(value) for key, value in raw["metrics"].items()}

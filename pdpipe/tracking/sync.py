@@ -13,9 +13,19 @@ from typing import Any
 from filelock import FileLock
 
 from pdpipe.tracking.chain import chain_is_sent, send_chain
-from pdpipe.tracking.local import CHAINS, Point, Record, records
+from pdpipe.tracking.local import CHAINS, LOCAL_DIR, Point, Record, records
 from pdpipe.tracking.names import without_password
-from pdpipe.tracking.server import Connection, ServerAddress, connect
+from pdpipe.tracking.server import (
+    Connection,
+    ServerAddress,
+    TrackingError,
+    connect,
+    is_tracking_on,
+    project_root,
+    server_address,
+    set_environment,
+    why,
+)
 from pdpipe.tracking.server_run import ERROR_TAG, RunDescription, ServerRun, open_run
 
 _KILLED = {ERROR_TAG: "killed: the process ended without a word"}
@@ -120,6 +130,35 @@ class Sync:
 
     def _chains(self) -> list[Path]:
         return sorted((self._folder / CHAINS).glob("*.json"), key=_changed, reverse=True)
+
+
+def sync_project(everything: bool = False) -> tuple[int, str]:
+    """Bring the server up to all the records of the project in this folder.
+
+    Args:
+        everything: whether to send again what a server has confirmed, such as to another one.
+
+    Returns:
+        how many records had something to send, and the server's address.
+
+    Raises:
+        TrackingError: MLflow cannot be used, or is switched off.
+    """
+    if not is_tracking_on():
+        raise TrackingError("PDPIPE_TRACKING is off: run `PDPIPE_TRACKING=on pdpipe sync`")
+    set_environment()
+    address, folder = server_address(), Path.cwd() / LOCAL_DIR
+    where, count = without_password(address.uri), 0
+    with contextlib.chdir(project_root()):
+        sync = Sync(address, folder, everything)
+        try:
+            while sync.step():
+                count += 1
+        except Exception as error:
+            again = "" if isinstance(error, TrackingError) else ": start it, and run this again"
+            said = f"MLflow at {where} cannot be used ({why(error)}){again}"
+            raise TrackingError(said) from error
+    return count, where
 
 
 def _changed(path: Path) -> float:

@@ -166,5 +166,6 @@ def test_records_that_the_server_lacks_are_set_aside_not_overwritten(
     run(2.0)
     run(3.0)
     assert [point["loss"] for point in local.points()] == [3.0]
-    earlier = list((local.folder / "teacher" / "earlier").glob("*.metrics.jsonl"))
+    earlier = list((local.folder / "teacher" / "earlier").glob("*/metrics.jsonl"))
+    assert len(store.runs()) == 3, "the next stage sends what was left"
     assert ['"loss": 1.0' in path.read_text() for path in earlier] == [True]
