@@ -51,7 +51,7 @@ class Point:
             return None
 
 
-class Record:
+class RunRecord:
     """The files of one run, told apart from other runs of the stage by its attempt.
 
     A stage's folder shows its latest run. Another run that the server does not hold in full is set
@@ -96,7 +96,7 @@ class Record:
         self.share()
 
     def append(self, point: Point) -> None:
-        """Record a point: it survives a kill of the process from here on."""
+        """RunRecord a point: it survives a kill of the process from here on."""
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(point.to_line())
 
@@ -190,7 +190,7 @@ class Record:
             path.unlink(missing_ok=True)
 
 
-def records(folder: Path) -> Iterator[Record]:
+def records(folder: Path) -> Iterator[RunRecord]:
     """The runs' records below a project's `.pdpipe/tracking`, the newest first."""
     for old in folder.glob("*/earlier/*.*"):  # as the version before set a run's two files aside
         attempt, _, name = old.name.partition(".")
@@ -198,10 +198,10 @@ def records(folder: Path) -> Iterator[Record]:
         old.replace(old.parent / attempt / name)
     found = [*folder.glob("*/run.json"), *folder.glob("*/earlier/*/run.json")]
     for path in sorted(found, key=_changed, reverse=True):
-        yield Record(path.parent)
+        yield RunRecord(path.parent)
 
 
-def keep(record: Record, folder: Path) -> None:
+def keep(record: RunRecord, folder: Path) -> None:
     """Copy a record to another project's `.pdpipe/tracking`, as one set aside."""
     kept = folder / record.folder.name / "earlier" / legal_folder(record.run()["attempt"])
     shutil.copytree(record.folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("ear*"))

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from pdpipe.tracking.chain import chain_is_sent, send_chain
-from pdpipe.tracking.local import CHAINS, LOCAL_DIR, Point, Record, records
+from pdpipe.tracking.local import CHAINS, LOCAL_DIR, Point, RunRecord, records
 from pdpipe.tracking.names import without_password
 from pdpipe.tracking.server import (
     Connection,
@@ -99,7 +99,7 @@ class Sync:
             return True
         return False
 
-    def _send(self, connection: Connection, record: Record) -> bool:
+    def _send(self, connection: Connection, record: RunRecord) -> bool:
         """Whether there was anything to send of a run's record."""
         with FileLock(record.folder / ".sync"):
             run, state = record.run(), record.state()

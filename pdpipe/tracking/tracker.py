@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pdpipe.tracking.chain import Chain, write_chain
-from pdpipe.tracking.local import LOCAL_DIR, Point, Record, keep
+from pdpipe.tracking.local import LOCAL_DIR, Point, RunRecord, keep
 from pdpipe.tracking.names import flatten, legal_folder, to_json_number
 from pdpipe.tracking.provenance import provenance_tags
 from pdpipe.tracking.server import (
@@ -58,7 +58,7 @@ def open_tracker(
     Raises:
         ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
     """
-    record = Record((LOCAL_DIR / legal_folder(stage)).absolute())
+    record = RunRecord((LOCAL_DIR / legal_folder(stage)).absolute())
     all_tags = {**provenance_tags(stage), **(tags or {})}
     if chain is not None:
         all_tags[FIRST_CHAIN_TAG] = chain
@@ -84,7 +84,7 @@ class Tracker(Protocol):
     """What a training loop needs of a tracker."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record the values of metrics after `step` updates."""
+        """RunRecord the values of metrics after `step` updates."""
 
     def publish(self) -> None:
         """Let the points logged so far be seen by others; call it right after a snapshot."""
@@ -109,7 +109,7 @@ class StageTracker:
         name: str,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
-        record: Record,
+        record: RunRecord,
         uploader: Uploader | None,
     ) -> None:
         self._record, self._uploader = record, uploader
@@ -126,7 +126,7 @@ class StageTracker:
         }
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record the values of metrics after `step` updates; `step` and `time` are no names."""
+        """RunRecord the values of metrics after `step` updates; `step` and `time` are no names."""
         assert not _RESERVED & set(metrics), f"a metric cannot be called {_RESERVED}"
         self._begin()
         values = {name: float(value) for name, value in metrics.items()}

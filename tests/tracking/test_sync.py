@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +18,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pdpipe.tracking import Chain, open_tracker, publish_chain, sync_project
-from pdpipe.tracking.server import TrackingError, connect, server_address
-from pdpipe.tracking.server_run import add_artifacts
+from pdpipe.tracking.server import TrackingError
 
 if TYPE_CHECKING:
     from conftest import Store
 
 Start = Callable[..., subprocess.Popen[str]]
 AWAY = "http://127.0.0.1:9"
+ONE_RUN = """
+import sys
+from pathlib import Path
+from pdpipe.tracking.server import connect, server_address
+from pdpipe.tracking.server_run import add_artifacts
+connection = connect(server_address())
+client = connection.client
+run = client.create_run(connection.experiment_id)
+add_artifacts(client, run.info.run_id, [Path(sys.argv[1])])
+for run in client.search_runs([connection.experiment_id]):
+    if [found.path for found in client.list_artifacts(run.info.run_id)] == ["a.txt"]:
+        print(run.info.run_id)
+"""
 
 
 def run_stage(stage: str, points: int) -> None:
@@ -60,7 +73,7 @@ def test_all_that_a_server_missed_is_sent_once(
     chain = Chain("c", {"a": 1}, {"teacher": "t" * 64}, {"fid": 0.8}, [report], name="chain c")
     assert not publish_chain(chain)
     report.write_text("of another chain")
-    with pytest.raises(TrackingError, match="cannot be used .*: start it, and run this again"):
+    with pytest.raises(TrackingError, match=r"cannot be used .*: start it, and run this again"):
         sync_project()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     assert sync_project() == (4, store.uri)
@@ -143,34 +156,34 @@ def test_records_of_the_version_before_are_read(store: Store, project: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["50%2F50 #1? größe", "plain"])
-def test_a_copied_project_in_any_folder_has_its_own_artifacts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_a_copied_project_in_any_folder_has_its_own_artifacts(tmp_path: Path, name: str) -> None:
     """The original is not touched; whatever signs the path has, the database is in the project."""
     original, copy = tmp_path / "original", tmp_path / name
     original.mkdir()
-    monkeypatch.chdir(original)
-    first = connect(server_address())
-    old = first.client.create_run(first.experiment_id)
     (tmp_path / "a.txt").write_text("a")
-    add_artifacts(first.client, old.info.run_id, [tmp_path / "a.txt"])
+
+    def one_run(folder: Path) -> tuple[list[str], str]:
+        """Ids of the runs that have their artifact after one more, and what was said."""
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_RUN, str(tmp_path / "a.txt")],
+            cwd=folder, capture_output=True, text=True, check=True, timeout=100,
+        )  # fmt: skip
+        return done.stdout.split(), done.stderr
+
+    assert len(one_run(original)[0]) == 1
     shutil.copytree(original, copy)
-    before = sorted(path for path in original.rglob("*"))
-    monkeypatch.chdir(copy)
-    capsys.readouterr()
-    connection = connect(server_address())
-    (said,) = capsys.readouterr().err.splitlines()
+    before = sorted(original.rglob("*"))
+    runs, said = one_run(copy)
+    assert said.count("\n") == 1
     assert f"mlflow.db was copied or moved from {original}" in said
-    client = connection.client
-    run = client.create_run(connection.experiment_id)
-    add_artifacts(client, run.info.run_id, [tmp_path / "a.txt"])
-    for one in (run, old):
-        assert (copy / f"mlruns/pdpipe/{one.info.run_id}/artifacts/a.txt").read_text() == "a"
-        (found,) = client.list_artifacts(one.info.run_id)
-        assert found.path == "a.txt"
-    assert sorted(path for path in original.rglob("*")) == before
-    connect(server_address())
-    assert capsys.readouterr().err == ""
+    assert len(runs) == 2
+    for run in runs:
+        assert (copy / f"mlruns/pdpipe/{run}/artifacts/a.txt").read_text() == "a"
+    assert sorted(original.rglob("*")) == before
+    assert one_run(copy)[1] == ""
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == sorted(
+        {"original", "project", name}
+    )
 
 
 def test_a_deleted_experiment_has_a_way_out(store: Store, project: Path) -> None:
@@ -202,8 +215,14 @@ def test_another_schema_has_a_way_out(
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
         connection.commit()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    with pytest.raises(TrackingError, match=way_out):
-        sync_project()
+    command = "import sys; sys.argv = ['pdpipe', 'sync']; from pdpipe.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, timeout=100
+    )
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith("error: MLflow at sqlite:///mlflow.db cannot be used")
+    assert way_out in line
 
 
 @pytest.mark.parametrize("uri", ["file:./mlruns", "mlruns"])
@@ -211,5 +230,5 @@ def test_a_file_store_has_a_way_out(
     project: Path, monkeypatch: pytest.MonkeyPatch, uri: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(TrackingError, match="no longer takes a folder .*migrate-filestore"):
+    with pytest.raises(TrackingError, match=r"no longer takes a folder .*migrate-filestore"):
         sync_project()
