@@ -42,14 +42,16 @@ def chain(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Chain
         outputs: {stage: its main output}, by whose digest the run that made it is found.
     """
     from pdpipe.evaluation.records import MetricsRecord, read_record
+    from pdpipe.cli.naming import chain_run_name, special_settings
     from pdpipe.params import chain_id, chain_params
     from pdpipe.tracking import Chain
 
     names = ["teacher", *(f"student-{n}" for n in params.rungs())]
     records = [read_record(layout.metrics(name), MetricsRecord) for name in names]
     makers = {path: stage for stage, path in outputs.items()}
+    name = chain_id(params, digest_input(layout.SHARDS))
     return Chain(
-        chain_id(params, digest_input(layout.SHARDS)),
+        name,
         chain_params(params),
         {stage: digest_input(path) for stage, path in outputs.items()}
         | {"report": digest_input(layout.REPORTS / "metrics.json")},
@@ -58,6 +60,7 @@ def chain(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Chain
         curves=_curves(records),
         models=[_model(record, makers[layout.model(record.model.name)]) for record in records],
         table=headline_markdown(found, records),
+        name=chain_run_name(params.data.source, name, special_settings(params)),
     )
 
 
@@ -68,11 +71,11 @@ def saved(found: Headline) -> dict[str, float]:
 
 def headline_figures(found: Headline, records: list[MetricsRecord]) -> dict[str, float]:
     """Each model's FID at the headline's w, the teacher's at its full step count."""
-    figures = saved(found)
+    figures = {f"summary/{name}": value for name, value in saved(found).items()}
     for record in records:
         at = max((c for c in record.cells if c.w == found.w), key=lambda cell: cell.steps)
         name = figure_name("FID", record.protocol)
-        figures[f"{name} at w_{found.w:g}/{record.model.name}"] = at.fid
+        figures[f"summary/{name} at w_{found.w:g}, {record.model.name}"] = at.fid
     return figures
 
 

@@ -134,8 +134,9 @@ def stage_run(
         inputs: the files that do, where they are not the stage's; the shards by their manifest.
     """
     from pdpipe.cli.bookkeeping import recorded, turn
+    from pdpipe.cli.naming import chain_run_name, special_settings, stage_run_name
     from pdpipe.params import chain_id
-    from pdpipe.tracking import open_tracker
+    from pdpipe.tracking import DataSet, open_tracker
     from pdpipe.training.snapshots import forget_recorded
 
     device = configure(params.runtime)
@@ -149,14 +150,27 @@ def stage_run(
         # Before `prepare` has run, the shards may be another chain's.
         prepared = stage is not PREPARE and (layout.SHARDS / "manifest.json").is_file()
         chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
-        with open_tracker(stage.name, used, tags | {"pdpipe.key": key}, chain=chain) as tracker:
+        special, source = special_settings(params), params.data.source
+        with open_tracker(
+            stage.name,
+            used,
+            tags | {"pdpipe.key": key},
+            chain=chain,
+            name=stage_run_name(stage, special),
+            chain_name=chain and chain_run_name(source, chain, special),
+            data=DataSet(source, digest_input(layout.SHARDS)) if prepared else None,
+        ) as tracker:
             run = StageRun(stage, params, device, key, code_digest, used, found, tracker)
             yield run
             if run.training is not None:  # before all that could be slow
                 run.training.snapshots.note_outputs(digest_file(p, "md5") for p in run.outputs)
+            wall = time.monotonic() - run.started
             tracker.finish(
                 outputs={p.as_posix(): digest_input(p) for p in run.outputs},
-                metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
+                metrics={
+                    f"summary/{name}": value  # so that MLflow's charts begin with the curves
+                    for name, value in {"wall_seconds": wall, **run.final}.items()
+                },
                 chain=run.chain,
             )
 

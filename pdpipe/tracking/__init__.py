@@ -18,11 +18,13 @@ in the project), MLFLOW_EXPERIMENT_NAME (default: pdpipe), PDPIPE_TRACKING=off.
 from __future__ import annotations
 
 from pdpipe.tracking.chain import Chain, publish_chain
+from pdpipe.tracking.server_run import DataSet
 from pdpipe.tracking.sync import sync_project
 from pdpipe.tracking.tracker import StageTracker, Tracker, open_tracker, start_ahead
 
 __all__ = [
     "Chain",
+    "DataSet",
     "StageTracker",
     "Tracker",
     "open_tracker",

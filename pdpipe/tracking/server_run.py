@@ -5,6 +5,7 @@ Like `server.py`, for the uploader and `pdpipe sync` only.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,14 @@ _UNFINISHED = "Not finished: the stage `report` puts the headline, the report an
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """What a run learns from or measures: the data's name, and the digest of the shards."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class RunDescription:
     """What a run is called and made with; `started` in ms since the epoch."""
 
@@ -39,6 +48,8 @@ class RunDescription:
     started: int
     params: Mapping[str, str]
     tags: Mapping[str, str]
+    chain_name: str | None = None
+    data: DataSet | None = None
 
 
 class ServerRun:
@@ -80,7 +91,11 @@ def open_run(connection: Connection, description: RunDescription) -> ServerRun:
     """
     client = connection.client
     chain_id = description.tags.get(FIRST_CHAIN_TAG)
-    parent_id = None if chain_id is None else chain_run(connection, chain_id).info.run_id
+    parent_id = (
+        None
+        if chain_id is None
+        else chain_run(connection, chain_id, description.chain_name).info.run_id
+    )
     below = {} if parent_id is None else {PARENT_TAG: parent_id}
     set_chain_status(client, parent_id, "RUNNING")
     attempt = {ATTEMPT_TAG: description.attempt}
@@ -93,6 +108,7 @@ def open_run(connection: Connection, description: RunDescription) -> ServerRun:
             run_name=description.name,
         )
         add_params(client, run, description.params)
+        add_data(client, run.info.run_id, description.data)
         return ServerRun(client, run.info.run_id, parent_id, {})
     run = found[0]
     run_id = run.info.run_id
@@ -100,6 +116,7 @@ def open_run(connection: Connection, description: RunDescription) -> ServerRun:
     if ERROR_TAG in run.data.tags:
         client.delete_tag(run_id, ERROR_TAG)
     add_params(client, run, description.params)
+    add_data(client, run_id, description.data)
     if PARENT_TAG in run.data.tags:  # it stays where it is
         below = {}
     add_tags(client, run_id, {**below, **description.tags})
@@ -110,8 +127,8 @@ def open_run(connection: Connection, description: RunDescription) -> ServerRun:
     return ServerRun(client, run_id, parent_id, known)
 
 
-def chain_run(connection: Connection, chain_id: str) -> Any:
-    """The chain's run: the oldest with its tag, a new one where there is none."""
+def chain_run(connection: Connection, chain_id: str, name: str | None = None) -> Any:
+    """The chain's run: the oldest with its tag, a new one of this name where there is none."""
     lock = LOCAL_DIR / CHAINS / f"{legal_folder(chain_id)}.lock"  # in the project's root
     lock.parent.mkdir(parents=True, exist_ok=True)
     tags = {CHAIN_TAG: chain_id}
@@ -123,7 +140,7 @@ def chain_run(connection: Connection, chain_id: str) -> Any:
             connection.experiment_id,
             start_time=now_ms(),
             tags={**tags, NOTE_TAG: _UNFINISHED},
-            run_name=f"chain {chain_id}",
+            run_name=name or f"chain {chain_id}",
         )
 
 
@@ -163,6 +180,16 @@ def add_params(client: Any, run: Any, params: Mapping[str, str]) -> None:
     legal = legal_values(params, MAX_PARAM)
     new = [Param(key, value) for key, value in legal.items() if key not in run.data.params]
     log_batches(client, run.info.run_id, params=new)
+
+
+def add_data(client: Any, run_id: str, data: DataSet | None) -> None:
+    """Name the data set that a run uses; MLflow keeps it once."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    if data is not None:
+        place = json.dumps({"uri": "data/shards"})
+        found = Dataset(data.name, data.digest[:36], "local", place)  # the longest that it takes
+        client.log_inputs(run_id, [DatasetInput(found, [InputTag("mlflow.data.context", "data")])])
 
 
 def add_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:

@@ -26,7 +26,7 @@ from pdpipe.tracking.server import (
     set_environment,
     why,
 )
-from pdpipe.tracking.server_run import ERROR_TAG, RunDescription, ServerRun, open_run
+from pdpipe.tracking.server_run import ERROR_TAG, DataSet, RunDescription, ServerRun, open_run
 
 _KILLED = {ERROR_TAG: "killed: the process ended without a word"}
 
@@ -113,8 +113,9 @@ class Sync:
             if server_run is None:
                 named = run.get("name", run["stage"])
                 about = RunDescription(
-                    named, run["attempt"], run["started"], run["params"], run["tags"]
-                )
+                    named, run["attempt"], run["started"], run["params"], run["tags"],
+                    run.get("chain_name"), DataSet(**run["data"]) if run.get("data") else None,
+                )  # fmt: skip
                 server_run = self._runs[run["attempt"]] = open_run(connection, about)
             final = {name: float(value) for name, value in run.get("metrics", {}).items()}
             server_run.add([*points, Point(0, run.get("ended", 0), final)])

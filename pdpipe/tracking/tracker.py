@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from pdpipe.tracking.chain import Chain, write_chain
@@ -16,7 +17,14 @@ from pdpipe.tracking.server import (
     server_address,
     set_environment,
 )
-from pdpipe.tracking.server_run import ERROR_TAG, FIRST_CHAIN_TAG, OUTPUT_TAG, Status, now_ms
+from pdpipe.tracking.server_run import (
+    ERROR_TAG,
+    FIRST_CHAIN_TAG,
+    OUTPUT_TAG,
+    DataSet,
+    Status,
+    now_ms,
+)
 from pdpipe.tracking.uploader import Uploader
 
 _RESERVED = {"step", "time"}
@@ -41,6 +49,8 @@ def open_tracker(
     *,
     chain: str | None = None,
     name: str = "",
+    chain_name: str | None = None,
+    data: DataSet | None = None,
 ) -> StageTracker:
     """The tracker of one run of `stage`, its local files in `.pdpipe/tracking/<stage>/`.
 
@@ -54,6 +64,8 @@ def open_tracker(
             threads and machine are added.
         chain: the chain that runs the stage, where its id is known: the run shows below its run.
         name: the run's name, such as `teacher · updates=300`.
+        chain_name: what the chain's run is called, where this is the first to need it.
+        data: what the stage learns from or measures.
 
     Raises:
         ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
@@ -66,7 +78,15 @@ def open_tracker(
     if is_tracking_on():
         set_environment()
         uploader = _uploader()
-    return StageTracker(stage, name or stage, params, all_tags, record, uploader)
+    about = {
+        "stage": stage,
+        "name": name or stage,
+        "chain_name": chain_name,
+        "data": None if data is None else asdict(data),
+        "params": flatten(params),
+        "tags": all_tags,
+    }
+    return StageTracker(about, record, uploader)
 
 
 def _uploader() -> Uploader:
@@ -104,25 +124,17 @@ class StageTracker:
     """
 
     def __init__(
-        self,
-        stage: str,
-        name: str,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        record: RunRecord,
-        uploader: Uploader | None,
+        self, about: Mapping[str, Any], record: RunRecord, uploader: Uploader | None
     ) -> None:
+        """Begin nothing yet; `about` is what run.json says of the run from the start."""
         self._record, self._uploader = record, uploader
         self._step: int | None = None
         self._begun = self._finished = False
         self._run: dict[str, Any] = {  # what run.json holds
-            "stage": stage,
-            "name": name,
+            **about,
             "attempt": uuid.uuid4().hex,
             "started": now_ms(),
             "status": "RUNNING",
-            "params": flatten(params),
-            "tags": dict(tags),
         }
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:

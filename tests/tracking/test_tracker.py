@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pdpipe.errors import ParamsError
-from pdpipe.tracking import Chain, open_tracker, publish_chain
+from pdpipe.tracking import Chain, DataSet, open_tracker, publish_chain
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -169,3 +169,21 @@ def test_records_that_the_server_lacks_are_set_aside_not_overwritten(
     earlier = list((local.folder / "teacher" / "earlier").glob("*/metrics.jsonl"))
     assert len(store.runs()) == 3, "the next stage sends what was left"
     assert ['"loss": 1.0' in path.read_text() for path in earlier] == [True]
+
+
+def test_a_run_names_what_is_special_and_its_data_once(store: Store) -> None:
+    states = []
+    for _ in range(2):
+        with open_tracker(
+            "teacher", {}, chain="c9", name="teacher · updates=3", chain_name="digits c9",
+            data=DataSet("digits", "ab" * 32),
+        ) as tracker:  # fmt: skip
+            if states:
+                tracker.load_state_dict(states[0])
+            else:
+                states.append(tracker.state_dict())
+            tracker.log(1, {"loss": 1.0})
+    (chain,), (run,) = store.runs(chain="c9"), store.runs(stage="teacher")
+    assert (chain.info.run_name, run.info.run_name) == ("digits c9", "teacher · updates=3")
+    (found,) = run.inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest) == ("digits", ("ab" * 32)[:36])
