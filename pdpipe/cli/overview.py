@@ -41,8 +41,8 @@ def chain(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Chain
         found: the report's headline.
         outputs: {stage: its main output}, by whose digest the run that made it is found.
     """
-    from pdpipe.evaluation.records import MetricsRecord, read_record
     from pdpipe.cli.naming import chain_run_name, special_settings
+    from pdpipe.evaluation.records import MetricsRecord, read_record
     from pdpipe.params import chain_id, chain_params
     from pdpipe.tracking import Chain
 

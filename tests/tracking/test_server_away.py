@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pdpipe.tracking import open_tracker
+from pdpipe.tracking import open_tracker, sync_project
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -79,7 +79,7 @@ class Relay:
     def __init__(self, port: int) -> None:
         self._target = port
         self._open: list[socket.socket] = []
-        self.door = 0
+        self.door, self.delay = 0, 0.0  # seconds before each answer
         self.open()
 
     @property
@@ -105,13 +105,13 @@ class Relay:
                 here, _ = listener.accept()
                 there = socket.create_connection(("127.0.0.1", self._target))
                 self._open += [here, there]
-                for ends in ((here, there), (there, here)):
+                for ends in ((here, there, False), (there, here, True)):
                     threading.Thread(target=self._copy, args=ends, daemon=True).start()
 
-    @staticmethod
-    def _copy(source: socket.socket, target: socket.socket) -> None:
+    def _copy(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                time.sleep(self.delay if answers else 0)
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
 
@@ -189,3 +189,27 @@ def test_server_that_comes_back_gets_what_it_missed(
     assert store.points(run, "final") == [(0, 0.5)]
     assert said.count("\n") == 1
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_server_that_answers_after_5_s_delays_no_stage_and_gets_it_all_once(
+    relay: Relay, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", relay.address)
+    relay.delay = 5.0
+    started = time.monotonic()
+    with open_tracker("teacher", {"a": 1}, chain="c") as tracker:
+        for step in range(1, 101):
+            tracker.log(step, {"loss": 1.0 / step})
+            tracker.publish()
+        assert time.monotonic() - started < 3, "no work waits"
+        asked = time.monotonic()
+        tracker.finish(outputs={"models/teacher": "a" * 64}, metrics={"final": 0.5})
+    assert time.monotonic() - asked < 30, "neither does the end, for long"
+    relay.delay = 0.0
+    sync_project()
+    assert sync_project()[0] == 0
+    (run,), (_,) = store.runs(stage="teacher"), store.runs(chain="c")
+    assert run.info.status == "FINISHED"
+    assert store.points(run, "loss") == [(step, 1.0 / step) for step in range(1, 101)]
+    assert store.points(run, "final") == [(0, 0.5)]
