@@ -22,51 +22,51 @@ _EVERY = 1.0  # seconds
 _SERVER, _BROKEN, _AWAY = 20.0, 10.0, 4.0
 
 
+class _Stage:
+    """The stage at the other end of standard input, which closes when it ends or is killed."""
+
+    def __init__(self, address: ServerAddress, folder: Path) -> None:
+        self.ended = threading.Event()
+        self.away = False  # whether the server could not be used when it was tried last
+        self._address, self._folder = address, folder
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        """From the end of the stage on, leave this process only so long as the stage may wait."""
+        while os.read(0, 1):
+            pass
+        newest = next(records(self._folder), None)
+        seconds = LONGEST if self._address.uri.startswith("sqlite") else _SERVER
+        if newest is not None and newest.run().get("status") != "FINISHED":
+            seconds = _BROKEN
+        seconds = _AWAY if self.away else seconds
+        self.ended.set()
+        time.sleep(seconds)
+        if not self.away:
+            kept = newest.metrics_path if newest else self._folder
+            reason = f"no answer within {seconds:.0f} s"
+            say_away(self._address, reason, kept.relative_to(self._folder.parents[1]))
+        os._exit(0)
+
+
 def serve() -> None:
     """The process: sync the project until standard input ends."""
-    started, folder, address = time.time() - 30, (Path.cwd() / LOCAL_DIR), server_address()
+    started, folder, address = time.time() - 30, Path.cwd() / LOCAL_DIR, server_address()
     os.chdir(project_root())
-    sync, said, ended = Sync(address, folder), False, False
-    reason = ""
+    stage, sync, said = _Stage(address, folder), Sync(address, folder), False
     while True:
-        last = ended
-        if last:
-            _bound(address, folder, away=bool(reason))
+        last, reason = stage.ended.is_set(), ""
         try:
-            while sync.step(started if last else 0.0):
-                if not last and _is_closed(0.0):
-                    break
-            reason = ""
+            while sync.step(started if last else 0.0) and (last or not stage.ended.is_set()):
+                pass
         except Exception as error:  # whatever it is, the stage goes on
             reason = why(error)
+        stage.away = bool(reason)
         kept = sync.newest(started) if reason else None
         if kept is not None and not said:
             said = True
             say_away(address, reason, kept.relative_to(folder.parents[1]))
         if last:
-            os._exit(0)  # a thread that hangs on a server would hold up the exit
-        ended = _is_closed(_EVERY)
-
-
-def _bound(address: ServerAddress, folder: Path, away: bool) -> None:
-    """End the process after as long as the stage may wait."""
-    seconds = LONGEST if address.uri.startswith("sqlite") else _SERVER
-    newest = next(records(folder), None)
-    if newest is not None and newest.run().get("status") != "FINISHED":
-        seconds = _BROKEN
-    seconds = _AWAY if away else seconds
-
-    def end() -> None:
-        if not away:
-            kept = (newest.metrics_path if newest else folder).relative_to(folder.parents[1])
-            say_away(address, f"no answer within {seconds:.0f} s", kept)
-        os._exit(0)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-
-
-def _is_closed(seconds: float) -> bool:
-    """Whether standard input ends within so many seconds."""
-    return bool(select.select([0], [], [], seconds)[0]) and not os.read(0, 1)
+            break
+        stage.ended.wait(_EVERY)
+    os._exit(0)  # a thread that hangs on a server would hold up the exit
