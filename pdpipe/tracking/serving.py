@@ -6,7 +6,6 @@ It learns of that by the end of its standard input, and then sends what is left 
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from pathlib import Path
