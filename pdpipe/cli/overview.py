@@ -70,12 +70,15 @@ def saved(found: Headline) -> dict[str, float]:
 
 
 def headline_figures(found: Headline, records: list[MetricsRecord]) -> dict[str, float]:
-    """Each model's FID at the headline's w, the teacher's at its full step count."""
-    figures = {f"summary/{name}": value for name, value in saved(found).items()}
+    """Each model's FID at the headline's w, the teacher's at its full step count.
+
+    No name has a slash: MLflow's charts begin with names that have one, which are the curves.
+    """
+    figures = saved(found)
     for record in records:
         at = max((c for c in record.cells if c.w == found.w), key=lambda cell: cell.steps)
         name = figure_name("FID", record.protocol)
-        figures[f"summary/{name} at w_{found.w:g}, {record.model.name}"] = at.fid
+        figures[f"{name} at w_{found.w:g} - {record.model.name}"] = at.fid
     return figures
 
 

@@ -167,10 +167,7 @@ def stage_run(
             wall = time.monotonic() - run.started
             tracker.finish(
                 outputs={p.as_posix(): digest_input(p) for p in run.outputs},
-                metrics={
-                    f"summary/{name}": value  # so that MLflow's charts begin with the curves
-                    for name, value in {"wall_seconds": wall, **run.final}.items()
-                },
+                metrics={"wall_seconds": wall, **run.final},
                 chain=run.chain,
             )
 
