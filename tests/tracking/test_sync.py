@@ -113,8 +113,8 @@ def test_another_server_gets_everything(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_stage("teacher", 5)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
-    other = type(store)(store.uri, "another")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "a new one")
+    other = type(store)(store.uri, "a new one")
     assert sync_project()[0] == 0
     assert sync_project(everything=True)[0] == 1
     assert ("teacher", "FINISHED", 5, 1, 1) in contents(other)
