@@ -54,7 +54,7 @@ def readme_table(measured: Cells) -> Iterator[str]:
 def readme_headline() -> Iterator[str]:
     """The README's sentences against those of the published report."""
     report = (RESULTS / "table.md").read_text(encoding="utf-8")
-    (sentence,) = re.findall(r"^\*\*(\d+ steps?: .*)\*\*$", README, re.MULTILINE)
+    (sentence,) = re.findall(r"^\*\*(\d+ steps? instead of .*)\*\*$", README, re.MULTILINE)
     if f"**{sentence}.**" not in report:
         yield f"README.md: the headline is not the published one: {sentence}"
     (saved,) = re.findall(r"interpolated, the teacher needs (\S+ \(\S+ to [^)]+\)) the", README)

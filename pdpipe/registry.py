@@ -32,6 +32,7 @@ SAMPLERS = (  # from noise to images; their classes are in `diffusion.SAMPLERS`
 
 METRICS = {  # of images, in the order of the tables; each module has its `METRIC`
     "fid": "pdpipe.evaluation.metrics.fid",
+    "fid_heldout": "pdpipe.evaluation.metrics.fid_heldout",
     "is": "pdpipe.evaluation.metrics.inception_score",
     "kid": "pdpipe.evaluation.metrics.kid",
     "mmd": "pdpipe.evaluation.metrics.mmd",

@@ -43,7 +43,7 @@ OWNERS = {
     "yaml": set(),  # its dialect is not DVC's
     "dvc": {"revisions", "studies"},
     "diffusers": set(),
-    "scipy": {"diffusion", "toy", "reporting"},  # adaptive solver; best pairing; Student's t
+    "scipy": {"diffusion", "evaluation", "toy", "reporting"},  # solver; pairing; Student's t
     "pytest": set(),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

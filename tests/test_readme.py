@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from typer.main import get_command
 
+import pdpipe
+from pdpipe import pipeline
+from pdpipe.cli import GROUPS, app
 from pdpipe.params import read_params
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +56,39 @@ def test_every_page_of_the_docs_is_in_their_index() -> None:
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\]\(([\w-]+\.md)\)", index))
     assert named == {page.name for page in ROOT.glob("docs/*.md")} - {"index.md"}
+
+
+def test_every_page_of_the_docs_is_in_the_sites_navigation() -> None:
+    site = tomllib.loads((ROOT / "docs/zensical.toml").read_text(encoding="utf-8"))
+    named = re.findall(r"'([\w-]+\.md)'", str(site["project"]["nav"]))
+    assert len(named) == len(set(named))
+    assert set(named) >= {page.name for page in ROOT.glob("docs/*.md")}
+
+
+def test_every_command_is_on_its_page() -> None:
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    commands = get_command(app)
+    assert [name for group in GROUPS for name in commands.of(group) if f"{name}`" not in text] == []
+
+
+def test_the_settings_page_names_the_stages_that_read_each_section() -> None:
+    params = read_params(ROOT / "params.yaml")
+    reading: dict[str, set[str]] = {section: set() for section in type(params).model_fields}
+    for stage in pipeline.chain(params).values():
+        for key in stage.params:
+            reading[key.partition(".")[0]].add(stage.command.partition(" ")[0])
+    text = (ROOT / "docs/params.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", text, re.MULTILINE)
+    assert {section: set(re.findall(r"`([\w-]+)`", stages)) for section, stages in rows} == reading
+
+
+def test_the_version_that_is_cited_is_this_one() -> None:
+    version = re.escape(pdpipe.__version__)
+    for name, line in (
+        ("CITATION.cff", f"version: {version}"),
+        ("docs/citation.md", f"{{{version}}}"),
+    ):
+        assert re.search(line, (ROOT / name).read_text(encoding="utf-8")), name
 
 
 def test_the_settings_for_own_images_are_taken(tmp_path: Path) -> None:

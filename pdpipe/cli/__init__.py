@@ -35,13 +35,19 @@ class Commands(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # the types are Click's, inside
         """Write a section for each group, in order, with the whole first sentence of each."""
         for group in GROUPS:
-            rows = [
-                (name, (command.help or "").partition("\n\n")[0])
-                for name, command in self.commands.items()
-                if getattr(command, "rich_help_panel", None) == group
-            ]
+            members = self.of(group).items()
             with formatter.section(group):
-                formatter.write_dl(rows)
+                formatter.write_dl(
+                    [(name, (command.help or "").partition("\n\n")[0]) for name, command in members]
+                )
+
+    def of(self, group: str) -> dict[str, Any]:
+        """{name: command} of a group, in the order in which they were registered."""
+        return {
+            name: command
+            for name, command in self.commands.items()
+            if getattr(command, "rich_help_panel", None) == group
+        }
 
 
 app = typer.Typer(

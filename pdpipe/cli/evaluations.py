@@ -17,6 +17,7 @@ from pdpipe.cli.run import (
     check_rung,
     digest_input,
     load_images,
+    made,
     read_stage_params,
     stage_run,
 )
@@ -152,6 +153,7 @@ def _evaluate(run: StageRun, places: list[tuple[int, float]]) -> None:
         seconds=time.monotonic() - run.started + found.earlier_seconds,
         machine=Machine.model_validate(machine(run.device)),
         cells=found.costs,
+        **made(),
     )
     write_record(cost, record)
     store.forget_others()

@@ -126,8 +126,7 @@ def _markdown(lines: list[list[str]]) -> str:
 
 
 def headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
-    """The headline, FID of each model at each w with its interval, the floor, report, samples."""
-    from pdpipe.reporting import formats
+    """The headline, FID of each model at each w with its interval, the report, samples."""
     from pdpipe.reporting.intervals import margin, with_margin
 
     weights = sorted({cell.w for record in records for cell in record.cells})
@@ -141,8 +140,7 @@ def headline_markdown(found: Headline, records: list[MetricsRecord]) -> str:
         }
         name = f"{record.model.kind}, {steps} step{'s' * (steps > 1)}"
         lines.append([name, *(fids.get(w, "-") for w in weights)])
-    floor = f"Real held-out images, the floor: {formats.figure(found.metrics['fid_floor'])}"
     page = f"[The report](artifact:{(layout.REPORTS / 'index.html').as_posix()})"
     grid = f"![Samples](artifact:{(layout.REPORTS / 'figures/samples_by_steps.png').as_posix()})"
-    said = "\n\n".join(filter(None, [f"**{found.sentence}**", found.saved]))
-    return f"{said}\n\n{page}\n\n{_markdown(lines)}\n\n{floor}\n\n{grid}"
+    said = " ".join([f"**{found.sentence}.**", *found.details])
+    return f"{said}\n\n{page}\n\n{_markdown(lines)}\n\n{grid}"

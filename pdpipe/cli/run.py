@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,8 +116,19 @@ class StageRun:
         self._write_cost(self.stage.name, counts, time.monotonic() - self.started)
 
     def _write_cost(self, name: str, counts: dict[str, int], seconds: float) -> None:
-        about = {"seconds": round(seconds, 3), "machine": machine(self.device)}
+        about = {"seconds": round(seconds, 3), "machine": machine(self.device), **made()}
         write_json(self.stage.outputs[-1], sealed({"stage": name, **counts, **about}))
+
+
+def made() -> dict[str, str]:
+    """When, and at which commit: a + after it where tracked files were edited."""
+    from pdpipe.tracking.provenance import git_tags
+
+    found = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+    tags = git_tags()
+    if commit := tags.get("mlflow.source.git.commit"):
+        found["commit"] = commit[:12] + "+" * (tags.get("pdpipe.git_dirty") == "true")
+    return found
 
 
 @contextmanager

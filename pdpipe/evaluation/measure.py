@@ -30,7 +30,7 @@ def measure(seen: Observed, reference: Reference, *, errors: bool = True) -> Mea
         EvaluationError: too few images for a figure, or features that are not finite.
     """
     groups = stratified_groups(seen.labels) if errors else None
-    images = Images(features=seen.features, logits=seen.logits, groups=groups)
+    images = Images(features=seen.features, logits=seen.logits, labels=seen.labels, groups=groups)
     found: Measured = {}
     for key, metric in METRICS.items():
         found[key], found[f"{key}_se"] = metric.measure(images, reference)

@@ -243,12 +243,18 @@ class CellCost(Record):
     seconds_per_image: NotNegative
 
 
-class CostRecord(Record):
-    """results/cost/evaluate-{teacher,student-N}.json."""
-
+class _Cost(Record):
     stage: str
     seconds: NotNegative  # with those that earlier runs took for finished cells and parts
     machine: Machine
+    # Files of earlier versions lack these two.
+    made: str | None = Field(None, exclude_if=lambda found: found is None)  # 2026-11-29 05:30 UTC
+    commit: str | None = Field(None, exclude_if=lambda found: found is None)  # a + after it: edited
+
+
+class CostRecord(_Cost):
+    """results/cost/evaluate-{teacher,student-N}.json."""
+
     cells: Annotated[list[CellCost], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -257,26 +263,20 @@ class CostRecord(Record):
         return self
 
 
-class TrainingCostRecord(Record):
+class TrainingCostRecord(_Cost):
     """results/cost/{extractor,teacher,student-N}.json, as the training stages write it."""
 
-    stage: str
     updates: Annotated[int, Field(ge=0)]  # 0: an extractor that came with pdpipe
     batch_size: Count
     images_seen: Annotated[int, Field(ge=0)]
     network_evaluations: Annotated[int, Field(ge=0)]
-    seconds: NotNegative
-    machine: Machine
 
 
-class StageCostRecord(Record):
+class StageCostRecord(_Cost):
     """results/cost/{prepare,reference,rungs}.json: neither a training nor a model's cells."""
 
-    stage: str
     images: Count  # written, measured or made
     network_evaluations: Annotated[int, Field(ge=0)]
-    seconds: NotNegative
-    machine: Machine
 
 
 class Drift(Record):

@@ -84,7 +84,7 @@ def build_reference(
     judged = held if own else extract_features(judge, heldout.images, device=device)
     _check_classes(train.classes, heldout.classes, judged.logits.shape[1])
     feature_statistics(held.features, of="the held-out images")  # the floor needs it: fail early
-    real = Images(features=found.features, logits=found.logits)
+    real = Images(features=found.features, logits=found.logits, labels=train.labels)
     return Reference(
         extractor=Extractor(
             name=extractor_name,

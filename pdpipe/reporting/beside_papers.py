@@ -15,7 +15,7 @@ from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Quantity
 from pdpipe.reporting.protocols import INCEPTION, PAPER_SETTINGS, differences
 from pdpipe.reporting.published import METHODS, PAPERS, Method, PublishedFigure, read_published
 from pdpipe.reporting.results import Results
-from pdpipe.reporting.tables import Table, floor_note
+from pdpipe.reporting.tables import Table
 
 _KINDS = ("student", "teacher")
 # A column's heading, and what it stands for.
@@ -74,7 +74,7 @@ def published_markdown(section: PublishedSection) -> str:
 def _verdict(m: Measurements, extractor: str) -> str:
     if extractor != INCEPTION:
         return (
-            f"{m.named('FID')} and {m.named('IS')} have the features of {extractor}, the published "
+            f"This chain's FID and IS have the features of {extractor}, the published "
             "figures those of Inception-v3: figures of another extractor do not compare at all. "
             "They stand here to show what the papers report."
         )
@@ -113,11 +113,11 @@ def _table(
 
     headings = {kind: ["this chain", *(_HEADINGS[n][0] for n in columns[kind])] for kind in kinds}
     return Table(
-        title=f"Published {metric.name} beside {metric.heading(m)}, {formats.weight(w)}",
+        title=f"Published {metric.name} beside this chain's, {formats.weight(w)}",
         columns=["steps", *(heading for kind in kinds for heading in headings[kind])],
         groups=tuple((kind, len(headings[kind])) for kind in kinds),
         rows=[[str(n), *cells(n)] for n in counts],
-        note=f"{_key(shown)} {verdict} {floor_note(m, metric)}",
+        note=f"{_key(shown)} {verdict}",
     )
 
 

@@ -10,7 +10,6 @@ from pdpipe.reporting import formats
 from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import METRICS
-from pdpipe.reporting.near import match
 from pdpipe.reporting.sheets import Images, Sheet, Sheets, spread
 
 # Pixels of all its images before compression, in bytes: a page of more is slow to send and to open.
@@ -34,7 +33,7 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Explorer:
-    """What the page's sliders choose from; `start` is the (step count, w) of the headline."""
+    """What the page's sliders choose from; `start` is the first (step count, w)."""
 
     steps: list[int]
     w: list[float]
@@ -57,7 +56,6 @@ def explorer(m: Measurements, sheets: Sheets, headline: Headline) -> Explorer | 
         return None
     classes, columns = fitted(sheets.full, 2 * len(steps) + 1)
     full = sheets.full_steps
-    found = match(m, headline.w).steps or steps[0]
     kept = [sheets.classes[k] for k in classes]
     height, width = sheets.full.images.shape[-2:]
     metrics = [metric for metric in METRICS if metric.measured(m)]
@@ -82,13 +80,13 @@ def explorer(m: Measurements, sheets: Sheets, headline: Headline) -> Explorer | 
         columns=columns,
         height=height,
         width=width,
-        figures=["NFE", *(metric.heading(m) for metric in metrics)],
+        figures=["NFE", *(metric.name for metric in metrics)],
         panels=[
             panel("student", "student", "Student", {n: sheets.students[n] for n in steps}),
             panel("teacher", "teacher", "Teacher", {n: sheets.teacher[n] for n in steps}),
             panel("full", "teacher", "Teacher", {full: sheets.full}),
         ],
-        start=(steps.index(found), sheets.full.w.index(headline.w)),
+        start=(0, sheets.full.w.index(headline.w)),
     )
 
 

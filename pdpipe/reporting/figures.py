@@ -68,7 +68,7 @@ def style() -> Iterator[None]:
 
 
 def against_steps(m: Measurements, metric: Quantity) -> Figure:
-    """FID or IS against steps: a panel for each w, student, teacher and real images."""
+    """FID or IS against steps: a panel for each w, students and teacher."""
     guidance = m.guidance
     across = min(3, len(guidance))
     down = math.ceil(len(guidance) / across)
@@ -81,9 +81,22 @@ def against_steps(m: Measurements, metric: Quantity) -> Figure:
     for axes in panels.flat[max(0, len(guidance) - across) : len(guidance)]:
         axes.tick_params(labelbottom=True)
     if metric is FID:
-        log_axis(panels[0, 0], "y", m.frame["fid"])
-    name = f"{metric.heading(m)}, {metric.better} is better"
+        log_axis(panels[0, 0], "y", m.frame[m.frame["kind"] != "real"]["fid"])
+    name = f"{m.named(metric.name)}, {metric.better} is better"
     label_axes(figure, panels[0, 0], "sampling steps", name)
+    return figure
+
+
+def at_weight(m: Measurements, w: float) -> Figure:
+    """FID against steps at one w, on the axes of all w."""
+    figure = Figure(figsize=(5.6, 4.0))
+    axes = figure.subplots()
+    _steps_panel(axes, m, FID, w)
+    generated = m.frame[m.frame["kind"] != "real"]["fid"]
+    log_axis(axes, "y", generated)
+    if axes.get_yscale() == "log":
+        axes.set_ylim(0.8 * generated.min(), 1.25 * generated.max())
+    label_axes(figure, axes, "sampling steps", f"{m.named('FID')}, lower is better")
     return figure
 
 
@@ -99,8 +112,6 @@ def label_axes(figure: FigureBase, axes: Axes, x: str, y: str = "", **legend: An
 def _steps_panel(axes: Axes, m: Measurements, metric: Quantity, w: float) -> None:
     assert metric.se is not None
     student, teacher = m.select("student", w=w), m.select("teacher", w=w)
-    real = f"{'floor' if metric is FID else 'held-out'}, {m.named(metric.name, m.heldout)}"
-    axes.axhline(m.heldout[metric.column], color=FAINT, linestyle=":", label=real, zorder=1)
     for rows, colour, line, marker, label in (
         (teacher, TEACHER, "--", "s", m.teacher_by),
         (student, STUDENT, "-", "o", "student"),
@@ -114,7 +125,8 @@ def _steps_panel(axes: Axes, m: Measurements, metric: Quantity, w: float) -> Non
 
 
 Points = list[tuple[int, float, float]]  # a count, a figure, and half its interval's width
-Panel = tuple[str, float, list[tuple[str, Points]]]  # title, floor, and each method by its name
+# Title, a level to compare with, and each method by its name.
+Panel = tuple[str, float | None, list[tuple[str, Points]]]
 
 
 def draw_panels(
@@ -126,20 +138,21 @@ def draw_panels(
     y: str,
     *,
     across: int,
-    floor: str = "floor",
+    level_name: str = "",
     dashed: Collection[str] = (),
 ) -> None:
-    """Curves of methods beside a dotted floor, so many panels `across`; both axes are logarithmic.
+    """Curves of methods, so many panels `across`; both axes are logarithmic.
 
     `ticks` are the counts that are written. `looks`, as `pink o, sky s`, has each method's colour
     and marker, from the first on again where there are more; `dashed` are methods, and `x`, `y` and
-    `floor` names.
+    `level_name` names; a panel's level is dotted.
     """
     down = math.ceil(len(panels) / across)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flatten()
     known = [look.split() for look in looks.split(", ")]
     for axes, (title, level, methods) in zip(grid, panels, strict=False):
-        axes.axhline(level, color=FAINT, linestyle=":", label=floor)
+        if level is not None:
+            axes.axhline(level, color=FAINT, linestyle=":", label=level_name)
         for (name, points), (colour, marker) in zip(methods, cycle(known)):
             line = "--" if name in dashed else "-"
             look = {"color": _BY_NAME[colour], "marker": marker, "linestyle": line}
@@ -149,7 +162,8 @@ def draw_panels(
         axes.set_visible(False)
     curves = [points for _, _, methods in panels for _, points in methods]
     drawn = [value for points in curves for _, value, _ in points]
-    log_axis(grid[0], "y", pd.Series([*drawn, *(level for _, level, _ in panels)]))
+    levels = [level for _, level, _ in panels if level is not None]
+    log_axis(grid[0], "y", pd.Series([*drawn, *levels]))
     steps_axis(grid[0], ticks)
     label_axes(figure, grid[0], x, y, ncols=2, fontsize=9)
 

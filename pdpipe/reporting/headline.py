@@ -1,4 +1,4 @@
-"""The finding in one sentence, computed: the fewest steps that still do the teacher's work."""
+"""The finding in one sentence, computed: what the fewest steps reach, beside the teacher."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from pdpipe.reporting import formats
-from pdpipe.reporting.intervals import apart
 from pdpipe.reporting.measurements import Measurements
+from pdpipe.reporting.metrics import FID
 from pdpipe.reporting.near import NEAR, Match, headline_w, match
 from pdpipe.reporting.speedup import Saving, saved_sentence, saving_of
 
@@ -25,13 +23,14 @@ UNLISTED = ("saved_low", "saved_high")
 class Headline:
     """What a chain's overview shows of a report.
 
-    `saved` is what the student of the sentence saves at equal FID, empty without students.
-    `metrics` are flat and numeric as trackers want them; reports/metrics.json has them but
-    `UNLISTED`. `table` maps each column to its values, a row for each w.
+    `sentence` is what was measured of the student of the fewest steps, with no claim; `details` are
+    what follows from it, each a sentence. `metrics` are flat and numeric as trackers want them;
+    reports/metrics.json has them but `UNLISTED`. `table` maps each column to its values, a row for
+    each w.
     """
 
     sentence: str
-    saved: str
+    details: list[str]
     figure: str
     w: float
     metrics: dict[str, float]
@@ -42,8 +41,8 @@ def headline(m: Measurements) -> Headline:
     """The headline of the measurements, at `headline_w`."""
     w = headline_w(m)
     return Headline(
-        sentence=sentence(m, match(m, w)),
-        saved=saved_sentence(m, w),
+        sentence=sentence(m, w),
+        details=details(m, match(m, w)),
         figure=m.named("FID"),
         w=w,
         metrics=headline_metrics(m),
@@ -55,15 +54,15 @@ def headline_metrics(m: Measurements) -> dict[str, float]:
     """The few numbers at `headline_w`.
 
     The names are short: `dvc exp show` gives each a column. `fid_4` is the FID of the student of
-    4 steps. `saved` is how many times fewer evaluations the headline's student takes: at equal FID,
-    interpolated, with the ends of its interval; `saved_near` with what is near the teacher.
+    4 steps. `saved` is how many times fewer evaluations the student of the fewest steps takes: at
+    equal FID, interpolated, with the ends of its interval; `saved_near` is that of the student of
+    the fewest steps that reaches the teacher.
     """
     w = headline_w(m)
     listed = sorted(m.student_steps)[:LISTED]
     return {
         **{f"fid_{n}": float(m.cell("student", n, w)["fid"]) for n in listed},
         "fid_teacher": float(m.full(w)["fid"]),
-        "fid_floor": float(m.heldout["fid"]),
         **_at_equal_fid(saving_of(m, w)),
         "saved_near": match(m, w).fewer_evaluations,
         "w": w,
@@ -79,36 +78,45 @@ def _at_equal_fid(found: Saving | None) -> dict[str, float]:
     return {"saved": factor} | ends
 
 
-def sentence(m: Measurements, found: Match) -> str:
-    """The finding at one w, honest when no student is near the teacher."""
-    name, at = m.named("FID"), formats.weight(found.w)
-    guided = "guided teacher" if found.w > 0 else "teacher"
-    spent = formats.evaluations(m.full_steps, int(found.teacher["nfe"]))
-    teacher = f"{formats.figure(found.teacher['fid'])} of the {guided} at {spent} evaluations"
-    if found.student is not None:
-        steps, fid = formats.steps(found.student["steps"]), formats.figure(found.student["fid"])
-        saved = formats.times(found.fewer_evaluations)
-        return f"{steps}: {name} {fid} at {at} against {teacher}: {saved} fewer network evaluations"
-    students = m.select("student", w=found.w)
-    if students.empty:
-        return f"No student yet (the ladder is empty): {name} {teacher} at {at}"
-    margin = formats.figure(NEAR * m.heldout["fid"])
+def sentence(m: Measurements, w: float) -> str:
+    """What the student of the fewest steps has at w, beside its teacher."""
+    full = m.full(w)
+    fid, guided, at = FID.text(full["fid"]), _guided(w), formats.weight(w)
+    if not m.student_steps:
+        count = formats.steps(m.full_steps)
+        return (
+            f"No student yet (the ladder is empty): the {guided} has FID {fid} in {count} at {at}"
+        )
+    fewest = min(m.student_steps)
+    own = FID.text(m.cell("student", fewest, w)["fid"])
+    alone = FID.text(m.cell("teacher", fewest, w)["fid"])
     return (
-        f"No student of fewer evaluations is shown to come within {margin} of {name} {teacher} at "
-        f"{at}; {_lowest(students)}"
+        f"{formats.steps(fewest)} instead of {m.full_steps}: FID {own}, where the {guided} has "
+        f"{fid} in {formats.steps(m.full_steps)} and {alone} in {fewest} ({at}; lower is better)"
     )
 
 
-def _lowest(students: pd.DataFrame) -> str:
-    """The student of the lowest FID, and those that are not separated from it."""
-    lowest = students.sort_values("fid").iloc[0]
-    alike = [
-        f"{row['steps']}"
-        for _, row in students.sort_values("steps").iterrows()
-        if row["steps"] != lowest["steps"] and not apart(row, lowest)
-    ]
-    said = f"the lowest is {formats.figure(lowest['fid'])} at {formats.steps(int(lowest['steps']))}"
-    return f"{said}, not separated from that at {' and '.join(alike)}" if alike else said
+def details(m: Measurements, found: Match) -> list[str]:
+    """What follows from the figures at one w: the work, who reaches the teacher, what is saved."""
+    if not m.student_steps:
+        return []
+    fewest = m.cell("student", min(m.student_steps), found.w)
+    less = formats.times(float(found.teacher["nfe"] / fewest["nfe"]))
+    two = ", since guidance takes two evaluations a step" * (found.w > 0)
+    work = f"The student needs {less} fewer network evaluations than its teacher{two}."
+    within = f"within {NEAR:.0%} of the teacher's FID, the 95 % interval of the difference included"
+    if found.steps is None:
+        reached = f"No student of fewer evaluations is shown to be {within}."
+    else:
+        reached = (
+            f"The student of the fewest steps that is {within}, has "
+            f"{formats.steps(found.steps)}: {formats.times(found.fewer_evaluations)} fewer."
+        )
+    return [work, reached, f"{saved_sentence(m, found.w)}."]
+
+
+def _guided(w: float) -> str:
+    return "guided teacher" if w > 0 else "teacher"
 
 
 def _table(m: Measurements) -> dict[str, list[Any]]:
@@ -117,9 +125,8 @@ def _table(m: Measurements) -> dict[str, list[Any]]:
     for n in m.student_steps:
         table[f"student_{n}"] = [float(m.cell("student", n, w)["fid"]) for w in m.guidance]
     table["teacher"] = [float(found.teacher["fid"]) for found in matches]
-    table["floor"] = [float(m.heldout["fid"])] * len(matches)
-    table["fewest_steps_near_teacher"] = [found.steps for found in matches]
-    table["fewer_evaluations_near_teacher"] = [found.fewer_evaluations for found in matches]
+    table["fewest_steps_reaching_teacher"] = [found.steps for found in matches]
+    table["fewer_evaluations_reaching_teacher"] = [found.fewer_evaluations for found in matches]
     savings = [saving_of(m, w) for w in m.guidance]
     table["fewer_evaluations_equal_fid"] = [_at_equal_fid(s)["saved"] for s in savings]
     return table

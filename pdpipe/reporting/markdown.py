@@ -29,7 +29,8 @@ def report_markdown(m: Measurements, rungs: RungsRecord, found: Headline, machin
         [
             "# Quality against sampling steps\n",
             f"**{found.sentence}.**\n",
-            *([f"{found.saved}.\n"] if found.saved else []),
+            *([" ".join(found.details) + "\n"] if found.details else []),
+            f"{tables.definition(m)}\n",
             f"{machines}\n",
             *map(to_markdown, near),
             *(to_markdown(tables.steps_table(m, w)) for w in m.guidance),

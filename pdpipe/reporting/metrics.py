@@ -18,9 +18,9 @@ from pdpipe.reporting.measurements import Measurements
 class Quantity:
     """A figure of a cell: its columns among the measurements, how it is written, where it stands.
 
-    `se` is the column of its standard error. One that is `named` is called by its extractor and
-    count. The other flags are the tables that show it: over N × w, against steps at one w (with
-    the teacher at `equal_nfe` too), and the papers', which hold nothing that depends on a machine.
+    `se` is the column of its standard error. The flags are the tables that show it: over N × w,
+    against steps at one w (with the teacher at `equal_nfe` too), and the papers', which hold
+    nothing that depends on a machine.
     """
 
     name: str
@@ -29,7 +29,6 @@ class Quantity:
     se: str | None = None
     better: str = "lower"
     note: str = ""  # beside its table
-    named: bool = True
     over_w: bool = True
     against_steps: bool = True
     equal_nfe: bool = False
@@ -39,10 +38,6 @@ class Quantity:
     def columns(self) -> list[str]:
         """Its columns among the measurements."""
         return [self.column] if self.se is None else [self.column, self.se]
-
-    def heading(self, m: Measurements) -> str:
-        """What it is called in this report."""
-        return m.named(self.name) if self.named else self.name
 
     def shown(self, row: pd.Series[Any] | None, suffix: str = "") -> str:
         """The figure of a row with its interval; its columns there end in `suffix`."""
@@ -76,18 +71,16 @@ _MEASURED = {
     for key, metric in metrics.METRICS.items()
 }
 FID, INCEPTION_SCORE = _MEASURED["fid"], _MEASURED["is"]
+FID_HELDOUT = _MEASURED["fid_heldout"]
 # In the order in which they stand in tables.
 METRICS = (
     *_MEASURED.values(),
     Quantity(name="label accuracy", column="accuracy", text=formats.percent, against_steps=False),
-    Quantity(
-        name="paired error", column="paired_mse", text=formats.small, named=False, over_w=False
-    ),
+    Quantity(name="paired error", column="paired_mse", text=formats.small, over_w=False),
     Quantity(
         name="ms/image",
         column="seconds_per_image",
         text=formats.milliseconds,
-        named=False,
         over_w=False,
         in_paper=False,
     ),

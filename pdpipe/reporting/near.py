@@ -1,4 +1,4 @@
-"""Which student does the teacher's work, at one w, and at which w that is asked."""
+"""Which student reaches the teacher, at one w, and at which w that is asked."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pandas as pd
 from pdpipe.reporting.intervals import difference_margin, fid_margin
 from pdpipe.reporting.measurements import Measurements
 
-# A student does the teacher's work when its FID exceeds the full-count teacher's by at most this
-# share of the floor (real held-out against real training images), the 95 % interval included.
+# A student reaches the teacher when its FID exceeds that of the teacher at its full step count by
+# at most this share of the teacher's, the 95 % interval of the difference included.
 NEAR = 0.25
 
 
 @dataclass(frozen=True)
 class Match:
-    """At one w, the full-count teacher, and the student of the fewest steps that is near it."""
+    """At one w, the full-count teacher, and the student of the fewest steps that reaches it."""
 
     w: float
     teacher: pd.Series[Any]
@@ -30,7 +30,7 @@ class Match:
 
     @property
     def fewer_evaluations(self) -> float:
-        """How many times fewer network evaluations it needs; 1 when no student is near."""
+        """How many times fewer network evaluations it needs; 1 when no student reaches it."""
         return 1.0 if self.student is None else float(self.teacher["nfe"] / self.student["nfe"])
 
 
@@ -45,15 +45,15 @@ def headline_w(m: Measurements) -> float:
 
 
 def match(m: Measurements, w: float) -> Match:
-    """The student of the fewest steps within `NEAR` x the floor of the full-count teacher at w.
+    """The student of the fewest steps that reaches the full-count teacher at w.
 
-    Within: with the whole 95 % interval of the difference, so that no student is near by chance,
-    and none where there are no standard errors.
+    With the whole 95 % interval of the difference, so that none reaches it by chance, and none does
+    where there are no standard errors. Both FIDs are of the same number of images.
     """
     full = m.full(w)
     students = m.select("student", w=w).sort_values("steps")
     for _, student in students[students["nfe"] < full["nfe"]].iterrows():
         highest = student["fid"] + difference_margin(fid_margin(student), fid_margin(full))
-        if highest <= full["fid"] + NEAR * m.heldout["fid"]:
+        if highest <= (1 + NEAR) * full["fid"]:
             return Match(w, full, student)
     return Match(w, full)

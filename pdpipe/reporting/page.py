@@ -18,7 +18,7 @@ from pdpipe.reporting.grids import Grid, png
 from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.results import Results
-from pdpipe.reporting.sheets import Images
+from pdpipe.reporting.sheets import Images, Sheets
 from pdpipe.reporting.speedup import savings_table
 from pdpipe.reporting.studies import StudySection, others_sentence
 
@@ -62,6 +62,7 @@ def page(
     m: Measurements,
     headline: Headline,
     *,
+    sheets: Sheets,
     curves: dict[str, bytes],
     explorer: Explorer | None,
     by_steps: Grid,
@@ -74,8 +75,10 @@ def page(
 
     Args:
         results, m, headline: what is told.
-        curves: {name: SVG} of `fid_by_steps`, `is_by_steps`, `fid_is`, each picture of the method
-            and, as `study_<name>`, of the studies that have a figure.
+        sheets: the samples, for what kind of images they are.
+        curves: {name: SVG} of `fid_at_<k>` for weight number k, `fid_by_steps`, `is_by_steps`,
+            `fid_is`, each picture of the method and, as `study_<name>`, of the studies that have
+            a figure.
         explorer: what its sliders choose from; None leaves it out.
         by_steps, by_class: the sample grids.
         published: the figures of the papers; None leaves them out.
@@ -87,7 +90,13 @@ def page(
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         headline=headline,
-        fid=m.named("FID"),
+        setting=setting(results, sheets),
+        definition=tables.definition(m),
+        made=provenance.made_sentence(results),
+        at_weights=[
+            (formats.weight(w), w == headline.w, pictures[f"fid_at_{k}"])
+            for k, w in enumerate(m.guidance)
+        ],
         near=[tables.near_table(m), savings_table(m)] if m.student_steps else [],
         rungs=[tables.rungs_table(results.rungs), tables.coupling_table(m)],
         steps_tables=[(w == headline.w, tables.steps_table(m, w)) for w in m.guidance],
@@ -102,18 +111,22 @@ def page(
         teacher_by=m.teacher_by,
         by_steps=by_steps,
         by_class=by_class,
-        costs=[
-            provenance.training_table(results),
-            provenance.evaluation_table(results),
-            provenance.other_costs_table(results),
-            provenance.machines_table(results),
-        ],
+        costs=provenance.cost_tables(results),
         protocol=[provenance.protocol_table(results, m), provenance.models_table(results)],
         extractor=results.teacher.protocol.extractor,
-        floor=m.named("FID", m.heldout),
         standard_errors=provenance.errors_by(results.teacher.protocol),
-        num_heldout=results.floor.protocol.num_heldout,
     )
+
+
+def setting(results: Results, sheets: Sheets) -> str:
+    """What the models make, and of how many images they learned it."""
+    channels, height, width = sheets.full.images.shape[-3:]
+    colour = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
+    found = f"{colour.capitalize()} images of {height} × {width} pixels"
+    if len(sheets.classes) > 1:
+        found += f" in classes such as {', '.join(sheets.classes[:3])}"
+    count = formats.count(results.floor.protocol.num_train)
+    return f"{found}; the teacher was trained on {count} of them."
 
 
 def _template() -> Template:
@@ -184,12 +197,16 @@ def _pictures(
     """The report's own curves, the pictures of the method and those of the studies, by name."""
     curves = f"the students (solid), the {m.teacher_by} at the same steps (dashed)"
     captions = {
-        "fid_by_steps": f"{m.named('FID')} against sampling steps, both axes logarithmic, for each "
-        f"guidance weight: {curves}, and the floor (dotted).",
-        "is_by_steps": f"{m.named('IS')} against sampling steps (logarithmic), for each guidance "
-        f"weight: {curves}, and held-out real images (dotted), which are fewer: IS grows with the "
-        "number of images.",
-        "fid_is": f"{m.named('IS')} against {m.named('FID')} (logarithmic): each curve joins the "
+        **{
+            f"fid_at_{k}": f"FID against sampling steps at {formats.weight(w)}, both axes "
+            f"logarithmic: {curves}. Lower is better; bars are 95 % intervals."
+            for k, w in enumerate(m.guidance)
+        },
+        "fid_by_steps": "FID against sampling steps, both axes logarithmic, for each guidance "
+        f"weight: {curves}.",
+        "is_by_steps": "IS against sampling steps (logarithmic), for each guidance weight: "
+        f"{curves}.",
+        "fid_is": "IS against FID (logarithmic): each curve joins the "
         f"guidance weights of one step count, from {formats.weight(m.guidance[0])} to "
         f"{formats.weight(m.guidance[-1])}. The dashed curve is the teacher at "
         f"{formats.steps(m.full_steps)}.",

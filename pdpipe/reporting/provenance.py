@@ -103,6 +103,12 @@ def training_table(results: Results) -> Table:
     )
 
 
+def cost_tables(results: Results) -> list[Table]:
+    """What the chain took, and where."""
+    makers = (training_table, evaluation_table, other_costs_table, machines_table)
+    return [make(results) for make in makers]
+
+
 def _cost_table(
     results: Results,
     title: str,
@@ -180,6 +186,17 @@ def machines_sentence(results: Results) -> str:
         for machine in machines
     ]
     return f"Times per image: {'; '.join(names)}."
+
+
+def made_sentence(results: Results) -> str:
+    """When and where the chain was made, as far as its cost files know it."""
+    costs = _costs(results)
+    dates = sorted(cost.made for cost in costs if cost.made)
+    commits = [*dict.fromkeys(cost.commit for cost in costs if cost.commit)]
+    machines = dict.fromkeys(f"{c.machine.name} ({c.machine.device})" for c in costs)
+    when = f" from {dates[0]} to {dates[-1]}" if dates else ""
+    where = f", commit {', '.join(commits[:3])}{' …' * (len(commits) > 3)}" if commits else ""
+    return f"Made{when} on {', '.join(machines)}{where}."
 
 
 def machines_table(results: Results) -> Table:

@@ -44,8 +44,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         EvaluationError: a file is missing or damaged, lacks what params asks for, or was measured
             in another way than the rest.
     """
-    results = read_results(params, results_dir)
-    sheets = read_sheets(params, results_dir)
+    results, sheets = read_results(params, results_dir), read_sheets(params, results_dir)
     m = measurements(results)
     found = headline(m)
     by_steps = grids.steps_by_w(sheets)
@@ -57,6 +56,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         curves |= {f"study_{s.name}": s.figure for s in sections if s.figure is not None}
         drawn = reports_dir / "figures"
         svg = {name: _write_figure(figure, drawn / name) for name, figure in curves.items()}
+        svg |= _at_weights(m)
         shown = {"samples_by_steps": by_steps, "samples_by_class": by_class}
         shown |= {f"study_{s.name}_images": s.grid for s in sections if s.grid is not None}
         for name, grid in shown.items():
@@ -73,6 +73,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         results,
         m,
         found,
+        sheets=sheets,
         curves=svg,
         explorer=explorer(m, sheets, found),
         by_steps=by_steps,
@@ -105,6 +106,12 @@ def _curves(m: Measurements, schedule: Schedule) -> dict[str, Figure]:
         "angles": method.angles(),
         "trajectories": method.trajectories(schedule),
     }
+
+
+def _at_weights(m: Measurements) -> dict[str, bytes]:
+    """The SVGs of FID against steps at each w, for the page alone."""
+    found = {f"fid_at_{k}": figures.at_weight(m, w) for k, w in enumerate(m.guidance)}
+    return {name: figures.svg_bytes(figure) for name, figure in found.items()}
 
 
 def _write_figure(figure: Figure, stem: Path, dpi: float = 150) -> bytes:

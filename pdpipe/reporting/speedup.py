@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from pdpipe.reporting import formats
 from pdpipe.reporting.intervals import LEVEL
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.near import match
 from pdpipe.reporting.tables import Table
 
 DRAWS = 2000
@@ -77,10 +76,8 @@ def saving(m: Measurements, steps: int, w: float) -> Saving:
 
 
 def saving_of(m: Measurements, w: float) -> Saving | None:
-    """What the student near the teacher at w saves, else that of the fewest steps, if any."""
-    if not m.student_steps:
-        return None
-    return saving(m, match(m, w).steps or min(m.student_steps), w)
+    """What the student of the fewest steps saves at w, if there is one."""
+    return saving(m, min(m.student_steps), w) if m.student_steps else None
 
 
 def saved_sentence(m: Measurements, w: float) -> str:
@@ -91,7 +88,7 @@ def saved_sentence(m: Measurements, w: float) -> str:
     teacher = m.teacher_by if w == 0 else f"guided {m.teacher_by}"
     timed = not math.isnan(found.seconds.factor)
     return (
-        f"For equal {m.named('FID')} at {formats.weight(w)}, interpolated, the {teacher} needs "
+        f"For equal FID at {formats.weight(w)}, interpolated, the {teacher} needs "
         f"{found.text(found.evaluations)} the network evaluations of the student of "
         f"{formats.steps(found.steps)}"
     ) + f", and {found.text(found.seconds)} its time" * timed
@@ -117,7 +114,7 @@ def savings_table(m: Measurements, *, paper: bool = False) -> Table:
         groups=tuple((formats.weight(w), len(headings)) for w in m.guidance),
         rows=rows,
         note=f"How many times the student's network evaluations{timed} the {m.teacher_by} needs "
-        f"for the student's {m.named('FID')}: interpolated between the step counts at which it was "
+        f"for the student's FID: interpolated between the step counts at which it was "
         f"measured, with the {LEVEL:.0%} interval (of these figures; what the times vary by is not "
         "in it). ≥: the teacher does not get there at its full count of "
         f"{formats.steps(m.full_steps)}. Below 1×, the teacher needs fewer; an interval that holds "

@@ -13,7 +13,7 @@ from pdpipe.evaluation.records import RungsRecord
 from pdpipe.reporting import formats
 from pdpipe.reporting.intervals import margin, ratio_margin, with_margin
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.metrics import FID, METRICS, Quantity
+from pdpipe.reporting.metrics import FID, FID_HELDOUT, METRICS, Quantity
 from pdpipe.reporting.near import NEAR, match
 
 
@@ -59,25 +59,35 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     return found
 
 
-def floor_note(m: Measurements, metric: Quantity = FID) -> str:
-    """What real held-out images reach: the words that stand beside every table of `metric`.
+def definition(m: Measurements) -> str:
+    """What FID and the rest are in this report, said once: all its tables call them by name alone.
 
-    Empty for a metric that real images do not have.
+    A figure without these is not comparable with anything.
     """
+    row, heldout = m.full(m.guidance[0]), m.heldout
+    return (
+        f"FID here is {m.named('FID')}: the Fréchet distance of "
+        f"{formats.count(int(row['num_fake']))} generated images to the "
+        f"{formats.count(int(row['num_real']))} training images in the "
+        f"features of {row['extractor']}; the other figures are of the same images and features. "
+        f"Real images, the {int(heldout['num_fake'])} that were held out, have "
+        f"{m.named('FID', heldout)} {FID.shown(heldout)}, the floor. It is no bound for figures of "
+        "more images, since FID falls as counts grow: at the held-out count, real and generated "
+        "images compare."
+    )
+
+
+def real_note(m: Measurements, metric: Quantity) -> str:
+    """What held-out real images have, where that compares with a model's; and the metric's note."""
     heldout = m.heldout
-    if not metric.named or pd.isna(heldout[metric.column]):
-        return ""
-    name, value = m.named(metric.name, heldout), metric.shown(heldout)
-    if metric is FID:
-        return (
-            f"Floor: {name} {value}, held-out real images against the {int(heldout['num_real'])} "
-            "training images."
-        )
-    return f"Real held-out images: {name} {value}. {metric.note}".rstrip()
+    if metric is FID or metric.column not in heldout or pd.isna(heldout[metric.column]):
+        return metric.note
+    count = "" if metric is FID_HELDOUT else f" ({int(heldout['num_fake'])} of them)"
+    return f"Held-out real images{count}: {metric.shown(heldout)}. {metric.note}".rstrip()
 
 
 def near_table(m: Measurements) -> Table:
-    """For each w, the student of the fewest steps that is near the full-count teacher."""
+    """For each w, the student of the fewest steps that reaches the full-count teacher."""
     rows = [
         [
             formats.weight(found.w),
@@ -88,14 +98,12 @@ def near_table(m: Measurements) -> Table:
         ]
         for found in (match(m, w) for w in m.guidance)
     ]
-    name = m.named("FID")
-    near = formats.figure(NEAR * m.heldout["fid"])
     return Table(
         title="The fewest steps that reach the teacher",
-        columns=["", f"teacher {name}", "steps", f"student {name}", "fewer evaluations"],
+        columns=["", "teacher's FID", "steps", "student's FID", "fewer evaluations"],
         rows=rows,
-        note=f"Reached: with the 95 % interval of the difference, at most {near} ({NEAR:g} × the "
-        f"floor) above the teacher's full count. {floor_note(m)}",
+        note=f"Reached: FID at most {NEAR:.0%} above the teacher's at its full step count, the "
+        "95 % interval of the difference included.",
     )
 
 
@@ -124,13 +132,12 @@ def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
     reference = [f"teacher, {_evaluations(m, full)}"]
     for metric, cells in shown.items():
         reference += [formats.DASH, metric.shown(full), *[formats.DASH] * (len(cells) - 2)]
-    ratios = "" if paper else "A ratio whose interval holds 1 separates nothing."
     return Table(
         title=formats.weight(w),
-        groups=tuple((metric.heading(m), len(cells)) for metric, cells in shown.items()),
+        groups=tuple((metric.name, len(cells)) for metric, cells in shown.items()),
         columns=["steps", *(heading for heading, _ in columns)],
         rows=[*rows, reference],
-        note=" ".join(filter(None, [*(floor_note(m, metric) for metric in shown), ratios])),
+        note="" if paper else "A ratio whose interval holds 1 separates nothing.",
         references=1,
     )
 
@@ -168,10 +175,10 @@ def matrix(m: Measurements, kind: str, metric: Quantity) -> Table:
         references = [[f"teacher, {m.full_steps}", *full]]
     who = "Students" if kind == "student" else m.teacher_by.replace("t", "T", 1)
     return Table(
-        title=f"{who}: {metric.heading(m)}",
+        title=f"{who}: {metric.name}",
         columns=["steps", *map(formats.weight, m.guidance)],
         rows=[*rows, *references],
-        note=floor_note(m, metric),
+        note=real_note(m, metric),
         references=len(references),
     )
 
@@ -263,4 +270,4 @@ def fid_by_steps(m: Measurements) -> pd.DataFrame:
     generated = m.frame[m.frame["kind"] != "real"]
     points = generated[["steps", "w", "kind", "nfe", "fid", "is"]]
     ordered = points.sort_values(["w", "kind", "steps"])
-    return ordered.assign(floor=m.heldout["fid"], figure=m.named("FID"))
+    return ordered.assign(figure=m.named("FID"))

@@ -62,13 +62,14 @@ def test_held_out_images_measure_as_the_floor(
         "accuracy": floor.accuracy_heldout,
         "nearest_median": floor.nearest_median,
         "nearest_close": floor.nearest_close,
-        **{name: getattr(floor, name) for name in ("fid", "kid", "mmd", "precision", "recall")},
+        **{name: getattr(floor, name) for name in METRICS if name != "is"},
         **{f"{key}_se": getattr(floor, f"{key}_se") for key in METRICS},
         "is": floor.is_,
     }
     assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-9)
     assert found["fid_se"] > 0
     assert found["is_se"] > 0
+    assert (found["fid_heldout"], found["fid_heldout_se"]) == (found["fid"], found["fid_se"])
     cell = Cell.model_validate({"steps": 4, "w": 0.3, "nfe": 4, "paired_mse": 0.0, **found})
     assert cell.is_ == floor.is_
 

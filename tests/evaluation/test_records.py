@@ -67,7 +67,8 @@ METRICS: dict[str, Any] = {
     "cells": [
         {
             "steps": 4, "w": 0.3, "nfe": 4, "seeds": 1, "se_dof": 9, "fid": 0.81,
-            "fid_se": 0.04, "is": 7.9, "is_se": 0.01, "kid": -0.001, "kid_se": 0.0005,
+            "fid_se": 0.04, "fid_heldout": 0.9, "fid_heldout_se": 0.05,
+            "is": 7.9, "is_se": 0.01, "kid": -0.001, "kid_se": 0.0005,
             "mmd": -0.002, "mmd_se": 0.0004,
             "precision": 0.8, "precision_se": 0.01, "recall": 0.7, "recall_se": 0.02,
             "accuracy": 0.99, "paired_mse": 0.012, "nearest_median": 1.7, "nearest_close": 0.02,
@@ -126,7 +127,8 @@ def built() -> MetricsRecord:
         ),
         cells=[
             Cell(
-                steps=4, w=0.3, nfe=4, fid=0.81, fid_se=0.04, is_=7.9, is_se=0.01,
+                steps=4, w=0.3, nfe=4, fid=0.81, fid_se=0.04, fid_heldout=0.9,
+                fid_heldout_se=0.05, is_=7.9, is_se=0.01,
                 kid=-0.001, kid_se=0.0005, mmd=-0.002, mmd_se=0.0004,
                 precision=0.8, precision_se=0.01, recall=0.7, recall_se=0.02, accuracy=0.99,
                 paired_mse=0.012, nearest_median=1.7, nearest_close=0.02,
@@ -155,9 +157,13 @@ def test_costs_are_read_and_written_likewise(tmp_path: Path) -> None:
 
 
 def test_files_from_before_a_metric_are_read_without_it() -> None:
-    old = {key: value for key, value in METRICS["cells"][0].items() if not key.startswith("mmd")}
+    old = {
+        key: value
+        for key, value in METRICS["cells"][0].items()
+        if not key.startswith(("mmd", "fid_h"))
+    }
     cell = MetricsRecord.model_validate({**METRICS, "cells": [old]}).cells[0]
-    assert (cell.mmd, cell.mmd_se, cell.fid) == (None, None, 0.81)
+    assert (cell.mmd, cell.mmd_se, cell.fid_heldout, cell.fid) == (None, None, None, 0.81)
     with pytest.raises(EvaluationError, match=r"Cell.kid: field required"):
         Cell.model_validate({key: value for key, value in old.items() if key != "kid"})
 

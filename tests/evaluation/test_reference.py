@@ -111,7 +111,8 @@ def test_the_floor_file_is_the_agreed_one(reference: Reference, train: ImageSet)
         | {"torch": version("torch").partition("+")[0]},
     }
     assert list(plain["floor"]) == [
-        "fid", "fid_se", "is", "is_se", "kid", "kid_se", "mmd", "mmd_se",
+        "fid", "fid_se", "fid_heldout", "fid_heldout_se", "is", "is_se", "kid", "kid_se",
+        "mmd", "mmd_se",
         "precision", "precision_se", "recall", "recall_se", "is_train", "accuracy_heldout",
         "nearest_median", "nearest_close", "nearest_threshold",
     ]  # fmt: skip

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 FORMULAS: dict[str, Callable[[bool, int, float], float]] = {
     "fid": lambda student, n, w: 1.1 + 0.003 * n + 0.11 * w if student else 1.0 + 9 / n + 0.13 * w,
     "fid_se": lambda student, n, w: 0.02 if student else 0.01 + 0.05 / n,
+    "fid_heldout": lambda student, n, w: 1.5 + 9 / n + 0.1 * w - (0.05 if student else 0.0),
+    "fid_heldout_se": lambda student, n, w: 0.03,
     "is": lambda student, n, w: 7.0 + 0.01 * n + 0.2 * w + (0.05 if student else 0.0),
     "is_se": lambda student, n, w: 0.01 + 0.001 * n,
     "kid": lambda student, n, w: 0.002 + 0.01 / n + 0.001 * w + (0.0 if student else 0.003),
@@ -41,6 +43,8 @@ FORMULAS: dict[str, Callable[[bool, int, float], float]] = {
 FLOOR = {
     "fid": 1.4321,
     "fid_se": 0.05,
+    "fid_heldout": 1.4321,
+    "fid_heldout_se": 0.05,
     "is_train": 8.0123,
     "is": 7.5234,
     "is_se": 0.08,

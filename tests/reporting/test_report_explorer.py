@@ -24,9 +24,9 @@ def test_it_starts_at_the_headline(full_chain):
 def test_each_panel_has_its_own_sheets_and_figures(full_chain):
     shown = explorer_of(full_chain)
     assert shown.figures == [
-        *("NFE", "FID-1500[digits-cnn]", "IS-1500[digits-cnn]"),
-        *(f"{name}-1500[digits-cnn]" for name in ("KID", "MMD", "precision", "recall")),
-        "label accuracy-1500[digits-cnn]",
+        *("NFE", "FID", "FID at the held-out count", "IS"),
+        *(f"{name}" for name in ("KID", "MMD", "precision", "recall")),
+        "label accuracy",
         *("paired error", "ms/image"),
     ]
     kinds = {"student": ("student", shown.steps), "teacher": ("teacher", shown.steps)}

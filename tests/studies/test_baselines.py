@@ -59,7 +59,7 @@ def test_the_conclusion_follows_the_figures_and_their_intervals(measured, study)
 
     said = conclude()
     assert said.startswith(
-        "By network evaluations, the student's FID-1500[digits-cnn] is below the lowest of the "
+        "By network evaluations, the student's FID is below the lowest of the "
         "teacher's samplers with 2 at w = 0 (0.55 against 1.00, ancestral sampling, tuned γ)"
     )
     assert (

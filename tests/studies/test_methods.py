@@ -21,7 +21,7 @@ def cells(cell):
 def test_only_separated_cells_are_ranked(measured, study_of, cells):
     found = methods.section(study_of(cells), measured)
     assert found.conclusion == (
-        "FID-1500[digits-cnn] against that of the baseline (student of the main chain) at equal "
+        "FID against that of the baseline (student of the main chain) at equal "
         "steps. other: below it with 4 steps at w = 0; not separated from it with 4 steps at "
         "w = 1; above it with 2 steps at w = 0."
     )
@@ -89,7 +89,7 @@ def test_of_several_gammas_the_best_of_each_cell_stands(measured, study_of, cell
 def test_the_inception_score_stands_beside_fid(measured, study_of, cell):
     scores = {"is": 7.5, "is_se": 0.1}
     _, table = methods.section(study_of([cell("other", 4, 1.0, 0.3, **scores)]), measured).tables
-    assert table.title == "IS-1500[digits-cnn] of each method"
+    assert table.title == "IS of each method"
     assert table.rows == [
         ["4 steps", "student of the main chain", "8.00 ± 0.02"],
         ["4 steps", "other", "7.50 ± 0.23"],

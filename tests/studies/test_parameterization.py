@@ -41,7 +41,7 @@ def test_the_conclusion_names_the_lowest_and_what_is_not_separated_from_it(measu
         "Of the teachers by DDIM, 16 steps, w = 0, the lowest is v with truncated SNR (0.50); not "
         "separated from it: (x, eps) with truncated SNR (0.51); above it: x with truncated SNR "
         "(0.60), (x, eps) with SNR (0.70), v with SNR (0.80), x with SNR (9.00). "
-        "FID-1500[digits-cnn] against that of the baseline (students: v) at equal steps. "
+        "FID against that of the baseline (students: v) at equal steps. "
         "students: x: above it with 4 steps at w = 0."
     )
 

@@ -38,6 +38,6 @@ def test_sizes_and_times_are_relative_to_the_baseline(measured, study):
 def test_the_conclusion_has_size_time_and_quality(measured, study):
     assert smaller.section(study, measured).conclusion == (
         "The smallest network, small, has 20.0 % of the parameters and takes 50.0 % of the time of "
-        "an image. FID-1500[digits-cnn] against that of the baseline (large) at equal steps. "
+        "an image. FID against that of the baseline (large) at equal steps. "
         "small: not separated from it with 2 steps at w = 0; above it with 4 steps at w = 0."
     )

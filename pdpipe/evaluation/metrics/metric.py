@@ -18,11 +18,12 @@ class Images:
 
     features: Tensor  # (n, D)
     logits: Tensor  # (n, K)
+    labels: Tensor  # (n,) int64; zeros for images without classes
     groups: Tensor | None = None  # the jackknife group of each, (n,); None: no errors are wanted
 
 
-Figure = tuple[float, float | None]
-"""A value and its standard error; None where there are too few images for one."""
+Figure = tuple[float | None, float | None]
+"""A value and its standard error; None where there are too few images for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

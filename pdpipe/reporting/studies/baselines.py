@@ -14,7 +14,7 @@ from pdpipe.reporting.intervals import VERDICTS, apart, fid_margin, verdict
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID
 from pdpipe.reporting.studies.section import Study, StudySection, grouped
-from pdpipe.reporting.tables import Table, floor_note
+from pdpipe.reporting.tables import Table
 
 TUNED = 3  # an arm of so many gammas or more is tuned: the best by FID is taken for each cell
 
@@ -106,8 +106,8 @@ def section(study: Study, m: Measurements) -> StudySection:
         conclusion=conclusion(compared, m, budgets, weights),
         tables=[_table(compared, m, budgets, w) for w in weights],
         figure=_figure(compared, m, budgets, weights),
-        caption=f"{m.named('FID')} against network evaluations an image, both logarithmic, with "
-        "95 % intervals: the student and the teacher by each sampler, and the floor (dotted).",
+        caption="FID against network evaluations an image, both logarithmic, with 95 % intervals: "
+        "the student and the teacher by each sampler.",
     )
 
 
@@ -120,11 +120,11 @@ def _table(compared: list[Baseline], m: Measurements, budgets: list[int], w: flo
         title=f"Samplers at equal evaluations, {formats.weight(w)}",
         columns=["", *map(str, budgets)],
         rows=[row for row in rows if any(cell != formats.DASH for cell in row[1:])],
-        groups=((f"{m.named('FID')}, by network evaluations an image", len(budgets)),),
+        groups=(("FID, by network evaluations an image", len(budgets)),),
         note="A guided teacher takes two evaluations a step. Where a sampler cannot take exactly "
         "as many evaluations, it takes fewer, in brackets. Tuned: the best γ by this FID, cell "
         "by cell, which favours it: what was picked as the lowest is a little too low. ± is the "
-        f"95 % interval of a single figure. {floor_note(m)}",
+        "95 % interval of a single figure.",
     )
 
 
@@ -160,7 +160,7 @@ def conclusion(
     if not parts:
         return "No student was measured with as many evaluations as the samplers."
     return (
-        f"By network evaluations, the student's {m.named('FID')} is {'; it is '.join(parts)}. The "
+        f"By network evaluations, the student's FID is {'; it is '.join(parts)}. The "
         "lowest is picked by this very FID, which favours the teacher; which of the teacher's "
         "samplers is the best is open where others are not separated from it."
     )
@@ -184,7 +184,7 @@ def _figure(
             found = [method.cells[budget, w] for budget in budgets if (budget, w) in method.cells]
             points = {int(row["nfe"]): (float(row["fid"]), fid_margin(row)) for row in found}
             curves.append((method.name, [(nfe, *point) for nfe, point in points.items()]))
-        return formats.weight(w), m.heldout["fid"], curves
+        return formats.weight(w), None, curves
 
     figure = Figure(figsize=(max(6.0, 4.4 * len(weights)), 5.2))
     draw_panels(

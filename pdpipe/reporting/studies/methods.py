@@ -14,7 +14,7 @@ from pdpipe.reporting.intervals import VERDICTS, fid_margin, verdict
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Quantity
 from pdpipe.reporting.studies.section import Study, StudySection, grouped
-from pdpipe.reporting.tables import Table, floor_note
+from pdpipe.reporting.tables import Table
 
 Cells = dict[tuple[int, float], "pd.Series[Any]"]
 """{(steps, w): the row there}.
@@ -110,10 +110,9 @@ def table(
         "Where a method was trained with several seeds, it is that of their mean, by their spread."
         * repeated,
         "Tuned: the best γ by FID, cell by cell, which favours it." * tuned,
-        floor_note(m, metric),
     ]
     return Table(
-        title=f"{metric.heading(m)} of each method{topic and f', {topic}'}",
+        title=f"{metric.name} of each method{topic and f', {topic}'}",
         columns=["steps", "method", *map(formats.weight, weights)],
         rows=[row for row in rows if any(cell != formats.DASH for cell in row[2:])],
         note=" ".join(filter(None, notes)),
@@ -136,7 +135,7 @@ def conclusion(compared: Methods, m: Measurements, steps: list[int], weights: li
 
 def against(baseline: str, m: Measurements) -> str:
     """What the sentences of `standings` speak of."""
-    return f"{m.named('FID')} against that of the baseline ({baseline}) at equal steps."
+    return f"FID against that of the baseline ({baseline}) at equal steps."
 
 
 def standings(compared: Methods, steps: list[int], weights: list[float]) -> list[str]:
@@ -165,8 +164,8 @@ _LOOKS = "student o, orange s, green ^, pink v, sky P, teacher D, ink X, faint <
 def caption(m: Measurements) -> str:
     """What `draw` shows."""
     return (
-        f"{m.named('FID')} against steps, both logarithmic, with 95 % intervals: each method of "
-        "the study, its baseline, and the floor (dotted)."
+        "FID against steps, both logarithmic, with 95 % intervals: each method of the study and "
+        "its baseline."
     )
 
 
@@ -185,7 +184,7 @@ def draw(
         for name, found in compared.items():
             shown = [(n, found[n, w]) for n in sorted(steps) if (n, w) in found]
             curves.append((name, [(n, float(row["fid"]), fid_margin(row)) for n, row in shown]))
-        return formats.weight(w), m.heldout["fid"], curves
+        return formats.weight(w), None, curves
 
     panels, y = [panel(w) for w in weights], f"{m.named('FID')}, lower is better"
     draw_panels(drawing, panels, steps, _LOOKS, "steps", y, across=across)

@@ -17,7 +17,7 @@ from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID
 from pdpipe.reporting.studies import methods
 from pdpipe.reporting.studies.section import Study, StudySection
-from pdpipe.reporting.tables import Table, floor_note
+from pdpipe.reporting.tables import Table
 
 TEACHER = "teacher: "
 
@@ -56,8 +56,8 @@ def _table(rows: pd.DataFrame, m: Measurements) -> Table:
         title=f"Teachers {_place(rows)}",
         columns=["network predicts", *weights],
         rows=[[p, *(FID.shown(cells.get((p, weight))) for weight in weights)] for p in predictions],
-        groups=((f"{m.named('FID')}, by the weight of the loss on x", len(weights)),),
-        note=f"± is the 95 % interval of a single figure, of one training. {floor_note(m)}",
+        groups=(("FID, by the weight of the loss on x", len(weights)),),
+        note="± is the 95 % interval of a single figure, of one training.",
     )
 
 

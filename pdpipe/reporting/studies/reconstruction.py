@@ -217,5 +217,5 @@ def _figure(through: dict[str, pd.DataFrame]) -> Figure:
     figure = Figure(figsize=(max(6.0, 4.4 * len(panels)), 4.6))
     x, y = "network evaluations of encoding", "error of reconstruction"
     counts = [int(n) for rows in through.values() for n in rows["nfe"] if n]
-    draw_panels(figure, panels, counts, _LOOKS, x, y, across=len(panels), floor="fresh noise")
+    draw_panels(figure, panels, counts, _LOOKS, x, y, across=len(panels), level_name="fresh noise")
     return figure
