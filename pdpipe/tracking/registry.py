@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from pdpipe.files import digest_file
-from pdpipe.tracking.local import LOCAL_DIR
 from pdpipe.tracking.names import legal_key
 from pdpipe.tracking.server import Connection
 from pdpipe.tracking.server_run import log_batches, now_ms
@@ -40,12 +37,6 @@ class TrackedModel:
     steps: int  # of sampling, at which its figures were measured
     figures: Mapping[str, float]  # {metric: value}
     about: str  # Markdown: what it is, and its figures with their names in full
-    shown: str = ""  # the path as the project names it, where `path` is absolute
-
-    @property
-    def name_in_project(self) -> str:
-        """The path from the project's folder on."""
-        return self.shown or self.path.as_posix()
 
 
 def register_models(
@@ -53,6 +44,7 @@ def register_models(
     models: Iterable[TrackedModel],
     runs: Mapping[str, Any],
     experiment: str,
+    folder: Path,
 ) -> None:
     """Have a version of each model in the registry, its figures and description up to date.
 
@@ -64,30 +56,32 @@ def register_models(
         models: what to register, each as a version of `<experiment>-<name>`.
         runs: {stage: its run}, `chain` for the chain's.
         experiment: the name of the experiment.
+        folder: where the models' paths begin.
 
     Raises:
         Exception: whatever mlflow or the network raises where there is no registry.
     """
-    lock = LOCAL_DIR / "models.lock"  # in the project's root
-    with FileLock(lock):  # of two reports at once, one makes a version of a model that both have
-        for model in models:
-            run, step = runs.get(model.stage), 0
-            if run is None:
-                run, step = runs["chain"], model.steps
-            logged = _logged_model(connection, model, run.info.run_id)
-            _add_figures(connection.client, logged, model, run.info.run_id, step)
-            _register(connection.client, model, logged, f"{experiment}-{model.name}")
+    for model in models:
+        run, step = runs.get(model.stage), 0
+        if run is None:
+            run, step = runs["chain"], model.steps
+        logged = _logged_model(connection, model, run.info.run_id)
+        _add_figures(connection.client, logged, model, run.info.run_id, step)
+        _register(connection.client, model, logged, f"{experiment}-{model.name}", folder)
 
 
-def _register(client: Any, model: TrackedModel, logged: Any, registered_name: str) -> None:
+def _register(
+    client: Any, model: TrackedModel, logged: Any, registered_name: str, folder: Path
+) -> None:
     """Have a version of a logged model, uploading its file with a new one."""
+    path = folder / model.path
     versions = client.search_model_versions(
         f"name = '{registered_name}' and tags.`{SHA256_TAG}` = '{model.sha256}'"
     )
     found = max(versions, key=lambda version: int(version.version), default=None)
     if found is None:
-        if _is_uploaded(model):
-            client.log_model_artifact(logged.model_id, str(model.path))
+        if _is_uploaded(model, path):
+            client.log_model_artifact(logged.model_id, str(path))
         client.finalize_logged_model(logged.model_id, "READY")
         _ensure_registered_model(client, registered_name, model)
         found = client.create_model_version(
@@ -101,14 +95,13 @@ def _register(client: Any, model: TrackedModel, logged: Any, registered_name: st
         # By this tag the page of a logged model links its version, as MLflow's server sets it.
         link = [{"name": registered_name, "version": int(found.version)}]
         client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": json.dumps(link)})
-    about = _description(model, registered_name, found.version)
+    about = _description(model, _is_uploaded(model, path), registered_name, found.version)
     client.update_model_version(registered_name, found.version, about)
     client.set_registered_model_alias(registered_name, CURRENT, found.version)
 
 
-def _is_uploaded(model: TrackedModel) -> bool:
+def _is_uploaded(model: TrackedModel, path: Path) -> bool:
     """Whether the file is small enough, and still the one that was measured."""
-    path = model.path
     small = path.is_file() and path.stat().st_size <= UPLOADED_BYTES
     return small and digest_file(path) == model.sha256
 
@@ -129,7 +122,7 @@ def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> A
         name=model.name,
         source_run_id=run_id,
         tags={SHA256_TAG: model.sha256},
-        params={"steps": str(model.steps), "path": model.name_in_project},
+        params={"steps": str(model.steps), "path": model.path.as_posix()},
         model_type=model.kind,
     )
     client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
@@ -155,7 +148,7 @@ def _ensure_registered_model(client: Any, name: str, model: TrackedModel) -> Non
     from mlflow.exceptions import MlflowException
 
     about = (
-        f"`{model.name_in_project}` of the chains of this experiment. Each version is another "
+        f"`{model.path.as_posix()}` of the chains of this experiment. Each version is another "
         f"file, told apart by its sha256; `@{CURRENT}` is the one of the last report."
     )
     try:
@@ -165,11 +158,11 @@ def _ensure_registered_model(client: Any, name: str, model: TrackedModel) -> Non
             raise
 
 
-def _description(model: TrackedModel, registered_name: str, version: Any) -> str:
+def _description(model: TrackedModel, uploaded: bool, registered_name: str, version: Any) -> str:
     """What the page of the version says: what it is, its figures, how to load it."""
-    path = model.name_in_project
+    path = model.path.as_posix()
     in_project = f'`dvc checkout {path}` (or `dvc pull`), then `pdpipe.load("{path}")`'
-    if _is_uploaded(model):
+    if uploaded:
         how = (
             "```python\nimport mlflow, pdpipe\n\n"
             f'path = mlflow.artifacts.download_artifacts("models:/{registered_name}/{version}")\n'

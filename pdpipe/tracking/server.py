@@ -36,6 +36,7 @@ _DEFAULT_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing here reaches out by itself
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
 }
 # The kind is what `mlflow ui` calls machine learning, and else would guess from the contents.
 _EXPERIMENT_TAGS = {

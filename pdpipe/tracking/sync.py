@@ -1,19 +1,18 @@
 """Brings the server up to the local records: may be run at any time, and as often as one likes.
 
-Nothing is sent twice: a run is found by a tag that was chosen here, its points by their steps, and
-what a record's `server.json` says is confirmed is not looked at again.
+Nothing is sent twice: a run is found by a tag that was chosen here, MLflow keeps equal points once,
+and what a record's `server.json` says is confirmed is not looked at again.
 """
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
-from pdpipe.tracking.chain import chain_is_sent, send_chain
-from pdpipe.tracking.local import CHAINS, LOCAL_DIR, Point, RunRecord, records
+from pdpipe.tracking.chain import publish
+from pdpipe.tracking.local import LOCAL_DIR, METRICS, SYSTEM, RunRecord, records
 from pdpipe.tracking.names import without_password
 from pdpipe.tracking.server import (
     Connection,
@@ -22,115 +21,105 @@ from pdpipe.tracking.server import (
     connect,
     is_tracking_on,
     project_root,
+    say,
     server_address,
     set_environment,
     why,
 )
-from pdpipe.tracking.server_run import ERROR_TAG, DataSet, RunDescription, ServerRun, open_run
+from pdpipe.tracking.server_run import (
+    ServerRun,
+    add_images,
+    add_points,
+    close_run,
+    open_run,
+)
 
-_KILLED = {ERROR_TAG: "killed: the process ended without a word"}
+_REFUSED = 400  # the HTTP status of what is wrong with the request, not with the server
 
 
 class Sync:
-    """One server, and the runs that were sent to it; to be used in the project's root.
+    """One server, and the runs that are open there; to be used in the project's root.
 
     Args:
         address: the server.
-        folder: a project's `.pdpipe/tracking`.
         everything: whether to send again what a server has confirmed, such as to another one.
     """
 
-    def __init__(self, address: ServerAddress, folder: Path, everything: bool = False) -> None:
-        self._address, self._folder, self._everything = address, folder, everything
+    def __init__(self, address: ServerAddress, everything: bool = False) -> None:
+        self._address, self._everything = address, everything
         self._connection: Connection | None = None
-        self._runs: dict[str, ServerRun] = {}  # by their attempts
-        self._seen: dict[Path, Any] = {}  # what of each record was sent
+        self._runs: dict[Path, ServerRun] = {}  # open, by the folders of their records
+        self._done: set[Path] = set()  # folders of the runs that have ended
 
-    def connect(self) -> Connection:
-        """The connection, made ahead of need; raises whatever MLflow or the network raises."""
-        if self._connection is None:
-            self._connection = connect(self._address)
-        return self._connection
-
-    def step(self, since: float = 0.0) -> bool:
-        """Send what one record has more, the newest first, the chains' last.
-
-        Args:
-            since: only of records that were changed since then, in seconds since the epoch.
+    def send(self) -> int:
+        """Send what the records have more, in the order in which their runs began.
 
         Returns:
-            whether there was anything to send.
+            how many records had something to send.
 
         Raises:
-            Exception: as `connect`; then the runs are opened anew, to see what arrived.
+            Exception: whatever MLflow or the network raises where the server cannot be used.
         """
         try:
-            return self._step(since)
-        except Exception:
+            if self._connection is None:
+                self._connection = connect(self._address)
+            return sum(
+                self._try(self._connection, record)
+                for record in records(LOCAL_DIR)
+                if record.folder not in self._done
+            )
+        except Exception:  # opened anew, the runs show what arrived
             self._connection = None
             self._runs.clear()
             raise
 
-    def newest(self, since: float) -> Path | None:
-        """The file of the record that was changed last, since then."""
-        found = [(_changed(r.run_path), r.metrics_path) for r in records(self._folder)]
-        found += [(_changed(path), path) for path in self._chains()]
-        return max((f for f in found if f[0] >= since), default=(0, None))[1]
+    def _try(self, connection: Connection, record: RunRecord) -> bool:
+        """Send one record; where the server refuses it, say so and leave it for another time."""
+        from mlflow.exceptions import MlflowException
 
-    def _step(self, since: float) -> bool:
-        connection = self.connect()
-        for record in records(self._folder):
-            if _changed(record.run_path) < since:
-                break
-            state = {**record.state(), "alive": record.is_alive()}
-            known = self._seen.get(record.folder) == state
-            if known or (record.is_sent() and not self._everything):
-                continue
-            sent = self._send(connection, record)
-            self._seen[record.folder] = state
-            if sent:
-                return True
-        for path in self._chains():
-            done = self._seen.get(path) or (chain_is_sent(path) and not self._everything)
-            if _changed(path) < since or done:
-                continue
-            send_chain(connection, self._address.experiment, path)
-            self._seen[path] = True
-            return True
-        return False
+        if not self._everything and record.is_sent():
+            self._done.add(record.folder)
+            return False
+        try:
+            with FileLock(LOCAL_DIR / ".sync"):  # of two at once, one makes a run
+                return self._send(connection, record)
+        except MlflowException as error:
+            if error.get_http_status_code() != _REFUSED:
+                raise
+            say(f"tracking: MLflow takes no more of {record.folder.as_posix()} ({why(error)})")
+            self._done.add(record.folder)
+            return False
 
     def _send(self, connection: Connection, record: RunRecord) -> bool:
-        """Whether there was anything to send of a run's record."""
-        with FileLock(record.folder / ".sync"):
-            run, state = record.run(), record.state()
-            if not run:
-                return False
-            status, points = run["status"], record.points()
-            running = status == "RUNNING"
-            if running and not points:
-                return False  # killed before it published anything, it leaves nothing
-            server_run = self._runs.get(run["attempt"])
-            if server_run is None:
-                named = run.get("name", run["stage"])
-                about = RunDescription(
-                    named, run["attempt"], run["started"], run["params"], run["tags"],
-                    run.get("chain_name"), DataSet(**run["data"]) if run.get("data") else None,
-                )  # fmt: skip
-                server_run = self._runs[run["attempt"]] = open_run(connection, about)
-            final = {name: float(value) for name, value in run.get("metrics", {}).items()}
-            server_run.add([*points, Point(0, run.get("ended", 0), final)])
-            if running and record.is_alive():
-                return True
-            server_run.finish(*(("KILLED", _KILLED) if running else (status, run["tags"])))
-            del self._runs[run["attempt"]]
+        """Send what a record has more; whether there was anything."""
+        record.close_if_dead()
+        run, state, client = record.run(), record.state(), connection.client
+        if not run:
+            return False
+        found = self._runs.get(record.folder)
+        if found is None:
+            found = self._runs[record.folder] = open_run(connection, run)
+        new = False
+        for name in (METRICS, SYSTEM):
+            points, found.sent[name] = record.points(name, found.sent.get(name, 0))
+            add_points(client, found.run_id, points)
+            new = new or bool(points)
+        if run["status"] == "RUNNING":
+            return new
+        close_run(client, found, run)
+        if "report" in run:
+            whole = publish(connection, self._address.experiment, record, run)
+        else:
+            add_images(client, found.run_id, record.images)
+            whole = True
+        self._done.add(record.folder)
+        del self._runs[record.folder]
+        if whole:
             where = without_password(self._address.uri)
             record.mark_sent(
-                state, run_id=server_run.run_id, server=where, experiment=self._address.experiment
+                state, run_id=found.run_id, server=where, experiment=self._address.experiment
             )
-            return True
-
-    def _chains(self) -> list[Path]:
-        return sorted((self._folder / CHAINS).glob("*.json"), key=_changed, reverse=True)
+        return True
 
 
 def sync_project(everything: bool = False) -> tuple[int, str]:
@@ -148,21 +137,12 @@ def sync_project(everything: bool = False) -> tuple[int, str]:
     if not is_tracking_on():
         raise TrackingError("PDPIPE_TRACKING is off: run `PDPIPE_TRACKING=on pdpipe sync`")
     set_environment()
-    address, folder = server_address(), Path.cwd() / LOCAL_DIR
-    where, count = without_password(address.uri), 0
+    address = server_address()
+    where = without_password(address.uri)
     with contextlib.chdir(project_root()):
-        sync = Sync(address, folder, everything)
         try:
-            while sync.step():
-                count += 1
+            return Sync(address, everything).send(), where
         except Exception as error:
             again = "" if isinstance(error, TrackingError) else ": start it, and run this again"
             said = f"MLflow at {where} cannot be used ({why(error)}){again}"
             raise TrackingError(said) from error
-    return count, where
-
-
-def _changed(path: Path) -> float:
-    with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_mtime
-    return 0.0

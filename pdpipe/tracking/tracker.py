@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pdpipe.tracking.chain import Chain, write_chain
-from pdpipe.tracking.local import LOCAL_DIR, Point, RunRecord, keep
+from pdpipe.files import parse_json
+from pdpipe.tracking.chain import CHAIN, Chain
+from pdpipe.tracking.local import ERROR_TAG, LOCAL_DIR, Point, RunRecord
 from pdpipe.tracking.names import flatten, legal_folder, to_json_number
 from pdpipe.tracking.provenance import provenance_tags
 from pdpipe.tracking.server import (
@@ -17,18 +20,22 @@ from pdpipe.tracking.server import (
     server_address,
     set_environment,
 )
-from pdpipe.tracking.server_run import (
-    ERROR_TAG,
-    FIRST_CHAIN_TAG,
-    OUTPUT_TAG,
-    DataSet,
-    Status,
-    now_ms,
-)
+from pdpipe.tracking.server_run import FIRST_CHAIN_TAG, OUTPUT_TAG, Status, now_ms
 from pdpipe.tracking.uploader import Uploader
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _RESERVED = {"step", "time"}
 _ahead: list[Uploader] = []  # at most one, started before its tracker
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a run learns from or measures: the data's name, and the digest of the shards."""
+
+    name: str
+    digest: str
 
 
 def start_ahead() -> None:
@@ -52,7 +59,7 @@ def open_tracker(
     chain_name: str | None = None,
     data: DataSet | None = None,
 ) -> StageTracker:
-    """The tracker of one run of `stage`, its local files in `.pdpipe/tracking/<stage>/`.
+    """The tracker of one run of `stage`, its local files below `.pdpipe/tracking/<stage>/`.
 
     MLflow is imported and connected in a process of its own; this comes back at once. A process
     that `start_ahead` began for the same server is taken.
@@ -70,7 +77,7 @@ def open_tracker(
     Raises:
         ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
     """
-    record = RunRecord((LOCAL_DIR / legal_folder(stage)).absolute())
+    home = project_root() / LOCAL_DIR  # a folder that DVC makes for an experiment goes away
     all_tags = {**provenance_tags(stage), **(tags or {})}
     if chain is not None:
         all_tags[FIRST_CHAIN_TAG] = chain
@@ -86,7 +93,7 @@ def open_tracker(
         "params": flatten(params),
         "tags": all_tags,
     }
-    return StageTracker(about, record, uploader)
+    return StageTracker(about, home, uploader)
 
 
 def _uploader() -> Uploader:
@@ -104,10 +111,10 @@ class Tracker(Protocol):
     """What a training loop needs of a tracker."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """RunRecord the values of metrics after `step` updates."""
+        """Record the values of metrics after `step` updates."""
 
     def publish(self) -> None:
-        """Let the points logged so far be seen by others; call it right after a snapshot."""
+        """Have what was logged survive a power cut; call it right after a snapshot."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a snapshot has to hold for the run to go on; plain JSON values."""
@@ -123,60 +130,49 @@ class StageTracker:
     Ctrl-C.
     """
 
-    def __init__(
-        self, about: Mapping[str, Any], record: RunRecord, uploader: Uploader | None
-    ) -> None:
+    def __init__(self, about: Mapping[str, Any], home: Path, uploader: Uploader | None) -> None:
         """Begin nothing yet; `about` is what run.json says of the run from the start."""
-        self._record, self._uploader = record, uploader
-        self._step: int | None = None
-        self._begun = self._finished = False
-        self._run: dict[str, Any] = {  # what run.json holds
-            **about,
-            "attempt": uuid.uuid4().hex,
-            "started": now_ms(),
-            "status": "RUNNING",
-        }
+        self._home, self._uploader = home, uploader
+        self._record: RunRecord | None = None
+        self._step: int | None = None  # the last that was logged
+        self._known = -1  # the last that was, before the run was resumed
+        self._finished = False
+        began = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{uuid.uuid4().hex[:8]}"
+        self._run: dict[str, Any] = {
+            **about, "attempt": began, "started": now_ms(), "status": "RUNNING"
+        }  # fmt: skip
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """RunRecord the values of metrics after `step` updates; `step` and `time` are no names."""
+        """Record the values of metrics after `step` updates; `step` and `time` are no names.
+
+        What a resumed run logged before is not logged again.
+        """
         assert not _RESERVED & set(metrics), f"a metric cannot be called {_RESERVED}"
-        self._begin()
-        values = {name: float(value) for name, value in metrics.items()}
-        self._record.append(Point(int(step), now_ms(), values))
-        self._step = int(step) if self._step is None else max(self._step, int(step))
+        if step > self._known:
+            values = {name: float(value) for name, value in metrics.items()}
+            self._begun().append(Point(int(step), now_ms(), values))
+        self._step = max(int(step), self._step or 0)
+
+    def log_image(self, step: int, name: str, image: Image) -> None:
+        """Record an image; those of one name can be looked through by their steps."""
+        self._begun().add_image(step, name, image)
 
     def publish(self) -> None:
-        """Let others see what was logged; call it right after a snapshot.
-
-        Points newer than the last snapshot would be computed, and logged, again after a kill.
-        """
-        self._begin()
-        self._record.share()
+        """Have what was logged survive a power cut; call it right after a snapshot."""
+        self._begun().flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a snapshot has to hold: which run this is, the last step it logged, and a seal.
-
-        That is of the points themselves, which are in the local record, flushed to the disk here.
-        """
-        return {
-            "attempt": self._run["attempt"],
-            "started": self._run["started"],
-            "step": self._step,
-            "points": self._record.seal(),
-        }
+        """What a snapshot has to hold: which run this is, and the last step that it logged."""
+        known = {key: self._run[key] for key in ("attempt", "started")}
+        return {**known, "step": self._step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the run of a snapshot; call it before anything is logged.
-
-        The local record is cut back to the snapshot; the server is sent the points that it lacks.
-        """
-        assert not self._begun, "load the tracker's state before logging"
-        self._begun = True
+        """Go on with the run of a snapshot; call it before anything is logged."""
+        assert self._record is None, "load the tracker's state before logging"
         self._run |= {"attempt": state["attempt"], "started": state["started"]}
         self._step = state["step"]
         self._run["tags"]["pdpipe.resumed_after_step"] = str(self._step)
-        self._record.resume(state["attempt"], state["points"])
-        self._record.describe(self._run)
+        self._begun()
 
     def finish(
         self,
@@ -197,8 +193,7 @@ class StageTracker:
         if self._finished:
             return
         self._finished = True
-        self.publish()
-        outputs = dict(outputs or {})
+        record, outputs = self._begun(), dict(outputs or {})
         self._run["tags"] |= {f"pdpipe.output.{path}": sha for path, sha in outputs.items()}
         if outputs:
             self._run["tags"][OUTPUT_TAG] = next(iter(outputs.values()))
@@ -206,15 +201,13 @@ class StageTracker:
         self._run |= {
             "status": status, "ended": now_ms(), "outputs": outputs, "metrics": values
         }  # fmt: skip
-        self._record.describe(self._run)
-        self._record.end()
         if chain is not None:
-            write_chain(chain)
+            record.add_artifacts(chain.artifacts)
+            self._run["report"] = parse_json(CHAIN.dump_json(chain))
+        record.describe(self._run)
+        record.end()
         if self._uploader is not None:
-            self._uploader.close()
-        home = project_root() / LOCAL_DIR  # a folder that DVC made for one experiment goes away
-        if home != LOCAL_DIR.absolute() and not self._record.is_sent():
-            keep(self._record, home)
+            self._uploader.close(finished=status == "FINISHED")
 
     def __enter__(self) -> StageTracker:
         return self
@@ -224,12 +217,16 @@ class StageTracker:
             self._run["tags"][ERROR_TAG] = f"{type(error).__name__}: {error}"
         self.finish(_status(error))
 
-    def _begin(self) -> None:
-        """The first call starts a new local record."""
-        if not self._begun:
-            self._begun = True
-            self._record.start(self._run["attempt"])
+    def _begun(self) -> RunRecord:
+        """The record, which the first call begins."""
+        if self._record is None:
+            folder = legal_folder(self._run["stage"]), legal_folder(self._run["attempt"])
+            self._record = RunRecord(self._home.joinpath(*folder))
+            self._known = max((point.step for point in self._record.open()), default=-1)
             self._record.describe(self._run)
+            if self._uploader is not None:
+                self._uploader.follow(self._record)
+        return self._record
 
 
 def _status(error: BaseException | None) -> Status:

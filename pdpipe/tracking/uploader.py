@@ -3,22 +3,31 @@
 Importing MLflow and opening its database keep Python's lock for seconds. On a thread of the stage
 they would halt it that long, since each operation of the training has to ask for the lock.
 
-The process (`serving.py`) leaves the stage's session, so that no Ctrl-C meets it.
+The process leaves the stage's session, so that no Ctrl-C meets it. It learns the folder of the
+stage's record from its standard input, and that the stage has ended, or was killed, from its end.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
-from pdpipe.tracking.local import LOCAL_DIR
+from pdpipe.tracking.local import LOCAL_DIR, RunRecord, records
+from pdpipe.tracking.machine import Machine
 from pdpipe.tracking.names import without_password
-from pdpipe.tracking.server import ServerAddress, say
+from pdpipe.tracking.server import ServerAddress, project_root, say, server_address, why
+from pdpipe.tracking.sync import Sync
 
-_COMMAND = [sys.executable, "-P", "-c", "from pdpipe.tracking.serving import serve; serve()"]
-LONGEST = 60.0  # seconds that the process takes to end, once it is asked to
-_GRACE = 10.0  # beyond that, for it to start
+_COMMAND = [sys.executable, "-P", "-c", "from pdpipe.tracking.uploader import serve; serve()"]
+_EVERY = 1.0  # seconds between two looks at the records
+# How many seconds the end of a stage waits: for a database, for a server, after a failure or
+# Ctrl-C, and for a server that could not be used just before.
+_DATABASE, _SERVER, _BROKEN, _AWAY = 60.0, 20.0, 10.0, 4.0
 
 
 class Uploader:
@@ -30,31 +39,85 @@ class Uploader:
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._process = subprocess.Popen(
-                _COMMAND, stdin=subprocess.PIPE, stdout=2, start_new_session=True
+                _COMMAND, stdin=subprocess.PIPE, stdout=2, start_new_session=True, bufsize=0
             )
         except OSError as error:
-            say_away(address, f"no process could be started: {error}", LOCAL_DIR)
+            _say_away(address, f"no process could be started: {error}")
 
-    def close(self) -> None:
-        """Have the process send the rest, which takes a bounded time, and end."""
-        if self._process is None:
+    def follow(self, record: RunRecord) -> None:
+        """Say which record is the stage's."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):  # it has died
+                self._process.stdin.write(os.fsencode(record.folder))
+
+    def close(self, finished: bool = True) -> None:
+        """Have the process send the rest, for a bounded time, and end; less where work failed."""
+        if self._process is None or self._process.stdin is None:
             return
-        assert self._process.stdin is not None
+        seconds = _DATABASE if self.address.uri.startswith("sqlite") else _SERVER
+        seconds = seconds if finished else _BROKEN
         self._process.stdin.close()
         try:
-            died = self._process.wait(LONGEST + _GRACE) != 0
+            if self._process.wait(seconds) != 0:
+                _say_away(self.address, "the process that talks to it has ended")
         except subprocess.TimeoutExpired:
-            died = True
             self._process.kill()
             self._process.wait()
-        if died:
-            say_away(self.address, "the process that talks to it has ended", LOCAL_DIR)
+            _say_away(self.address, f"no answer within {seconds:.0f} s")
 
 
-def say_away(address: ServerAddress, reason: str, kept: Path) -> None:
+class _Stage:
+    """The stage, as the process sees it: the end of standard input is its end."""
+
+    def __init__(self) -> None:
+        self.ended, self.away = threading.Event(), False
+        self._folder = b""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @property
+    def record(self) -> RunRecord | None:
+        """Its record, where it has begun one."""
+        return RunRecord(Path(os.fsdecode(self._folder))) if self._folder else None
+
+    def _watch(self) -> None:
+        """From its end on, leave this process a bounded time, whatever it waits for."""
+        while said := os.read(0, 4096):
+            self._folder += said
+        if not self._folder:  # it was refused before it did anything
+            os._exit(0)
+        self.ended.set()
+        time.sleep(_AWAY if self.away else _DATABASE + _BROKEN)
+        os._exit(0)
+
+
+def serve() -> None:
+    """The process: sync the project until the stage has ended, and once more then."""
+    address = server_address()
+    os.chdir(project_root())
+    stage, sync, machine, said = _Stage(), Sync(address), None, False
+    while True:
+        last, record = stage.ended.is_set(), stage.record
+        if last and record is not None:
+            record.close_if_dead(patience=1.0)
+        try:
+            sync.send()
+            stage.away = False
+            machine = machine or Machine(address.uri)
+        except Exception as error:  # whatever it is, the stage goes on
+            if not said and (said := bool(records(LOCAL_DIR))):
+                _say_away(address, why(error))
+            stage.away = True
+        if last:
+            os._exit(0)  # a thread that hangs on a server would hold up the exit
+        if machine is not None and record is not None:
+            machine.sample(record)
+        stage.ended.wait(_EVERY)
+
+
+def _say_away(address: ServerAddress, reason: str) -> None:
     """Say that the server cannot be used, and where the record is: one sentence."""
     where = without_password(address.uri)
     say(
-        f"tracking: MLflow at {where} cannot be used ({reason}); what is logged is "
-        f"in {kept.as_posix()}, and is sent by the next stage or `pdpipe sync`"
+        f"tracking: MLflow at {where} cannot be used ({reason}); what is logged is in "
+        f"{LOCAL_DIR.as_posix()}, and is sent by the next stage or `pdpipe sync`"
     )

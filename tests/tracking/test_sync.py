@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -17,34 +16,36 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pdpipe.tracking import Chain, open_tracker, publish_chain, sync_project
+from pdpipe.tracking import Chain, open_tracker, sync_project
+from pdpipe.tracking.local import Point, RunRecord
 from pdpipe.tracking.server import TrackingError
 
 if TYPE_CHECKING:
-    from conftest import Store
+    from conftest import LocalRecord, Store
 
 Start = Callable[..., subprocess.Popen[str]]
 AWAY = "http://127.0.0.1:9"
 ONE_RUN = """
 import sys
-from pathlib import Path
 from pdpipe.tracking.server import connect, server_address
-from pdpipe.tracking.server_run import add_artifacts
 connection = connect(server_address())
 client = connection.client
 run = client.create_run(connection.experiment_id)
-add_artifacts(client, run.info.run_id, [Path(sys.argv[1])])
+client.log_artifact(run.info.run_id, sys.argv[1])
 for run in client.search_runs([connection.experiment_id]):
     if [found.path for found in client.list_artifacts(run.info.run_id)] == ["a.txt"]:
         print(run.info.run_id)
 """
 
 
-def run_stage(stage: str, points: int) -> None:
-    with open_tracker(stage, {"updates": points}, chain="c") as tracker:
-        for step in range(1, points + 1):
-            tracker.log(step, {"loss": 1.0 / step})
-        tracker.finish(outputs={f"models/{stage}": stage[0] * 64}, metrics={"final": 0.5})
+def run_stage(stage: str, points: int, chain: Chain | None = None) -> None:
+    """A stage of which no server hears."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PDPIPE_TRACKING", "off")
+        tracker = open_tracker(stage, {"updates": points}, chain="c")
+    for step in range(1, points + 1):
+        tracker.log(step, {"loss": 1.0 / step})
+    tracker.finish("FINISHED", {f"models/{stage}": stage[0] * 64}, {"final": 0.5}, chain)
 
 
 def contents(store: Store) -> list[tuple[str, str, int, int, int]]:
@@ -66,12 +67,12 @@ def test_all_that_a_server_missed_is_sent_once(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     run_stage("teacher", 30)
-    run_stage("teacher", 40)  # takes the folder of the first
+    run_stage("teacher", 40)
     run_stage("halve@4", 10)
     report = project / "report.html"
     report.write_text("first")
     chain = Chain("c", {"a": 1}, {"teacher": "t" * 64}, {"fid": 0.8}, [report], name="chain c")
-    assert not publish_chain(chain)
+    run_stage("report", 1, chain)
     report.write_text("of another chain")
     with pytest.raises(TrackingError, match=r"cannot be used .*: start it, and run this again"):
         sync_project()
@@ -82,6 +83,7 @@ def test_all_that_a_server_missed_is_sent_once(
     expected = [
         ("chain c", "FINISHED", 0, 0, 1),
         ("halve@4", "FINISHED", 10, 1, 1),
+        ("report", "FINISHED", 1, 1, 1),
         ("teacher", "FINISHED", 30, 1, 1),
         ("teacher", "FINISHED", 40, 1, 1),
     ]
@@ -97,9 +99,7 @@ def test_all_that_a_server_missed_is_sent_once(
 def test_the_next_stage_sends_what_was_left(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PDPIPE_TRACKING", "off")
     run_stage("teacher", 30)
-    monkeypatch.setenv("PDPIPE_TRACKING", "on")
     with open_tracker("guide", {}) as tracker:
         tracker.log(1, {"loss": 1.0})
         deadline = time.monotonic() + 100
@@ -113,6 +113,7 @@ def test_another_server_gets_everything(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_stage("teacher", 5)
+    assert sync_project()[0] == 1
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "a new one")
     other = type(store)(store.uri, "a new one")
     assert sync_project()[0] == 0
@@ -120,7 +121,9 @@ def test_another_server_gets_everything(
     assert ("teacher", "FINISHED", 5, 1, 1) in contents(other)
 
 
-def test_a_killed_stage_is_not_left_running(store: Store, project: Path, start: Start) -> None:
+def test_a_killed_stage_is_not_left_running(
+    store: Store, project: Path, start: Start, local: LocalRecord
+) -> None:
     """Killed with its uploader, as by a machine that goes down, then closed by the next sync."""
     process = start("40", "--idle-after", "20")
     assert process.stdout is not None
@@ -132,27 +135,41 @@ def test_a_killed_stage_is_not_left_running(store: Store, project: Path, start: 
     process.communicate()
     sync_project()
     (run,) = store.runs()
-    assert run.info.status == "KILLED"
+    assert run.info.status == local.run()["status"] == "KILLED"
     assert run.data.tags["pdpipe.error"] == "killed: the process ended without a word"
-    assert len(store.points(run, "loss")) == 20
+    assert len(store.points(run, "loss")) == 27
 
 
-def test_records_of_the_version_before_are_read(store: Store, project: Path) -> None:
-    folder = project / ".pdpipe/tracking/teacher"
-    (folder / "earlier").mkdir(parents=True)
-    run = {
-        "stage": "teacher", "started": 1700000000000, "status": "FINISHED", "tags": {"t": "1"},
-        "ended": 1700000001000, "outputs": {}, "metrics": {"final": 0.5}, "params": {"a": "1"},
-    }  # fmt: skip
-    line = '{"step": 1, "time": 1700000000000, "loss": 0.5}\n'
-    for prefix, attempt, published in (("", "one", True), ("earlier/two.", "two", False)):
-        about = run | {"attempt": attempt, "published": published}
-        (folder / f"{prefix}run.json").write_text(json.dumps(about))
-        (folder / f"{prefix}metrics.jsonl").write_text(line)
+def test_what_the_server_refuses_holds_up_nothing_else(
+    store: Store, local: LocalRecord, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_stage("teacher", 3)
+    RunRecord(local.latest()).append(Point(4, -1, {"loss": 0.5}))  # a time before time
+    run_stage("guide", 3)
     assert sync_project()[0] == 1
-    (found,) = store.runs()
-    assert found.data.tags["pdpipe.attempt"] == "two"
-    assert store.points(found, "loss") == [(1, 0.5)]
+    assert ("guide", "FINISHED", 3, 1, 1) in contents(store)
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith("tracking: MLflow takes no more of .pdpipe/tracking/teacher/")
+    assert local.confirmed("teacher") == {}
+
+
+def test_a_damaged_record_is_said_and_its_other_points_are_sent(
+    store: Store, local: LocalRecord, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for stage in ("teacher", "guide"):
+        run_stage(stage, 4)
+    points, about = local.latest() / "metrics.jsonl", local.latest("guide") / "run.json"
+    points.write_text(points.read_text().replace('"loss": 0.25', '"loss": 0.35'))
+    about.write_text(about.read_text().replace('"FINISHED"', '"FAILED"'))
+    for _ in range(2):
+        sync_project()
+    said = capfd.readouterr().err.splitlines()
+    assert sorted(line.partition("/")[2].partition("/")[2].split("/")[2] for line in said) == [
+        "metrics.jsonl is damaged: the points that are wrong are left out",
+        "run.json is damaged: its run is not sent",
+    ]
+    (run,) = store.runs(stage="teacher")
+    assert [step for step, _ in store.points(run, "loss")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["50%2F50 #1? größe", "plain"])
@@ -188,6 +205,7 @@ def test_a_copied_project_in_any_folder_has_its_own_artifacts(tmp_path: Path, na
 
 def test_a_deleted_experiment_has_a_way_out(store: Store, project: Path) -> None:
     run_stage("teacher", 3)
+    sync_project()
     client = store.client()
     experiment = client.get_experiment_by_name(store.experiment).experiment_id
     client.delete_experiment(experiment)

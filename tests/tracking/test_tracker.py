@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pdpipe.errors import ParamsError
-from pdpipe.tracking import Chain, DataSet, open_tracker, publish_chain
+from pdpipe.tracking import DataSet, open_tracker
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -22,7 +22,7 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
 ) -> None:
     monkeypatch.setenv("DVC_STAGE", "studies/x/dvc.yaml:halve@4")
     params = {"halve": {"updates": 20, "betas": [0.9, 0.99]}, "ladder": {"4": {"from": "8"}}}
-    with open_tracker("halve@4", params, {"pdpipe.device": "cpu"}, chain="c1") as tracker:
+    with store.stage("halve@4", params, {"pdpipe.device": "cpu"}, chain="c1") as tracker:
         for step in range(1, 4):
             tracker.log(step, {"loss": 0.5**step})
         tracker.finish(
@@ -55,11 +55,9 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
 
 def test_every_kind_of_ending_has_its_status(store: Store, local: LocalRecord) -> None:
     def stage(name: str, error: BaseException | None) -> None:
-        before = len(store.runs())
-        with open_tracker(name, {}) as tracker:
+        with store.stage(name, {}) as tracker:
             tracker.log(1, {"loss": 1.0})
             tracker.publish()
-            store.wait_for(before + 1)
             tracker.log(2, {"loss": 2.0})
             if error is not None:
                 raise error
@@ -93,7 +91,7 @@ def test_a_failed_run_that_goes_on_is_one_finished_run(store: Store) -> None:
     states = []
 
     def fail_after_the_snapshot() -> None:
-        with open_tracker("teacher", {"a": 1}) as tracker:
+        with store.stage("teacher", {"a": 1}) as tracker:
             tracker.log(1, {"loss": 1.0})
             states.append(tracker.state_dict())
             tracker.publish()
@@ -102,7 +100,7 @@ def test_a_failed_run_that_goes_on_is_one_finished_run(store: Store) -> None:
 
     with pytest.raises(ValueError, match="disk full"):
         fail_after_the_snapshot()
-    with open_tracker("teacher", {"a": 1}) as tracker:
+    with store.stage("teacher", {"a": 1}) as tracker:
         tracker.load_state_dict(states[0])
         tracker.log(2, {"loss": 2.0})
         tracker.log(3, {"loss": 3.0})
@@ -114,7 +112,7 @@ def test_a_failed_run_that_goes_on_is_one_finished_run(store: Store) -> None:
 
 
 def test_values_that_are_not_finite_arrive(store: Store, local: LocalRecord) -> None:
-    with open_tracker("teacher", {}) as tracker:
+    with store.stage("teacher", {}) as tracker:
         tracker.log(1, {"loss": math.nan, "rate": math.inf})
         tracker.finish(metrics={"final": -math.inf})
     (run,) = store.runs()
@@ -129,7 +127,7 @@ def test_values_that_are_not_finite_arrive(store: Store, local: LocalRecord) -> 
 def test_more_than_mlflow_takes_at_once(store: Store) -> None:
     """Above 1000 metrics or 100 params a call, and 6000 characters a value, MLflow refuses."""
     params = {"many": {f"p{i}": i for i in range(250)}, "long": "x" * 10_000}
-    with open_tracker("teacher", params) as tracker:
+    with store.stage("teacher", params) as tracker:
         for step in range(1500):
             tracker.log(step, {"loss": float(step), "fid@4 (w=0.3)": 1.0})
     (run,) = store.runs()
@@ -145,7 +143,6 @@ def test_off_leaves_the_local_record_alone(
     monkeypatch.setenv("PDPIPE_TRACKING", "off")
     with open_tracker("teacher", {}) as tracker:
         tracker.log(1, {"loss": 1.0})
-    assert not publish_chain(Chain("c", {}, {}, {}))
     assert store.runs() == []
     assert [point["loss"] for point in local.points()] == [1.0]
     monkeypatch.setenv("PDPIPE_TRACKING", "of")
@@ -153,28 +150,10 @@ def test_off_leaves_the_local_record_alone(
         open_tracker("teacher", {})
 
 
-def test_records_that_the_server_lacks_are_set_aside_not_overwritten(
-    store: Store, local: LocalRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run(loss: float) -> None:
-        with open_tracker("teacher", {}) as tracker:
-            tracker.log(1, {"loss": loss})
-
-    monkeypatch.setenv("PDPIPE_TRACKING", "off")
-    run(1.0)
-    monkeypatch.setenv("PDPIPE_TRACKING", "on")
-    run(2.0)
-    run(3.0)
-    assert [point["loss"] for point in local.points()] == [3.0]
-    earlier = list((local.folder / "teacher" / "earlier").glob("*/metrics.jsonl"))
-    assert len(store.runs()) == 3, "the next stage sends what was left"
-    assert ['"loss": 1.0' in path.read_text() for path in earlier] == [True]
-
-
 def test_a_run_names_what_is_special_and_its_data_once(store: Store) -> None:
     states = []
     for _ in range(2):
-        with open_tracker(
+        with store.stage(
             "teacher", {}, chain="c9", name="teacher · updates=3", chain_name="digits c9",
             data=DataSet("digits", "ab" * 32),
         ) as tracker:  # fmt: skip

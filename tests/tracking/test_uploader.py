@@ -33,7 +33,7 @@ def uploaders() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
-            if any("pdpipe.tracking.serving" in argument for argument in child.cmdline()):
+            if any("pdpipe.tracking.uploader" in argument for argument in child.cmdline()):
                 found.append(child)
     return found
 
