@@ -57,7 +57,7 @@ def readme_headline() -> Iterator[str]:
     (sentence,) = re.findall(r"^\*\*(\d+ steps? instead of .*)\*\*$", README, re.MULTILINE)
     if f"**{sentence}.**" not in report:
         yield f"README.md: the headline is not the published one: {sentence}"
-    (saved,) = re.findall(r"interpolated, the teacher needs (\S+ \(\S+ to [^)]+\)) the", README)
+    (saved,) = re.findall(r"interpolated, the teacher\s+needs (\S+ \(\S+ to [^)]+\)) the", README)
     if saved not in report:
         yield f"README.md: saved {saved} is not the published figure"
 

@@ -6,25 +6,66 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+__all__ = [  # what calls from Python raise; the pipeline has more
+    "DataError",
+    "EvaluationError",
+    "ModelError",
+    "ParamsError",
+    "PdpipeError",
+    "SamplerError",
+]
+
 
 class PdpipeError(Exception):
-    """Base of every error a user can cause; the CLI prints it as one sentence and exits with 2."""
+    """Base of every error a user can cause; the CLI prints it as one sentence and exits with 2.
+
+    Examples:
+        >>> try:
+        ...     pdpipe.load("models/student-4.safetensors").sample(labels=12)
+        ... except pdpipe.errors.PdpipeError as error:
+        ...     print(error)
+        label 12 is not a class of student-4: it has 10, numbered 0 to 9
+    """
 
 
 class ParamsError(PdpipeError):
-    """params.yaml, or a command's option, does not say something that can be run."""
+    """params.yaml, or a command's option, does not say something that can be run.
+
+    Examples:
+        >>> pdpipe.load("models/student-4.safetensors", device="tpu")
+        Traceback (most recent call last):
+        pdpipe.errors.ParamsError: runtime.device (or PDPIPE_DEVICE, --device) is ...
+    """
 
 
 class DataError(PdpipeError):
-    """A source, a shard or an image cannot be read."""
+    """A source, a shard or an image cannot be read.
+
+    Examples:
+        >>> pdpipe.to_pil(torch.zeros(8, 8))
+        Traceback (most recent call last):
+        pdpipe.errors.DataError: images are (n, C, H, W) with 1 or 3 channels, ...
+    """
 
 
 class ModelError(PdpipeError):
-    """A model file is missing, damaged, or asked for something it was not trained for."""
+    """A model file is missing, damaged, or asked for something it was not trained for.
+
+    Examples:
+        >>> pdpipe.load("models/student-3.safetensors")
+        Traceback (most recent call last):
+        pdpipe.errors.ModelError: there is no model at models/student-3.safetensors: ...
+    """
 
 
 class SamplerError(PdpipeError):
-    """A sampler's settings, its grid or its generators cannot be used."""
+    """A sampler's settings, its grid or its generators cannot be used.
+
+    Examples:
+        >>> pdpipe.diffusion.uniform_grid(0)
+        Traceback (most recent call last):
+        pdpipe.errors.SamplerError: the number of steps is 0: use a whole number, 1 or more
+    """
 
 
 class TrainingError(PdpipeError):
@@ -32,7 +73,14 @@ class TrainingError(PdpipeError):
 
 
 class EvaluationError(PdpipeError):
-    """A measurement cannot be made from what there is."""
+    """A measurement cannot be made from what there is.
+
+    Examples:
+        >>> one = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+        >>> pdpipe.metrics.fid(one, one, extractor="digits-cnn")
+        Traceback (most recent call last):
+        pdpipe.errors.EvaluationError: ... FID needs the covariance of at least 2 samples, ...
+    """
 
 
 class StudyError(PdpipeError):

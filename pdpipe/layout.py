@@ -42,7 +42,7 @@ def cost(name: str) -> Path:
 
 
 def samples(name: str) -> Path:
-    """The sample sheets of `teacher` or `student-4`."""
+    """The sample sheets of `teacher` or `student-4`; of `real`, the held-out images."""
     return RESULTS / "samples" / f"{name}.safetensors"
 
 

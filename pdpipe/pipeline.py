@@ -79,7 +79,12 @@ REFERENCE = Stage(
     params=("evaluation.extractor", "evaluation.weights_sha256"),
     inputs=(layout.SHARDS, layout.EXTRACTOR),
     code=("data", "evaluation", "models", "networks"),
-    outputs=(layout.metrics("floor"), layout.REFERENCE, layout.cost("reference")),
+    outputs=(
+        layout.metrics("floor"),
+        layout.REFERENCE,
+        layout.samples("real"),
+        layout.cost("reference"),
+    ),
 )
 TEACHER = Stage(
     name="teacher",

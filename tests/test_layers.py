@@ -43,7 +43,8 @@ OWNERS = {
     "yaml": set(),  # its dialect is not DVC's
     "dvc": {"revisions", "studies"},
     "diffusers": set(),
-    "scipy": {"diffusion", "evaluation", "toy", "reporting"},  # solver; pairing; Student's t
+    # a solver; the best pairing; Student's t
+    "scipy": {"diffusion", "evaluation", "toy", "reporting", "metrics"},
     "pytest": set(),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -129,6 +130,14 @@ def test_no_two_files_import_each_other() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError
 
 
+def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function; its docstring aside, which may hold arguments and examples."""
+    assert node.end_lineno
+    said = node.body[0] if ast.get_docstring(node, clean=False) is not None else None
+    spoken = said.end_lineno - said.lineno + 1 if said and said.end_lineno else 0
+    return node.end_lineno - node.lineno + 1 - spoken
+
+
 def test_functions_are_short() -> None:
     nodes = [
         (path, node)
@@ -137,7 +146,7 @@ def test_functions_are_short() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     lines = {
-        f"{path.relative_to(PACKAGE)}::{node.name}:{node.lineno}": node.end_lineno - node.lineno + 1
+        f"{path.relative_to(PACKAGE)}::{node.name}:{node.lineno}": length(node)
         for path, node in nodes
     }
     assert {name: count for name, count in lines.items() if count > 60} == {}

@@ -102,3 +102,14 @@ def test_the_settings_for_own_images_are_taken(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     yaml.dump(params, path)
     assert read_params(path).data.channels == 3
+
+
+def test_the_method_page_shows_the_code_as_it_is() -> None:
+    page = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+    shown = re.findall(r"<!-- from: (\S+) -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert len(shown) == page.count("```python")
+    for path, code in shown:
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        remaining = iter(lines)
+        for line in code.splitlines():
+            assert line in remaining, f"{path} has no such line in this order: {line}"

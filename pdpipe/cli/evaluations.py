@@ -39,6 +39,7 @@ def reference() -> None:
     from pdpipe.evaluation.measure import floor_record
     from pdpipe.evaluation.records import write_record
     from pdpipe.evaluation.reference import build_reference, save_reference
+    from pdpipe.evaluation.sheets import save_real
 
     train, heldout = load_images(params, "train"), load_images(params, "heldout")
     used = {"extractor": params.evaluation.extractor}
@@ -56,10 +57,11 @@ def reference() -> None:
         save_reference(layout.REFERENCE, measured)
         record = floor_record(measured)
         write_record(layout.metrics("floor"), record)
+        save_real(layout.samples("real"), heldout)
         judged = 0 if extractor.judge is extractor.network else len(heldout)
         images = len(train) + len(heldout)
         run.write_stage_cost(images, images + judged)
-        run.outputs += [layout.metrics("floor"), layout.REFERENCE]
+        run.outputs += pipeline.REFERENCE.outputs[:-1]
         run.final["floor_fid"] = record.floor.fid
 
 

@@ -17,9 +17,6 @@ from pdpipe.errors import DataError, ModelError, ParamsError, counted
 from pdpipe.files import replacing, write_text
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import Tensor
-
     from pdpipe.models import ModelInfo
 
 
@@ -218,18 +215,18 @@ def sample(
     changed = {} if device is None else {"device": device}
     runtime = environment_runtime().model_copy(update=changed)
     from pdpipe.models import load_model, make_sampler
+    from pdpipe.pictures import grid
     from pdpipe.runtime import configure
 
     loaded = load_model(model, device=str(configure(runtime)))
-    if columns is None:
-        columns = list(range(min(loaded.network.config.num_classes or 10, 10)))
+    shown = min(loaded.network.config.num_classes or 10, 10) if columns is None else None
     name = sampler or loaded.info.sampler
     chosen = make_sampler(name, loaded.schedule, clip=clip, eta=eta, gamma=gamma)
     num_steps = loaded.resolve_steps(steps)
     _say_what_is_worse(loaded.info, num_steps, name)
     taken = []  # network evaluations of each image, for each batch
     x = loaded.sample(
-        columns * rows,
+        loaded.choose_labels(columns, shown).repeat(rows),
         w=w,
         steps=num_steps,
         seed=seed,
@@ -237,7 +234,7 @@ def sample(
         on_batch=lambda _, evaluations: taken.append(evaluations),
     )
     with _writing(out) as temporary:
-        _picture(x, rows).save(temporary, format="PNG")
+        grid(x, rows=rows).save(temporary, format="PNG")
     print(
         f"wrote {out}: {counted(len(x), 'image')} by {loaded.info.name}, "
         f"{counted(num_steps, 'step')}, w = {w:g}, {counted(max(taken), 'network evaluation')} each"
@@ -258,24 +255,6 @@ def _say_what_is_worse(info: ModelInfo, steps: int, sampler: str) -> None:
             f"{info.name} was distilled for {info.sampler}: it predicts one step of that, "
             f"which {sampler} takes for something else"
         )
-
-
-def _picture(x: Tensor, rows: int) -> Image:
-    """Images x (rows * columns, C, H, W) in [-1, 1], enlarged, with white lines between them."""
-    from PIL import Image
-    from torch.nn.functional import pad
-
-    from pdpipe.data import to_uint8
-
-    scale = max(1, 64 // x.shape[-1])
-    gap = max(2, scale * x.shape[-1] // 16)
-    tiles = to_uint8(x).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    tiles = pad(tiles, (gap, 0, gap, 0), value=255)  # (rows * columns, C, H', W')
-    tiles = tiles.view(rows, -1, *tiles.shape[1:])
-    # rows x columns tiles of (C, H, W) -> one (rows H, columns W, C)
-    whole = tiles.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
-    picture = pad(whole, (0, 0, 0, gap, 0, gap), value=255).numpy()
-    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
 def _check_picture(out: Path, suffixes: tuple[str, ...]) -> None:

@@ -15,6 +15,12 @@ class Condition:
 
     A network uses what it knows of it and ignores the rest, so that one condition serves a teacher,
     which takes no w, and its student, which does.
+
+    Examples:
+        >>> from pdpipe.diffusion import Condition
+        >>> given = Condition(label=torch.tensor([3, 7])).at(torch.tensor([0.0, 1.0]))
+        >>> given.w
+        tensor([0., 1.])
     """
 
     label: Tensor | None = None  # class indices, (B,), int64

@@ -22,6 +22,11 @@ def guided(conditional: Tensor, unconditional: Tensor, w: Tensor | float) -> Ten
         w: a number, or a tensor that broadcasts, (B, 1, 1, 1).
 
     Source: CFG, equation 6, in the convention of GD, section 2.
+
+    Examples:
+        >>> from pdpipe.diffusion import guided
+        >>> guided(torch.tensor(1.0), torch.tensor(0.5), w=2.0)
+        tensor(2.)
     """
     return conditional + w * (conditional - unconditional)
 
@@ -31,6 +36,14 @@ class GuidedDenoiser:
     """(z_t, t) -> guided v_hat: both predictions in one batch of 2B, two evaluations an image.
 
     Source: CFG, section 3.2.
+
+    Examples:
+        >>> from pdpipe.diffusion import GuidedDenoiser
+        >>> of_both = torch.tensor([1.0, 1.0, 0.5, 0.5]).view(4, 1, 1, 1)
+        >>> both = lambda z_t, t: z_t * of_both
+        >>> denoise = GuidedDenoiser(both, w=torch.tensor([0.0, 2.0]))
+        >>> denoise(torch.ones(2, 1, 1, 1), torch.tensor(0.5)).flatten()
+        tensor([1., 2.])
     """
 
     both: Denoiser  # of a batch of 2B: the first half with labels, the second with the null label

@@ -23,6 +23,7 @@ LOSS_WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "snr_truncated": lambda alpha, sigma: torch.maximum(alpha, sigma) ** 2,  # (max(SNR, 1))
     "snr_plus_one": lambda alpha, sigma: torch.ones_like(alpha),  # (SNR + 1): the MSE in v
 }
+"""Every loss weight by its name, from (alpha_t, sigma_t) to the weight on the error of v."""
 
 
 def v_loss_weight(name: str, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -34,6 +35,12 @@ def v_loss_weight(name: str, alpha: Tensor, sigma: Tensor) -> Tensor:
 
     Raises:
         ModelError: an unknown name.
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule, v_loss_weight
+        >>> alpha, sigma = CosineSchedule().alpha_sigma(torch.tensor([0.0, 0.5, 1.0]))
+        >>> v_loss_weight("snr_truncated", alpha, sigma)
+        tensor([1.0000, 0.5000, 1.0000], dtype=torch.float64)
     """
     if name not in LOSS_WEIGHTS:
         raise ModelError(f"there is no loss weight {name!r}: {did_you_mean(name, LOSS_WEIGHTS)}")
@@ -46,6 +53,12 @@ def weighted_loss(v_hat: Tensor, v_target: Tensor, weight: Tensor) -> Tensor:
     Args:
         v_hat, v_target: (B, C, H, W).
         weight: per sample, (B, 1, 1, 1).
+
+    Examples:
+        >>> from pdpipe.diffusion import weighted_loss
+        >>> v_hat, v = torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8)
+        >>> weighted_loss(v_hat, v, torch.tensor([1.0, 0.5]).view(2, 1, 1, 1))
+        tensor(0.7500)
     """
     squared = (v_hat.float() - v_target.float()).square().mean(dim=(1, 2, 3))
     return (scale(weight, squared).reshape(-1) * squared).mean()

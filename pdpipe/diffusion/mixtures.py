@@ -21,6 +21,15 @@ class GaussianMixture:
     """Points of D dimensions from K Gaussians of one standard deviation, in classes.
 
     As images they are (B, D, 1, 1), so that all that works on images works on them.
+
+    Examples:
+        >>> from pdpipe.diffusion import DDIM, CosineSchedule, GaussianMixture, uniform_grid
+        >>> mixture, schedule = GaussianMixture.grid(), CosineSchedule()
+        >>> z_1 = torch.randn(1000, 2, 1, 1, dtype=torch.float64)
+        >>> x = DDIM(schedule).sample(mixture.denoiser(schedule), z_1, uniform_grid(64))
+        >>> nearest = torch.cdist(x.flatten(1), mixture.means).amin(dim=1)
+        >>> bool(nearest.median() < 0.1)  # close to one of its 25 means
+        True
     """
 
     means: Tensor  # (K, D), float64

@@ -24,29 +24,71 @@ def scale(coefficient: Tensor, like: Tensor) -> Tensor:
 
 
 def v_target(x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """`v = alpha eps - sigma x`, the velocity dz/dphi of the pair (x, eps)."""
+    """`v = alpha eps - sigma x`, the velocity dz/dphi of the pair (x, eps).
+
+    Examples:
+        >>> from pdpipe.diffusion import v_target
+        >>> x, eps = torch.ones(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
+        >>> v_target(x, eps, torch.tensor(0.8), torch.tensor(0.6)).unique()
+        tensor([-0.6000])
+    """
     return scale(alpha, x) * eps - scale(sigma, x) * x
 
 
 def x_from_v(v_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """`x_hat = alpha z_t - sigma v_hat`."""
+    """`x_hat = alpha z_t - sigma v_hat`, shaped like z_t (B, C, H, W).
+
+    Examples:
+        >>> from pdpipe.diffusion import diffuse, v_target, x_from_v
+        >>> x, eps = torch.ones(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> alpha, sigma = torch.tensor(0.8), torch.tensor(0.6)
+        >>> z_t, v = diffuse(x, eps, alpha, sigma), v_target(x, eps, alpha, sigma)
+        >>> torch.allclose(x_from_v(v, z_t, alpha, sigma), x, atol=1e-6)
+        True
+    """
     return scale(alpha, z_t) * z_t - scale(sigma, z_t) * v_hat
 
 
 def eps_from_v(v_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """`eps_hat = sigma z_t + alpha v_hat`."""
+    """`eps_hat = sigma z_t + alpha v_hat`, shaped like z_t (B, C, H, W).
+
+    Examples:
+        >>> from pdpipe.diffusion import diffuse, eps_from_v, v_target
+        >>> x, eps = torch.ones(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> alpha, sigma = torch.tensor(0.8), torch.tensor(0.6)
+        >>> z_t, v = diffuse(x, eps, alpha, sigma), v_target(x, eps, alpha, sigma)
+        >>> torch.allclose(eps_from_v(v, z_t, alpha, sigma), eps, atol=1e-6)
+        True
+    """
     return scale(sigma, z_t) * z_t + scale(alpha, z_t) * v_hat
 
 
 def v_from_x(x_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """`v_hat = (alpha z_t - x_hat) / sigma`; an error of x_hat grows by 1/sigma."""
+    """`v_hat = (alpha z_t - x_hat) / sigma`, (B, C, H, W); an error of x_hat grows by 1/sigma.
+
+    Examples:
+        >>> from pdpipe.diffusion import v_from_x, x_from_v
+        >>> x_hat, z_t = torch.ones(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> alpha, sigma = torch.tensor(0.8), torch.tensor(0.6)
+        >>> torch.allclose(x_from_v(v_from_x(x_hat, z_t, alpha, sigma), z_t, alpha, sigma), x_hat)
+        True
+    """
     return (scale(alpha, z_t) * z_t - x_hat) / scale(sigma, z_t)
 
 
 def v_from_eps(eps_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """`v_hat = (eps_hat - sigma z_t) / alpha`; an error of eps_hat grows by 1/alpha, 2e4 at t = 1.
 
-    That growth is why an eps-predicting model cannot be distilled to few steps.
+    That growth is why an eps-predicting model cannot be distilled to few steps. Shaped like z_t
+    (B, C, H, W).
+
+    Examples:
+        >>> from pdpipe.diffusion import eps_from_v, v_from_eps
+        >>> eps_hat, z_t = torch.ones(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> alpha, sigma = torch.tensor(0.8), torch.tensor(0.6)
+        >>> back = eps_from_v(v_from_eps(eps_hat, z_t, alpha, sigma), z_t, alpha, sigma)
+        >>> torch.allclose(back, eps_hat, atol=1e-6)
+        True
     """
     return (eps_hat - scale(sigma, z_t) * z_t) / scale(alpha, z_t)
 
@@ -61,6 +103,17 @@ def v_from_x_eps(both: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Ten
 
     It blends them: `x_hat = sigma² x_out + alpha (z_t - sigma eps_out)`, so that each head counts
     where it is well conditioned, and no error grows.
+
+    Args:
+        both: what the network outputs, (B, 2C, H, W).
+        z_t: the noisy images, (B, C, H, W).
+        alpha, sigma: float64 coefficients of the time, () or (B, 1, 1, 1).
+
+    Examples:
+        >>> from pdpipe.diffusion import v_from_x_eps
+        >>> both, z_t = torch.ones(2, 2, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> v_from_x_eps(both, z_t, torch.tensor(0.8), torch.tensor(0.6)).shape
+        torch.Size([2, 1, 8, 8])
     """
     assert both.shape[1] == 2 * z_t.shape[1], "the network has one head"
     x_out, eps_out = both.chunk(2, dim=1)
@@ -71,6 +124,17 @@ def clipped(v_hat: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[T
     """(x_hat clipped to [-1, 1], eps_hat recomputed from it): the pair still mixes to z_t.
 
     For t well above 0: what is clipped off x_hat comes back in eps_hat times alpha/sigma.
+
+    Args:
+        v_hat, z_t: the prediction of v, and the noisy images, (B, C, H, W).
+        alpha, sigma: float64 coefficients of the time, () or (B, 1, 1, 1).
+
+    Examples:
+        >>> from pdpipe.diffusion import clipped
+        >>> v_hat, z_t = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> x_hat, eps_hat = clipped(v_hat, z_t, torch.tensor(0.8), torch.tensor(0.6))
+        >>> torch.allclose(0.8 * x_hat + 0.6 * eps_hat, z_t, atol=1e-6)
+        True
     """
     x_hat = x_from_v(v_hat, z_t, alpha, sigma).clamp(-1.0, 1.0)
     return x_hat, (z_t - scale(alpha, z_t) * x_hat) / scale(sigma, z_t)
@@ -90,3 +154,4 @@ PARAMETERIZATIONS = {
     "eps": Parameterization(v_from_eps),
     "x_eps": Parameterization(v_from_x_eps, heads=2),
 }
+"""What a network may predict, by its name in params.yaml: the way to v, and the output heads."""

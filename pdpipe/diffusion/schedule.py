@@ -29,6 +29,15 @@ class Schedule(ABC):
 
     Raises:
         ModelError: the log-SNR at t = 1 is not below that at t = 0.
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule
+        >>> schedule = CosineSchedule()
+        >>> t = torch.tensor([0.25, 0.5, 0.75])
+        >>> schedule.log_snr(t).round(decimals=2)
+        tensor([ 1.7600, -0.0000, -1.7600], dtype=torch.float64)
+        >>> schedule.time(schedule.log_snr(t))
+        tensor([0.2500, 0.5000, 0.7500], dtype=torch.float64)
     """
 
     log_snr_min: float
@@ -87,6 +96,12 @@ class CosineSchedule(Schedule):
     `phi_t = a t + b` with `b = atan(exp(-log_snr_max / 2))` and
     `a = atan(exp(-log_snr_min / 2)) - b`, so that a uniform grid of times is a uniform grid of
     angles, and both ends stay finite: sigma_0 = alpha_1 = 4.5e-5 for log-SNR within ±20.
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule
+        >>> alpha, sigma = CosineSchedule().alpha_sigma(torch.tensor([0.0, 0.5, 1.0]))
+        >>> alpha
+        tensor([1.0000e+00, 7.0711e-01, 4.5400e-05], dtype=torch.float64)
     """
 
     log_snr_min: float = -20.0
@@ -115,7 +130,14 @@ class CosineSchedule(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class LinearLogSNRSchedule(Schedule):
-    """log-SNR linear in t, from log_snr_max at t = 0 to log_snr_min at t = 1."""
+    """log-SNR linear in t, from log_snr_max at t = 0 to log_snr_min at t = 1.
+
+    Examples:
+        >>> from pdpipe.diffusion import LinearLogSNRSchedule
+        >>> schedule = LinearLogSNRSchedule(log_snr_min=-10.0, log_snr_max=10.0)
+        >>> schedule.log_snr(torch.tensor([0.0, 0.25]))
+        tensor([10.,  5.], dtype=torch.float64)
+    """
 
     log_snr_min: float = -20.0
     log_snr_max: float = 20.0
@@ -146,6 +168,11 @@ class LinearBetaSchedule(Schedule):
     `B = b_0 u + (b_1 - b_0) u²/2` with b_0 = T beta_min, b_1 = T beta_max, T = 1000. u is linear in
     t, between the two log-SNR ends: at u = 0 the log-SNR has no bound, and DDPM's own end, u = 1,
     is where it is -10.05, the default (DDPM, section 4; SDE, equation 33).
+
+    Examples:
+        >>> from pdpipe.diffusion import LinearBetaSchedule
+        >>> LinearBetaSchedule().log_snr(torch.tensor([0.0, 1.0]))
+        tensor([ 20.0000, -10.0500], dtype=torch.float64)
     """
 
     beta_min: float = 1e-4
@@ -191,9 +218,14 @@ def ddpm_alphas_squared(
 ) -> Tensor:
     """alpha_k² (DDPM's alpha-bar) at the steps k = 1 … T of its discrete grid: (T,), float64.
 
-    `alpha_k² = prod_(j <= k) (1 - beta_j)`, beta linear from beta_min to beta_max.
+    `alpha_k² = prod_(j <= k) (1 - beta_j)`, T = num_steps, beta linear from beta_min to beta_max.
 
     Source: DDPM, section 4.
+
+    Examples:
+        >>> from pdpipe.diffusion import ddpm_alphas_squared
+        >>> ddpm_alphas_squared()[[0, 499, 999]]
+        tensor([9.9990e-01, 7.8...e-02, 4.0...e-05], dtype=torch.float64)
     """
     betas = torch.linspace(beta_min, beta_max, num_steps, dtype=torch.float64)
     return torch.exp(torch.log1p(-betas).cumsum(0))
@@ -204,13 +236,23 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "linear_beta": LinearBetaSchedule,
     "linear_log_snr": LinearLogSNRSchedule,
 }
+"""Every schedule by its name in params.yaml."""
 
 
 def build_schedule(name: str, **settings: Any) -> Schedule:
     """The schedule of that name, a key of `SCHEDULES`, with its settings: its log-SNR ends.
 
+    Args:
+        name: `cosine`, `linear_beta` or `linear_log_snr`.
+        settings: of its class, such as `log_snr_min` < `log_snr_max`, (-20, 20) for the cosine.
+
     Raises:
         ModelError: an unknown name.
+
+    Examples:
+        >>> from pdpipe.diffusion import build_schedule
+        >>> build_schedule("cosine", log_snr_max=10.0)
+        CosineSchedule(log_snr_min=-20.0, log_snr_max=10.0)
     """
     if name not in SCHEDULES:
         raise ModelError(f"there is no schedule {name!r}: {did_you_mean(name, SCHEDULES)}")

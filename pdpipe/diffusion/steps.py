@@ -28,7 +28,18 @@ def mixed(keep: Tensor, z: Tensor, add: Tensor, other: Tensor) -> Tensor:
 
 
 def diffuse(x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """`z_t = alpha x + sigma eps`, a sample of q(z_t | x)."""
+    """`z_t = alpha x + sigma eps`, a sample of q(z_t | x), shaped like x (B, C, H, W).
+
+    Args:
+        x, eps: images and standard normal noise, (B, C, H, W).
+        alpha, sigma: float64 coefficients, () or (B, 1, 1, 1).
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule, diffuse
+        >>> x, t = torch.ones(2, 1, 8, 8), torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+        >>> diffuse(x, torch.zeros_like(x), *CosineSchedule().alpha_sigma(t)).mean(dim=(1, 2, 3))
+        tensor([1.0000e+00, 4.5400e-05])
+    """
     return scale(alpha, x) * x + scale(sigma, x) * eps
 
 
@@ -46,6 +57,15 @@ def ddim_step(v_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tenso
         phi_t, phi_s: angles in [0, pi/2], float64, that broadcast against z_t.
 
     Source: PD, appendix D (DDIM in the angle).
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule, ddim_step
+        >>> phi = CosineSchedule().angle
+        >>> t, s = torch.tensor(0.5), torch.tensor(0.25)
+        >>> z_t, v_hat = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> z_s = ddim_step(v_hat, z_t, phi(t), phi(s))
+        >>> z_s.shape
+        torch.Size([2, 1, 8, 8])
     """
     d = phi_t - phi_s
     lost = 2.0 * (d / 2.0).sin() ** 2
@@ -57,6 +77,17 @@ def step_from_x(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Ten
 
     `z_s = (sigma_s z_t + sin(d) x_hat) / sigma_t`: `alpha_s x_hat + sigma_s eps_hat` with
     `eps_hat = (z_t - alpha_t x_hat) / sigma_t`, without its cancellation.
+
+    Args:
+        x_hat, z_t: the prediction of x, and the noisy images, (B, C, H, W).
+        phi_t, phi_s: angles in [0, pi/2], float64, () or (B, 1, 1, 1); phi_t is the larger.
+
+    Examples:
+        >>> from pdpipe.diffusion import step_from_x
+        >>> x_hat, z_t = torch.ones(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> end = step_from_x(x_hat, z_t, torch.tensor(0.7), torch.tensor(0.0))
+        >>> torch.allclose(end, x_hat)  # at sigma_s = 0 it is x_hat
+        True
     """
     sigma_t = torch.sin(phi_t)
     keep, add = torch.sin(phi_s) / sigma_t, torch.sin(phi_t - phi_s) / sigma_t
@@ -64,7 +95,17 @@ def step_from_x(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Ten
 
 
 def clipped_ddim_step(v_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> Tensor:
-    """z_s as `ddim_step`, with x_hat clipped to [-1, 1] and eps_hat recomputed from it."""
+    """z_s as `ddim_step`, with x_hat clipped to [-1, 1] and eps_hat recomputed from it.
+
+    The arguments v_hat, z_t, phi_t and phi_s are those of `ddim_step`.
+
+    Examples:
+        >>> from pdpipe.diffusion import clipped_ddim_step
+        >>> v_hat, z_t = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> end = clipped_ddim_step(v_hat, z_t, torch.tensor(0.7), torch.tensor(0.0))
+        >>> bool(end.abs().max() <= 1.0)
+        True
+    """
     x_clipped = x_from_v(v_hat, z_t, phi_t.cos(), phi_t.sin()).clamp(-1.0, 1.0)
     return step_from_x(x_clipped, z_t, phi_t, phi_s)
 
@@ -76,6 +117,13 @@ def transition_share(phi_t: Tensor, phi_s: Tensor) -> Tensor:
     `q(z_s | z_t, x)` has the variance `share sigma_s²`. In the angle it is
     `sin(phi_t - phi_s) sin(phi_t + phi_s) / (sin² phi_t cos² phi_s)`; the second sine is written
     out, since the sum of two angles close to pi/2 has lost the digits of how close.
+
+    Examples:
+        >>> from pdpipe.diffusion import transition_share
+        >>> t, s = torch.tensor(0.7), torch.tensor(0.4)
+        >>> share = transition_share(t, s)
+        >>> torch.allclose(share, 1 - (s.tan() / t.tan()) ** 2)
+        True
     """
     sum_sine = phi_t.sin() * phi_s.cos() + phi_t.cos() * phi_s.sin()
     return (phi_t - phi_s).sin() * sum_sine / (phi_t.sin() * phi_s.cos()) ** 2
@@ -87,7 +135,17 @@ def posterior_mean(x_hat: Tensor, z_t: Tensor, phi_t: Tensor, phi_s: Tensor) -> 
     `r = exp(log_snr_t - log_snr_s)`; the first coefficient is computed as
     `(alpha_t / alpha_s) (sigma_s / sigma_t)²`, which needs no small alpha_t below the line.
 
+    Args:
+        x_hat, z_t: the prediction of x, and the noisy images, (B, C, H, W).
+        phi_t, phi_s: angles in [0, pi/2], float64, () or (B, 1, 1, 1); phi_t is the larger.
+
     Source: DDPM, equations 6 and 7, in the form of PD, section 2.
+
+    Examples:
+        >>> from pdpipe.diffusion import posterior_mean
+        >>> x_hat, z_t = torch.ones(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> posterior_mean(x_hat, z_t, torch.tensor(0.7), torch.tensor(0.4)).shape
+        torch.Size([2, 1, 8, 8])
     """
     keep = phi_t.cos() / phi_s.cos() * (phi_s.sin() / phi_t.sin()) ** 2
     add = transition_share(phi_t, phi_s) * phi_s.cos()
@@ -101,14 +159,36 @@ def posterior_std(phi_t: Tensor, phi_s: Tensor, gamma: float) -> Tensor:
     the lower bound (data without variance), gamma = 1 that of q(z_t | z_s), the upper one (data
     that are noise themselves).
 
+    Args:
+        phi_t, phi_s: angles in [0, pi/2], float64, of one shape; phi_t is the larger.
+        gamma: in [0, 1].
+
     Source: DDPM, section 3.2; PD, figure 6 (log-interpolated).
+
+    Examples:
+        >>> from pdpipe.diffusion import posterior_std
+        >>> phi_t, phi_s = torch.tensor(0.7), torch.tensor(0.4)
+        >>> lower, upper = (posterior_std(phi_t, phi_s, gamma) for gamma in (0.0, 1.0))
+        >>> bool(0 < lower < upper)
+        True
     """
     share = transition_share(phi_t, phi_s)
     return share.sqrt() * phi_s.sin() ** (1.0 - gamma) * phi_t.sin() ** gamma
 
 
 def add_noise(z_s: Tensor, eps: Tensor, phi_s: Tensor, phi_t: Tensor) -> Tensor:
-    """A sample of q(z_t | z_s): `(alpha_t / alpha_s) z_s + sigma_(t|s) eps`, noisier."""
+    """A sample of q(z_t | z_s): `(alpha_t / alpha_s) z_s + sigma_(t|s) eps`, noisier.
+
+    Args:
+        z_s, eps: noisy images and standard normal noise, (B, C, H, W).
+        phi_s, phi_t: angles in [0, pi/2], float64, () or (B, 1, 1, 1).
+
+    Examples:
+        >>> from pdpipe.diffusion import add_noise
+        >>> z_s, eps = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+        >>> add_noise(z_s, eps, torch.tensor(0.4), torch.tensor(0.7)).shape
+        torch.Size([2, 1, 8, 8])
+    """
     share = transition_share(phi_t, phi_s)
     shrink = phi_t.cos() / phi_s.cos()
     return mixed(shrink, z_s, share.sqrt() * phi_t.sin(), eps)

@@ -27,7 +27,14 @@ is the number of teacher steps per student step. Times are float64, shaped like 
 def decoding_times(i: Tensor, num_steps: int, ratio: int = 2) -> list[Tensor]:
     """From i/N to (i - 1)/N, through every time of the teacher's grid: halving.
 
+    Integers i (B, 1, 1, 1) in 1 … num_steps give ratio + 1 float64 times of that shape.
+
     Source: PD, Algorithm 2, and GD, Algorithm 2 (ratio 2); PD, figure 12 (ratio 4).
+
+    Examples:
+        >>> from pdpipe.diffusion import decoding_times
+        >>> decoding_times(torch.tensor([4]), num_steps=4)
+        [tensor([1.], ...), tensor([0.8750], ...), tensor([0.7500], ...)]
     """
     i = i.to(torch.float64)  # the quotients of integer tensors would be float32
     return [(ratio * i - j) / (ratio * num_steps) for j in range(ratio + 1)]
@@ -39,7 +46,14 @@ def stochastic_times(i: Tensor, num_steps: int, ratio: int = 1) -> list[Tensor]:
     At i = 1 one step leads to 0 already, and the second has length 0: the target is the teacher's
     own prediction, exactly. The teacher's grid is the student's, so the ratio is 1.
 
+    Integers i (B, 1, 1, 1) in 1 … num_steps give three float64 times of that shape.
+
     Source: GD, Algorithm 3.
+
+    Examples:
+        >>> from pdpipe.diffusion import stochastic_times
+        >>> stochastic_times(torch.tensor([4]), num_steps=4)
+        [tensor([1.], ...), tensor([0.7500], ...), tensor([0.5000], ...)]
     """
     assert ratio == 1
     i = i.to(torch.float64)
@@ -49,7 +63,14 @@ def stochastic_times(i: Tensor, num_steps: int, ratio: int = 1) -> list[Tensor]:
 def encoding_times(i: Tensor, num_steps: int, ratio: int = 2) -> list[Tensor]:
     """From (i - 1)/N up to i/N: the decoding's times backwards, towards noise.
 
+    Integers i (B, 1, 1, 1) in 1 … num_steps give ratio + 1 float64 times of that shape.
+
     Source: GD, Algorithm 4 (whose i is this one less 1).
+
+    Examples:
+        >>> from pdpipe.diffusion import encoding_times
+        >>> encoding_times(torch.tensor([4]), num_steps=4)
+        [tensor([0.7500], ...), tensor([0.8750], ...), tensor([1.], ...)]
     """
     return decoding_times(i, num_steps, ratio)[::-1]
 
@@ -82,6 +103,18 @@ def target_along(
 
     Returns:
         v_target, (B, C, H, W), in the dtype of z_t.
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule, ddim_step, target_along
+        >>> schedule, teacher = CosineSchedule(), lambda z_t, t: z_t * t
+        >>> z_t = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+        >>> times = [torch.full((2, 1, 1, 1), t, dtype=torch.float64) for t in (1.0, 0.7, 0.5)]
+        >>> t, u, s = (schedule.angle(time) for time in times)
+        >>> z_u = ddim_step(teacher(z_t, times[0]), z_t, t, u)
+        >>> z_s = ddim_step(teacher(z_u, times[1]), z_u, u, s)
+        >>> v = target_along([teacher, teacher], z_t, times, schedule)
+        >>> torch.allclose(ddim_step(v, z_t, t, s), z_s)  # one step for two
+        True
     """
     phi = [schedule.angle(t) for t in times]
     whole = phi[0] - phi[-1]
@@ -117,6 +150,13 @@ def multi_step_target(
 
     Returns:
         v_target, (B, C, H, W), in the dtype of z_t.
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule, multi_step_target
+        >>> teacher, i = lambda z_t, t: z_t * t, torch.tensor([4, 1]).view(2, 1, 1, 1)
+        >>> z_t = torch.randn(2, 1, 8, 8)
+        >>> multi_step_target(teacher, z_t, i, 4, CosineSchedule()).shape
+        torch.Size([2, 1, 8, 8])
     """
     passed = times(i, num_steps, ratio)
     return target_along([teacher] * (len(passed) - 1), z_t, passed, schedule)

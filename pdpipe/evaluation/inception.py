@@ -19,6 +19,7 @@ from pdpipe.evaluation.fidelity import torch_fidelity
 from pdpipe.files import digest_file
 
 NAME = "inception-v3-compat"
+SHA256 = "6726825d"  # how the digest of the published weights begins
 _URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +15,7 @@ from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.evaluation.features import extract_features
 from pdpipe.evaluation.fidelity import feature_statistics
 from pdpipe.evaluation.manifold import NEIGHBOURS
-from pdpipe.evaluation.metrics import METRICS, Images
+from pdpipe.evaluation.metrics import METRICS, Images, Real, of_real
 from pdpipe.evaluation.neighbours import nearest_distances
 from pdpipe.evaluation.observe import Observed
 from pdpipe.evaluation.records import Extractor, Record
@@ -28,19 +27,12 @@ _MEND = "run `dvc repro reference`"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Reference:
+class Reference(Real):
     """What the metrics need of the real images; n training and m held-out ones."""
 
     extractor: Extractor
-    train_features: Tensor  # (n, D) float32
     train_images: Tensor  # (n, C, H, W) uint8
-    state: Mapping[str, Mapping[str, Tensor]]  # by metric: what it needs of the training images
     heldout: Observed  # the held-out images, with the distances of all
-
-    @property
-    def num_train(self) -> int:
-        """The number of training images."""
-        return len(self.train_images)
 
     @property
     def num_heldout(self) -> int:
@@ -94,11 +86,7 @@ def build_reference(
         ),
         train_features=found.features,
         train_images=train.images,
-        state={
-            key: metric.of_real(real)
-            for key, metric in METRICS.items()
-            if metric.of_real is not None
-        },
+        state=of_real(real),
         heldout=Observed(
             features=held.features,
             logits=held.logits,

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pdpipe.data import ImageSet
 from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.evaluation.store import Finished
 from pdpipe.tensor_files import load_tensors, save_tensors
@@ -68,6 +69,19 @@ def save_samples(
         "per_class": columns,
     }
     save_tensors(path, tensors, METADATA, about)
+
+
+def save_real(path: Path, real: ImageSet) -> None:
+    """Write real images as those of the models stand on their sheets: the first of each class.
+
+    One tensor `real`, (classes, columns, C, H, W) uint8; each class can fill its columns.
+    """
+    shown, columns = sheet_layout(len(real), len(real.classes))
+    rows = [(real.labels == k).nonzero().flatten() for k in range(shown)]
+    columns = min(columns, *map(len, rows))
+    sheet = torch.stack([real.images[own[:columns]] for own in rows])
+    about = {"classes": list(real.classes[:shown])}
+    save_tensors(path, {"real": sheet}, METADATA, about)
 
 
 def load_paired(path: Path, weights: list[float]) -> dict[float, Tensor]:

@@ -6,6 +6,7 @@ from pdpipe.models.info import ClassifierInfo, ModelInfo
 from pdpipe.models.model import DiffusionModel, sample_noise
 from pdpipe.models.predictor import DenoiserOf, Predictor
 from pdpipe.models.sampling import Sampling, evaluations_of, make_sampler, most_steps
+from pdpipe.models.trajectory import Trajectory
 
 __all__ = [
     "ClassifierInfo",
@@ -14,6 +15,7 @@ __all__ = [
     "ModelInfo",
     "Predictor",
     "Sampling",
+    "Trajectory",
     "decode_noise",
     "encode_images",
     "evaluations_of",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from pdpipe.errors import ModelError, counted
 from pdpipe.models.info import MOST_STEPS, ModelInfo
 from pdpipe.models.predictor import Predictor
 from pdpipe.models.sampling import make_sampler
+from pdpipe.models.trajectory import Trajectory, traced
 from pdpipe.networks import Network
 from pdpipe.seeds import derive_seed
 
@@ -36,8 +38,43 @@ def sample_noise(image_shape: Sequence[int], seed: int, first: int, count: int) 
     return noise
 
 
+class _Settings(TypedDict, total=False):
+    """The settings of `DiffusionModel.sample`, for its two kinds of result."""
+
+    n: int | None
+    w: float | Sequence[float] | Tensor
+    steps: int | None
+    seed: int
+    clip: bool
+    sampler: Sampler | str | None
+    grid: Tensor | None
+    batch_size: int
+    first: int
+    on_batch: Callable[[int, int], None] | None
+
+
+Labels = int | Sequence[int] | Tensor | None
+
+
 class DiffusionModel:
-    """A teacher, student or encoder with its schedule; `sample` makes images from labels and w."""
+    """A trained teacher, student or encoder; `pdpipe.load` makes it, `sample` makes images.
+
+    Attributes:
+        network: the torch module, in evaluation mode.
+        info: what its file says: name, classes, step count, the range of w, where it comes from.
+        schedule: its noise schedule, from `pdpipe.diffusion`.
+        device: the torch device that it is on.
+        sha256: of its file.
+
+    Examples:
+        >>> student = pdpipe.load("models/student-4.safetensors", device="cpu")
+        >>> student
+        <pdpipe student-4: 4 steps, ... parameters>
+        >>> student.info.image_shape, student.info.w_max
+        ((1, 8, 8), 4.0)
+        >>> student.sample(n=16, w=1.0).shape
+        torch.Size([16, 1, 8, 8])
+    """
 
     def __init__(
         self, network: Network, info: ModelInfo, device: torch.device, sha256: str
@@ -75,8 +112,17 @@ class DiffusionModel:
     def denoiser(self, labels: Tensor, w: float | Tensor) -> Denoiser:
         """(z_t, t) -> v_hat for these labels (B,) at guidance weight w, or one each, (B,).
 
+        It is what the samplers of `pdpipe.diffusion` take: z_t (B, C, H, W), t in [0, 1].
+
         Raises:
             ModelError: w is outside the range the model was trained for.
+
+        Examples:
+            >>> teacher = pdpipe.load("models/teacher.safetensors", device="cpu")
+            >>> denoise = teacher.denoiser(torch.tensor([3, 7]), w=1.0)
+            >>> z_1 = torch.randn(2, 1, 8, 8)
+            >>> denoise(z_1, torch.tensor(1.0, dtype=torch.float64)).shape
+            torch.Size([2, 1, 8, 8])
         """
         self.check_w(w)
         weights = w if isinstance(w, Tensor) else torch.full((len(labels),), w)
@@ -107,7 +153,7 @@ class DiffusionModel:
             raise ModelError(f"the number of steps is {chosen}: use 1 or more, to {MOST_STEPS:,}")
         return chosen
 
-    def check_labels(self, labels: Sequence[int] | Tensor) -> Tensor:
+    def check_labels(self, labels: int | Sequence[int] | Tensor) -> Tensor:
         """The labels as int64 (n,); raises ModelError for one that is not a class index."""
         try:
             given = torch.as_tensor(labels)
@@ -125,6 +171,31 @@ class DiffusionModel:
                 f"{classes}, numbered 0 to {classes - 1}"
             )
         return chosen
+
+    def choose_labels(self, labels: Labels, n: int | None) -> Tensor:
+        """The labels of n images, int64 (n,): those that are given, in turn until there are n.
+
+        Args:
+            labels: one or several class indices; None: every class.
+            n: by default one image for each of these labels.
+
+        Raises:
+            ModelError: a label that is not a class index, or a number of images that is none.
+        """
+        if labels is None:
+            chosen = torch.arange(len(self.info.classes) if self.network.conditional else 1)
+        else:
+            chosen = self.check_labels(labels)
+        if n is None:
+            return chosen
+        try:
+            count = operator.index(n)
+        except TypeError:
+            count = -1
+        if count < 0 or (count > 0 and len(chosen) == 0):
+            problem = f"n is {n!r}" if count < 0 else f"there is no label for {n} images"
+            raise ModelError(f"{problem}: give a whole number of images, and one label or more")
+        return chosen.repeat(-(-count // max(len(chosen), 1)))[:count]
 
     def check_weights(self, w: float | Sequence[float] | Tensor, count: int) -> float | Tensor:
         """w as a number, or as float32 (count,); raises ModelError where it cannot be used."""
@@ -144,10 +215,29 @@ class DiffusionModel:
         self.check_w(weights)
         return weights
 
+    @overload
     def sample(
         self,
-        labels: Sequence[int] | Tensor,
+        labels: Labels = None,
         *,
+        return_trajectory: Literal[False] = False,
+        **settings: Unpack[_Settings],
+    ) -> Tensor: ...
+
+    @overload
+    def sample(
+        self,
+        labels: Labels = None,
+        *,
+        return_trajectory: Literal[True],
+        **settings: Unpack[_Settings],
+    ) -> tuple[Tensor, Trajectory]: ...
+
+    def sample(
+        self,
+        labels: Labels = None,
+        *,
+        n: int | None = None,
         w: float | Sequence[float] | Tensor = 0.0,
         steps: int | None = None,
         seed: int = 0,
@@ -157,15 +247,19 @@ class DiffusionModel:
         batch_size: int = 256,
         first: int = 0,
         on_batch: Callable[[int, int], None] | None = None,
-    ) -> Tensor:
-        """Images x in [-1, 1], (n, C, H, W) on the CPU, one for each label.
+        return_trajectory: bool = False,
+    ) -> Tensor | tuple[Tensor, Trajectory]:
+        """Images x in [-1, 1], (n, C, H, W), float32 on the CPU; by default one of each class.
 
         The noise of sample k, its first and what a stochastic sampler adds, is seeded by (seed,
-        first + k), whatever the batch size; images of different batch sizes agree to 1e-4.
+        first + k), whatever n and the batch size are: more images begin with the same ones, and
+        images of different batch sizes agree to 1e-4.
 
         Args:
-            labels: class indices; an unconditional model takes zeros, for their number.
-            w: guidance weight, 0 for none: a number for all, or one for each label, (n,).
+            labels: one class index or several, taken in turn until there are n; by default every
+                class. An unconditional model takes zeros, or none.
+            n: the number of images; by default one for each of the labels.
+            w: guidance weight, 0 for none: a number for all, or one for each image, (n,).
             steps: sampling steps; by default the student's own count, 64 for a teacher.
             seed: of the noise.
             clip: clip x_hat to [-1, 1] at every step; without it, x may leave that range.
@@ -177,13 +271,24 @@ class DiffusionModel:
             first: index of the first sample, to go on where another call ended.
             on_batch: called after each batch with the number of its images and the network
                 evaluations that each of them took.
+            return_trajectory: return (x, `Trajectory`), with the states along the grid.
 
         Raises:
-            ModelError: a label, w, step count, sampler or batch size that cannot be used.
+            ModelError: a label, n, w, step count, sampler or batch size that cannot be used.
             SamplerError: a grid that is none.
+
+        Examples:
+            >>> student = pdpipe.load("models/student-4.safetensors")
+            >>> student.sample().shape  # one of each class
+            torch.Size([10, 1, 8, 8])
+            >>> sevens = student.sample(labels=7, n=16, w=1.0, seed=1)
+            >>> several = student.sample(labels=[3, 1, 4], w=[0.0, 1.0, 4.0])
+            >>> x, path = student.sample(n=3, return_trajectory=True)
+            >>> path.z.shape  # from noise to images: (N + 1, n, C, H, W)
+            torch.Size([5, 3, 1, 8, 8])
         """
         by = self._sampler(sampler, clip)
-        chosen = self.check_labels(labels)
+        chosen = self.choose_labels(labels, n)
         weights = self.check_weights(w, len(chosen))
         if batch_size < 1:
             raise ModelError(f"the batch size is {batch_size}: use 1 or more")
@@ -191,17 +296,22 @@ class DiffusionModel:
         size = max(batch_size // self.evaluations_per_step(weights), 1)
         grid = uniform_grid(self.resolve_steps(steps)) if grid is None else grid
 
-        def make(start: int) -> tuple[Tensor, int]:
+        def make(start: int) -> _Batch:
             part = slice(start, start + size)
             at = weights[part] if isinstance(weights, Tensor) else weights
-            return self._make(chosen[part], at, by, grid, seed, first + start)
+            return self._make(chosen[part], at, by, grid, seed, first + start, return_trajectory)
 
-        done = []
-        for x, evaluations in _side_by_side(make, range(0, len(chosen), size), self.device):
-            done.append(x)
+        # Without an image there is still a path, of none.
+        starts = range(0, max(len(chosen), int(return_trajectory)), size)
+        done, paths = [torch.empty(0, *self.info.image_shape)], []
+        for batch in _side_by_side(make, starts, self.device):
+            done.append(batch.x)
+            if batch.path is not None:
+                paths.append(batch.path)
             if on_batch is not None:
-                on_batch(len(x), evaluations)
-        return torch.cat(done) if done else torch.empty(0, *self.info.image_shape)
+                on_batch(len(batch.x), batch.evaluations)
+        x = torch.cat(done)
+        return (x, Trajectory.joined(paths)) if return_trajectory else x
 
     def _sampler(self, sampler: Sampler | str | None, clip: bool) -> Sampler:
         if self.info.kind == "encoder":
@@ -227,17 +337,28 @@ class DiffusionModel:
         grid: Tensor,
         seed: int,
         first: int,
-    ) -> tuple[Tensor, int]:
-        """(images of one batch, float32 on the CPU; network evaluations of each)."""
-        noise = sample_noise(self.info.image_shape, seed, first, len(labels))
+        trace: bool,
+    ) -> _Batch:
+        """The images of one batch, and their path if it is wanted."""
+        noise = sample_noise(self.info.image_shape, seed, first, len(labels)).to(self.device)
         generators = [
             torch.Generator().manual_seed(derive_seed(int(seed), "steps", first + k))
             for k in range(len(labels))
         ]
+        path = None
         with self.autocast():
             denoiser = self.denoiser(labels, w)
-            end = sampler.final(denoiser, noise.to(self.device), grid, generators)
-        return end.z.float().cpu(), end.evaluations
+            if trace:
+                end, path = traced(sampler, denoiser, noise, grid, generators)
+            else:
+                end = sampler.final(denoiser, noise, grid, generators)
+        return _Batch(end.z.float().cpu(), end.evaluations, path)
+
+
+class _Batch(NamedTuple):
+    x: Tensor  # float32 on the CPU
+    evaluations: int  # of the network, for each image
+    path: Trajectory | None
 
 
 _Made = TypeVar("_Made")

@@ -41,8 +41,10 @@ class Explorer:
     columns: int
     height: int
     width: int
-    figures: list[str]
+    figures: dict[str, str]  # {name: what it is}
     panels: list[Panel]
+    real: Images  # (classes · H, real_columns · W[, 3]): held-out images
+    real_columns: int
     start: tuple[int, int]
 
 
@@ -80,12 +82,17 @@ def explorer(m: Measurements, sheets: Sheets, headline: Headline) -> Explorer | 
         columns=columns,
         height=height,
         width=width,
-        figures=["NFE", *(metric.name for metric in metrics)],
+        figures={
+            "NFE ↓": "network evaluations for one image",
+            **{metric.directed: metric.means for metric in metrics},
+        },
         panels=[
             panel("student", "student", "Student", {n: sheets.students[n] for n in steps}),
             panel("teacher", "teacher", "Teacher", {n: sheets.teacher[n] for n in steps}),
             panel("full", "teacher", "Teacher", {full: sheets.full}),
         ],
+        real=sprite(sheets.real[None, classes, :columns]),
+        real_columns=min(columns, sheets.real.shape[1]),
         start=(0, sheets.full.w.index(headline.w)),
     )
 

@@ -182,40 +182,65 @@ def _thinned(steps: set[int], most: int = 7) -> list[int]:
     return ordered[:: math.ceil(len(ordered) / most)]
 
 
-def fid_against_is(m: Measurements) -> Figure:
-    """The trade-off: IS against FID along w, a curve for each N, students beside the teacher."""
-    kinds = ["student", "teacher"] if m.student_steps else ["teacher"]
-    figure = Figure(figsize=(5.2 * len(kinds), 5.2))
-    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
-    for axes, kind in zip(panels, kinds, strict=True):
-        _tradeoff_panel(axes, m, kind)
-    if m.student_steps:
-        panels[0].set_title("students")
-    panels[-1].set_title(m.teacher_by)
-    x, y = f"{m.named('FID')}, lower is better", f"{m.named('IS')}, higher is better"
-    label_axes(figure, panels[0], x, y)
+def fid_against_w(m: Measurements) -> Figure:
+    """FID against w, a curve for each N, students beside the teacher."""
+    figure, panels = _by_kind(m, height=4.2)
+    for kind, axes in panels.items():
+        for name, look, rows in _curves(m, kind):
+            axes.plot(*_points(rows, "w", "fid"), **look, label=name)
+        axes.xaxis.set_major_locator(FixedLocator(m.guidance))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    log_axis(axes, "y", m.frame[m.frame["kind"] != "real"]["fid"])
+    label_axes(figure, axes, "guidance weight w", f"{m.named('FID')}, lower is better")
     return figure
 
 
-def _tradeoff_panel(axes: Axes, m: Measurements, kind: str) -> None:
-    """The curves of one kind at the students' step counts, and the full-count teacher's."""
-    curves = [m.select(kind, steps=n) for n in reversed(m.student_steps)]
-    for k, rows in enumerate(curves):
-        axes.plot(
-            *_points(rows, "fid", "is"),
-            color=to_hex(_STEPS_MAP(k / max(1, len(curves) - 1))),
-            marker=_MARKERS[k % len(_MARKERS)],
-            label=formats.steps(m.student_steps[-1 - k]),
-        )
+def fid_against_is(m: Measurements) -> Figure:
+    """The trade-off: IS against FID along w, a curve for each N, students beside the teacher."""
+    figure, panels = _by_kind(m, height=5.2)
+    for kind, axes in panels.items():
+        _tradeoff_panel(axes, m, kind)
+    x, y = f"{m.named('FID')}, lower is better", f"{m.named('IS')}, higher is better"
+    label_axes(figure, axes, x, y)
+    return figure
+
+
+def _by_kind(m: Measurements, height: float) -> tuple[Figure, dict[str, Axes]]:
+    """A panel for the students, where there are any, and one for the teacher."""
+    titles = {"student": "students"} if m.student_steps else {}
+    titles["teacher"] = m.teacher_by
+    figure = Figure(figsize=(5.2 * len(titles), height))
+    panels = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+    for axes, title in zip(panels, titles.values(), strict=True):
+        axes.set_title(title)
+    return figure, dict(zip(titles, panels, strict=True))
+
+
+def _curves(m: Measurements, kind: str) -> list[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """(name, look, rows) of one kind at each of the students' N, and of the full-count teacher."""
+    counts = m.student_steps[::-1]
+    found = []
+    for k, n in enumerate(counts):
+        colour = to_hex(_STEPS_MAP(k / max(1, len(counts) - 1)))
+        look = {"color": colour, "marker": _MARKERS[k % len(_MARKERS)]}
+        found.append((formats.steps(n), look, m.select(kind, steps=n)))
+    look = {"color": INK, "linestyle": "--", "marker": "x"}
     full = m.select("teacher", steps=m.full_steps)
-    name = f"teacher, {formats.steps(m.full_steps)}"
-    axes.plot(*_points(full, "fid", "is"), color=INK, linestyle="--", marker="x", label=name)
-    if kind == "student" or not curves:
+    return [*found, (f"teacher, {formats.steps(m.full_steps)}", look, full)]
+
+
+def _tradeoff_panel(axes: Axes, m: Measurements, kind: str) -> None:
+    """IS against FID along w, of one kind and of the full-count teacher."""
+    curves = _curves(m, kind)
+    for name, look, rows in curves:
+        axes.plot(*_points(rows, "fid", "is"), **look, label=name)
+    *few, (_, _, full) = curves
+    if kind == "student" or not few:
         _label_weights(axes, full, offset=(-7, 5), align="right")
-    if curves:
-        _label_weights(axes, curves[0], offset=(7, -11), align="left")
+    if few:
+        _label_weights(axes, few[0][2], offset=(7, -11), align="left")
     axes.margins(x=0.12)
-    log_axis(axes, "x", pd.concat([full, *curves])["fid"])
+    log_axis(axes, "x", pd.concat([rows for _, _, rows in curves])["fid"])
 
 
 def _label_weights(

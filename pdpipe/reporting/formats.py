@@ -35,6 +35,11 @@ def percent(value: Any) -> str:
     return DASH if pd.isna(value) else f"{100 * value:.1f} %"
 
 
+def share(value: float) -> str:
+    """A share in [0, 1], as `97 %`."""
+    return f"{100 * value:.0f} %"
+
+
 def milliseconds(seconds: Any) -> str:
     """A time in seconds, as milliseconds without the unit."""
     return DASH if pd.isna(seconds) else _decimals(1000 * seconds, 2)

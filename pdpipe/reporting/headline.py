@@ -102,16 +102,23 @@ def details(m: Measurements, found: Match) -> list[str]:
         return []
     fewest = m.cell("student", min(m.student_steps), found.w)
     less = formats.times(float(found.teacher["nfe"] / fewest["nfe"]))
-    two = ", since guidance takes two evaluations a step" * (found.w > 0)
-    work = f"The student needs {less} fewer network evaluations than its teacher{two}."
-    within = f"within {NEAR:.0%} of the teacher's FID, the 95 % interval of the difference included"
+    two = ", since guidance takes two a step" * (found.w > 0)
+    more = float(fewest["fid"] / found.teacher["fid"]) - 1.0
+    side = "above" if more >= 0 else "below"
+    work = (
+        f"That is {formats.share(abs(more))} {side} the teacher's FID, with {less} fewer network "
+        f"evaluations{two}."
+    )
+    at = formats.weight(found.w)
+    within = (
+        f"within {formats.share(NEAR)} of the teacher's FID, the 95 % interval of the difference "
+        "included"
+    )
     if found.steps is None:
-        reached = f"No student of fewer evaluations is shown to be {within}."
+        reached = f"At {at}, no student of fewer evaluations is shown to be {within}."
     else:
-        reached = (
-            f"The student of the fewest steps that is {within}, has "
-            f"{formats.steps(found.steps)}: {formats.times(found.fewer_evaluations)} fewer."
-        )
+        steps, times = formats.steps(found.steps), formats.times(found.fewer_evaluations)
+        reached = f"At {at}, {steps} suffice to be {within}: {times} fewer evaluations."
     return [work, reached, f"{saved_sentence(m, found.w)}."]
 
 

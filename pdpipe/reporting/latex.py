@@ -8,7 +8,7 @@ from dataclasses import replace
 from pdpipe.evaluation.records import RungsRecord
 from pdpipe.reporting import tables
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.speedup import savings_table
+from pdpipe.reporting.speedup import savings_tables
 from pdpipe.reporting.studies.section import StudySection
 from pdpipe.reporting.tables import Table
 
@@ -50,7 +50,7 @@ def paper_latex(
 
     `protocol` is in every caption, so that each table can be taken alone.
     """
-    near = [tables.near_table(m), savings_table(m, paper=True)]
+    near = [tables.near_table(m), *savings_tables(m, paper=True)]
     shown = near if m.student_steps else []
     shown += tables.matrices(m)
     for w in m.guidance:

@@ -6,7 +6,7 @@ from pdpipe.evaluation.records import RungsRecord
 from pdpipe.reporting import tables
 from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
-from pdpipe.reporting.speedup import savings_table
+from pdpipe.reporting.speedup import savings_tables
 from pdpipe.reporting.tables import Table
 
 
@@ -24,13 +24,13 @@ def report_markdown(m: Measurements, rungs: RungsRecord, found: Headline, machin
 
     `machines` is a sentence on where the times per image were taken.
     """
-    near = [tables.near_table(m), savings_table(m)] if m.student_steps else []
+    near = [tables.near_table(m), *savings_tables(m)] if m.student_steps else []
     return "\n".join(
         [
             "# Quality against sampling steps\n",
             f"**{found.sentence}.**\n",
             *([" ".join(found.details) + "\n"] if found.details else []),
-            f"{tables.definition(m)}\n",
+            f"{' '.join(tables.definitions(m))}\n",
             f"{machines}\n",
             *map(to_markdown, near),
             *(to_markdown(tables.steps_table(m, w)) for w in m.guidance),

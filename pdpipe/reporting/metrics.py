@@ -24,6 +24,7 @@ class Quantity:
     """
 
     name: str
+    means: str  # what it is, in a line
     column: str
     text: Callable[[Any], str] = formats.figure
     se: str | None = None
@@ -33,6 +34,11 @@ class Quantity:
     against_steps: bool = True
     equal_nfe: bool = False
     in_paper: bool = True
+
+    @property
+    def directed(self) -> str:
+        """The name, with an arrow to where it is better."""
+        return f"{self.name} {'↓' if self.better == 'lower' else '↑'}"
 
     @property
     def columns(self) -> list[str]:
@@ -60,6 +66,7 @@ _TEXTS = {2: formats.figure, 4: formats.small}
 _MEASURED = {
     key: Quantity(
         name=metric.name,
+        means=metric.means,
         column=key,
         se=f"{key}_se",
         text=_TEXTS[metric.decimals],
@@ -75,10 +82,24 @@ FID_HELDOUT = _MEASURED["fid_heldout"]
 # In the order in which they stand in tables.
 METRICS = (
     *_MEASURED.values(),
-    Quantity(name="label accuracy", column="accuracy", text=formats.percent, against_steps=False),
-    Quantity(name="paired error", column="paired_mse", text=formats.small, over_w=False),
+    Quantity(
+        name="label accuracy",
+        means="share of the images in which the classifier sees the class that was asked for",
+        column="accuracy",
+        text=formats.percent,
+        better="higher",
+        against_steps=False,
+    ),
+    Quantity(
+        name="paired error",
+        means="mean squared difference to the full teacher's images from the same noise",
+        column="paired_mse",
+        text=formats.small,
+        over_w=False,
+    ),
     Quantity(
         name="ms/image",
+        means="milliseconds for one image, on the machine that the report names",
         column="seconds_per_image",
         text=formats.milliseconds,
         over_w=False,

@@ -52,7 +52,7 @@ function makeSortable(table) {
 
 /* CSS pixels of an image's side, at least; and rows of images in a panel, at most. */
 const SMALLEST = 48;
-const ROWS = 4;
+const rows = () => (window.innerWidth < 640 ? 2 : 4);
 
 /* The images that a panel shows: [{k, column}] of class k; one of each class in turn, or of one. */
 function chosen(data, picked) {
@@ -74,7 +74,7 @@ function across(data, width, picked, count) {
   return Math.min(most, count);
 }
 
-/* The pixels of one image of a sprite at guidance weight number w. */
+/* The pixels of one image of a sprite at guidance weight number w; that of real images has w = 0. */
 function pixels(sprite, data, w, { k, column }) {
   const { width, height } = data;
   const canvas = new OffscreenCanvas(width, height);
@@ -149,14 +149,14 @@ function standalone(svg) {
   return text.replace(/var\((--\w+)\)/g, (_, name) => look.getPropertyValue(name).trim());
 }
 
-/* The same as a PNG of twice its size. */
+/* The same as a PNG, large enough for print. */
 async function picture(svg) {
   const { width, height } = svg.viewBox.baseVal;
-  const image = new Image(2 * width, 2 * height);
+  const image = new Image(4 * width, 4 * height);
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(standalone(svg))}`;
   await image.decode();
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [2 * width, 2 * height];
+  [canvas.width, canvas.height] = [4 * width, 4 * height];
   const context = canvas.getContext("2d");
   context.fillStyle = getComputedStyle(document.body).backgroundColor;
   context.fillRect(0, 0, canvas.width, canvas.height);
@@ -181,6 +181,24 @@ function startExplorer(root) {
       sprites.set(address, image.decode().then(() => image));
     }
     return sprites.get(address);
+  }
+
+  /* A real image of the same class, where there are any. */
+  async function realPixels({ k, column }) {
+    const { sprite: address, columns } = data.real;
+    return pixels(await sprite(address), data, 0, { k, column: column % columns });
+  }
+
+  async function showReal(choice) {
+    const canvas = document.querySelector('canvas[data-panel="real"]');
+    const figure = canvas.parentElement;
+    figure.hidden = data.real.columns === 0;
+    if (figure.hidden) return;
+    const all = chosen({ ...data, columns: data.real.columns }, choice.picked);
+    const side = across(data, figure.clientWidth, null, all.length);
+    const images = await Promise.all(all.slice(0, 2 * side).map(realPixels));
+    if (choice === latest) draw(canvas, images, side);
+    canvas.dataset.across = side;
   }
 
   function label(slider, text) {
@@ -209,7 +227,7 @@ function startExplorer(root) {
     if (choice !== latest) return;
     const all = chosen(data, choice.picked);
     const side = across(data, canvas.parentElement.clientWidth, choice.picked, all.length);
-    shown = all.slice(0, side * ROWS);
+    shown = all.slice(0, side * rows());
     const images = shown.map((place) => {
       const own = pixels(image, data, choice.w, place);
       const subtracted = choice.subtract && panel !== full;
@@ -241,6 +259,7 @@ function startExplorer(root) {
       add(panel.titles[n], image);
       if (panel.name === "student") add("Student minus full teacher", difference(image, teacher));
     }
+    if (data.real.columns) add("Real, held out", await realPixels(place));
     const named = data.classes.length > 1 ? `class ${data.classes[place.k]}, ` : "";
     dialog.querySelector(".name").textContent = `${named}sample ${place.column + 1}, ${data.w[choice.w]}`;
     if (!dialog.open) dialog.showModal();
@@ -251,9 +270,9 @@ function startExplorer(root) {
   for (const canvas of root.querySelectorAll("canvas[data-panel]")) {
     canvas.addEventListener("click", (event) => {
       const n = Number(canvas.dataset.across);
-      const rows = Math.ceil(shown.length / n);
+      const down = Math.ceil(shown.length / n);
       const x = Math.floor((event.offsetX / canvas.clientWidth) * Math.min(n, shown.length));
-      open = Math.min(shown.length - 1, Math.floor((event.offsetY / canvas.clientHeight) * rows) * n + x);
+      open = Math.min(shown.length - 1, Math.floor((event.offsetY / canvas.clientHeight) * down) * n + x);
       enlarge(open, latest);
     });
     canvas.addEventListener("keydown", (event) => {
@@ -262,17 +281,22 @@ function startExplorer(root) {
       enlarge((open = 0), latest);
     });
   }
+  const go = (step) => enlarge((open = (open + step + shown.length) % shown.length), latest);
   dialog.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step) enlarge((open = (open + step + shown.length) % shown.length), latest);
+    if (step) go(step);
   });
+  for (const button of dialog.querySelectorAll("button[value]")) {
+    button.addEventListener("click", () => go(Number(button.value)));
+  }
 
   /* The first two figures of student and teacher, for a reader who hears the page. */
   function say(choice) {
     const said = data.panels.slice(0, 2).map((panel) => {
       const n = count(panel, choice);
       const [first, second] = panel.figures[n][choice.w];
-      return `${panel.titles[n]}: ${data.figures[0]} ${first}, ${data.figures[1]} ${second}`;
+      const [nfe, quality] = data.figures.map((name) => name.replace(/ [↓↑]$/, ""));
+      return `${panel.titles[n]}: ${nfe} ${first}, ${quality} ${second}`;
     });
     root.querySelector("[role=status]").textContent = `${said.join("; ")}.`;
   }
@@ -284,16 +308,18 @@ function startExplorer(root) {
     if (choice.subtract) state.set("difference", "1");
     history.replaceState(null, "", `#${state}`);
   }
+  /* What of the address can be had here; whether it says anything of the choice. */
   function recall() {
     const state = new URLSearchParams(location.hash.slice(1));
-    const at = (list, value) => list.indexOf(value);
+    if (!state.has("N") && !state.has("w")) return false;
     const n = data.steps.findIndex((text) => parseInt(text) === Number(state.get("N")));
-    const weight = at(data.w, `w = ${state.get("w")}`);
-    if (n < 0 || weight < 0) return;
-    [steps.value, w.value] = [n, weight];
-    const known = at(data.classes, state.get("class"));
+    if (n >= 0) steps.value = n;
+    const weight = data.w.indexOf(`w = ${state.get("w")}`);
+    if (weight >= 0) w.value = weight;
+    const known = data.classes.indexOf(state.get("class"));
     if (picker) picker.value = known < 0 ? "all" : String(known);
     subtract.checked = state.get("difference") === "1";
+    return true;
   }
 
   let latest = null;
@@ -307,6 +333,7 @@ function startExplorer(root) {
       curve.hidden = curve.dataset.w !== data.w[latest.w];
     }
     for (const panel of data.panels) showPanel(panel, latest);
+    showReal(latest);
   }
   function change() {
     show();
@@ -315,15 +342,14 @@ function startExplorer(root) {
 
   for (const input of [steps, w]) input.addEventListener("input", change);
   for (const input of [picker, subtract]) if (input) input.addEventListener("change", change);
-  window.addEventListener("hashchange", () => { recall(); show(); });
+  window.addEventListener("hashchange", () => recall() && change());
   let width = 0;
   new ResizeObserver(() => {
     if (root.clientWidth !== width) show();
     width = root.clientWidth;
   }).observe(root);
   root.hidden = false;
-  recall();
-  show();
+  (recall() ? change : show)();
 }
 
 for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
@@ -334,7 +360,7 @@ for (const table of document.querySelectorAll(".scroll > table:not(.samples):not
   table.parentElement.after(buttons([["CSV", file]], name));
 }
 for (const svg of document.querySelectorAll("figure svg")) {
-  const name = fileName(svg.getAttribute("aria-label"));
+  const name = svg.closest("figure").dataset.name;
   const drawing = () => save(`${name}.svg`, new Blob([standalone(svg)], { type: "image/svg+xml" }));
   const bitmap = async () => save(`${name}.png`, await picture(svg));
   svg.closest("figure").append(buttons([["SVG", drawing], ["PNG", bitmap]], "the figure"));

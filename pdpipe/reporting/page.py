@@ -19,7 +19,7 @@ from pdpipe.reporting.headline import Headline
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.results import Results
 from pdpipe.reporting.sheets import Images, Sheets
-from pdpipe.reporting.speedup import savings_table
+from pdpipe.reporting.speedup import savings_tables
 from pdpipe.reporting.studies import StudySection, others_sentence
 
 FOLDER = Path(__file__).parent
@@ -47,12 +47,13 @@ _METHOD_CAPTIONS = {
 
 
 # What the ids inside a figure begin with, where that is not its name.
-_PREFIXES = {"fid_by_steps": "fid", "is_by_steps": "is", "fid_is": "tradeoff"}
+_PREFIXES = {"fid_by_steps": "fid", "is_by_steps": "is", "fid_by_w": "byw", "fid_is": "tradeoff"}
 
 
 class Picture(NamedTuple):
     """A figure as it stands on the page."""
 
+    name: str
     svg: Markup
     caption: str
 
@@ -62,6 +63,7 @@ def page(
     m: Measurements,
     headline: Headline,
     *,
+    data: str,
     sheets: Sheets,
     curves: dict[str, bytes],
     explorer: Explorer | None,
@@ -75,10 +77,11 @@ def page(
 
     Args:
         results, m, headline: what is told.
+        data: the name of the data's source.
         sheets: the samples, for what kind of images they are.
         curves: {name: SVG} of `fid_at_<k>` for weight number k, `fid_by_steps`, `is_by_steps`,
-            `fid_is`, each picture of the method and, as `study_<name>`, of the studies that have
-            a figure.
+            `fid_by_w`, `fid_is`, each picture of the method and, as `study_<name>`, of the studies
+            that have a figure.
         explorer: what its sliders choose from; None leaves it out.
         by_steps, by_class: the sample grids.
         published: the figures of the papers; None leaves them out.
@@ -90,19 +93,19 @@ def page(
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         headline=headline,
-        setting=setting(results, sheets),
-        definition=tables.definition(m),
+        setting=setting(data, results, sheets),
+        definitions=tables.definitions(m),
         made=provenance.made_sentence(results),
         at_weights=[
             (formats.weight(w), w == headline.w, pictures[f"fid_at_{k}"])
             for k, w in enumerate(m.guidance)
         ],
-        near=[tables.near_table(m), savings_table(m)] if m.student_steps else [],
+        near=[tables.near_table(m), *savings_tables(m)] if m.student_steps else [],
         rungs=[tables.rungs_table(results.rungs), tables.coupling_table(m)],
         steps_tables=[(w == headline.w, tables.steps_table(m, w)) for w in m.guidance],
         matrices=tables.matrices(m),
         nearest=tables.memorization_table(m),
-        **{name: pictures[name] for name in ("fid_by_steps", "is_by_steps", "fid_is")},
+        **{name: pictures[name] for name in ("fid_by_steps", "is_by_steps", "fid_by_w", "fid_is")},
         method=[pictures[name] for name in _METHOD_CAPTIONS],
         published=published,
         studies=[(s, pictures.get(f"study_{s.name}")) for s in sections],
@@ -118,15 +121,24 @@ def page(
     )
 
 
-def setting(results: Results, sheets: Sheets) -> str:
-    """What the models make, and of how many images they learned it."""
+# What images of a source are, where the name does not say.
+_DATA = {"digits": "scikit-learn's handwritten digits"}
+
+
+def setting(data: str, results: Results, sheets: Sheets) -> str:
+    """What the models make, of how many images they learned it, and what FID is measured with."""
     channels, height, width = sheets.full.images.shape[-3:]
     colour = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
-    found = f"{colour.capitalize()} images of {height} × {width} pixels"
+    found = f"{_DATA.get(data, 'Images')}: {colour}, {height} × {width} pixels"
     if len(sheets.classes) > 1:
-        found += f" in classes such as {', '.join(sheets.classes[:3])}"
+        found += f", classes such as {', '.join(sheets.classes[:3])}"
     count = formats.count(results.floor.protocol.num_train)
-    return f"{found}; the teacher was trained on {count} of them."
+    extractor = results.teacher.protocol.extractor
+    own = "" if extractor.heldout_accuracy is None else ", not of Inception"
+    return (
+        f"{found[0].upper()}{found[1:]}; {count} to train on. FID is in features of "
+        f"{extractor.name}{own}."
+    )
 
 
 def _template() -> Template:
@@ -161,12 +173,14 @@ def csp_hash(script: str) -> str:
 def explorer_data(shown: Explorer) -> dict[str, Any]:
     """What the page's script reads of the explorer."""
     panels = [vars(panel) | {"sprites": [*map(data_uri, panel.sprites)]} for panel in shown.panels]
-    as_it_is = ("classes", "columns", "height", "width", "figures")
+    as_it_is = ("classes", "columns", "height", "width")
     return {
         "steps": [formats.steps(n) for n in shown.steps],
         "w": [formats.weight(w) for w in shown.w],
         **{name: getattr(shown, name) for name in as_it_is},
+        "figures": list(shown.figures),
         "panels": panels,
+        "real": {"sprite": data_uri(shown.real), "columns": shown.real_columns},
     }
 
 
@@ -206,6 +220,8 @@ def _pictures(
         f"weight: {curves}.",
         "is_by_steps": "IS against sampling steps (logarithmic), for each guidance weight: "
         f"{curves}.",
+        "fid_by_w": "FID (logarithmic) against the guidance weight: a curve for each step count. "
+        f"The dashed curve is the teacher at {formats.steps(m.full_steps)}.",
         "fid_is": "IS against FID (logarithmic): each curve joins the "
         f"guidance weights of one step count, from {formats.weight(m.guidance[0])} to "
         f"{formats.weight(m.guidance[-1])}. The dashed curve is the teacher at "
@@ -214,9 +230,19 @@ def _pictures(
         **{f"study_{section.name}": section.caption for section in sections},
     }
     return {
-        name: Picture(inline_svg(svg, _PREFIXES.get(name, name), captions[name]), captions[name])
+        name: Picture(
+            _file_name(name, m),
+            inline_svg(svg, _PREFIXES.get(name, name), captions[name]),
+            captions[name],
+        )
         for name, svg in drawn.items()
     }
+
+
+def _file_name(figure: str, m: Measurements) -> str:
+    """What a figure is called when a reader saves it."""
+    _, at_weight, k = figure.partition("fid_at_")
+    return f"fid_by_steps_w{m.guidance[int(k)]:g}" if at_weight else figure
 
 
 def _with_code(text: str) -> Markup:

@@ -29,8 +29,8 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
 
     The same results give the same bytes. Files: table.csv and table.parquet (every measurement),
     costs.csv (what its cells took), table.md, table.tex, metrics.json and fid_by_steps.csv (for
-    DVC), index.html, and in figures/ fid_by_steps, is_by_steps, fid_is, those of the method,
-    samples_by_steps and samples_by_class as SVG and PNG.
+    DVC), index.html, and in figures/ fid_by_steps, is_by_steps, fid_by_w, fid_is, those of the
+    method, samples_by_steps and samples_by_class as SVG and PNG.
 
     Args:
         params: its ladder and evaluation section say which results belong to the report; its
@@ -73,6 +73,7 @@ def write_report(params: Params, results_dir: Path, reports_dir: Path, studies: 
         results,
         m,
         found,
+        data=params.data.source,
         sheets=sheets,
         curves=svg,
         explorer=explorer(m, sheets, found),
@@ -101,6 +102,7 @@ def _curves(m: Measurements, schedule: Schedule) -> dict[str, Figure]:
     return {
         "fid_by_steps": figures.against_steps(m, FID),
         "is_by_steps": figures.against_steps(m, INCEPTION_SCORE),
+        "fid_by_w": figures.fid_against_w(m),
         "fid_is": figures.fid_against_is(m),
         "loss_weights": method.loss_weights(schedule),
         "angles": method.angles(),

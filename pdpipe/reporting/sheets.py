@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from pdpipe.errors import DamagedError, EvaluationError, brief
 from pdpipe.params import Params
 from pdpipe.reporting import formats
 from pdpipe.tensor_files import load_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Images = NDArray[np.uint8]
 
@@ -42,8 +46,12 @@ class Sheet:
 
 @dataclass(frozen=True, kw_only=True)
 class Sheets:
-    """The sheets of a chain, by step count, most steps first."""
+    """The sheets of a chain, by step count, most steps first; and real images.
 
+    `real` is (classes, columns, C, H, W), of the same classes as each sheet.
+    """
+
+    real: Images
     teacher: dict[int, Sheet]
     students: dict[int, Sheet]
 
@@ -94,21 +102,52 @@ def read_sheets(params: Params, results_dir: Path) -> Sheets:
                 f"{path} shows other classes or shapes than the teacher's sheet: run `dvc repro`, "
                 "which makes both alike"
             )
-    return Sheets(teacher=teacher, students=students)
+    return Sheets(
+        real=_real(folder / "real.safetensors", expected), teacher=teacher, students=students
+    )
 
 
-def _read(path: Path, steps: Sequence[int], params: Params) -> dict[int, Sheet]:
+def _real(path: Path, beside: Sheet) -> Images:
+    tensors, about = _tensors(path)
+    names, images = about.get("classes"), tensors.get("real")
+    if not isinstance(names, list):
+        raise _damaged(path, KeyError("classes"))
+    if (
+        not set(beside.classes) <= set(names)
+        or images is None
+        or images.shape[2:] != beside.images.shape[3:]
+    ):
+        raise EvaluationError(
+            f"{path} shows other classes or shapes than the teacher's sheet: run `dvc repro`, "
+            "which makes both alike"
+        )
+    kept: Images = images.numpy()[[names.index(name) for name in beside.classes]]
+    return kept
+
+
+def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise EvaluationError(
             f"{path} does not exist: run `dvc repro`, which makes it before the report"
         )
     try:
-        tensors, about = load_tensors(path, "sheet")
+        return load_tensors(path, "sheet")
+    except (DamagedError, KeyError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> EvaluationError:
+    return EvaluationError(
+        f"{path} is damaged ({brief(error)}): delete it and run `dvc repro` to have it again"
+    )
+
+
+def _read(path: Path, steps: Sequence[int], params: Params) -> dict[int, Sheet]:
+    tensors, about = _tensors(path)
+    try:
         info = _Info.model_validate(about)
-    except (DamagedError, KeyError, ValidationError) as error:
-        raise EvaluationError(
-            f"{path} is damaged ({brief(error)}): delete it and run `dvc repro` to have it again"
-        ) from None
+    except ValidationError as error:
+        raise _damaged(path, error) from None
     missing = [n for n in steps if f"sheet/{n}" not in tensors]
     if missing:
         raise EvaluationError(

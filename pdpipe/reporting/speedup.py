@@ -94,32 +94,33 @@ def saved_sentence(m: Measurements, w: float) -> str:
     ) + f", and {found.text(found.seconds)} its time" * timed
 
 
-def savings_table(m: Measurements, *, paper: bool = False) -> Table:
-    """For each student and w: the teacher's evaluations and time for each of the student's.
+def savings_tables(m: Measurements, *, paper: bool = False) -> list[Table]:
+    """For each student and w: the teacher's evaluations, and its time, for each of the student's.
 
-    A paper's leaves out the times, which depend on the machine.
+    A paper's leaves out the times, which depend on the machine; none without students.
     """
-    headings = ["evaluations", "time"][: 1 if paper else 2]
-    rows = []
-    for n in m.student_steps:
-        found = [saving(m, n, w) for w in m.guidance]
-        texts = [
-            s.text(span) for s in found for span in (s.evaluations, s.seconds)[: len(headings)]
-        ]
-        rows.append([str(n), *texts])
-    timed = "" if paper else ", and its time,"
-    return Table(
-        title="Saved at equal quality",
-        columns=["steps", *headings * len(m.guidance)],
-        groups=tuple((formats.weight(w), len(headings)) for w in m.guidance),
-        rows=rows,
-        note=f"How many times the student's network evaluations{timed} the {m.teacher_by} needs "
-        f"for the student's FID: interpolated between the step counts at which it was "
-        f"measured, with the {LEVEL:.0%} interval (of these figures; what the times vary by is not "
-        "in it). ≥: the teacher does not get there at its full count of "
-        f"{formats.steps(m.full_steps)}. Below 1×, the teacher needs fewer; an interval that holds "
-        "1× separates nothing.",
+    found = {n: [saving(m, n, w) for w in m.guidance] for n in m.student_steps}
+    what = {"network evaluations": [[s.text(s.evaluations) for s in row] for row in found.values()]}
+    if not paper:
+        what["time"] = [[s.text(s.seconds) for s in row] for row in found.values()]
+    note = (
+        f"How many times the student's {{}} the {m.teacher_by} needs for the student's FID: "
+        "interpolated between the step counts at which it was measured, with the "
+        f"{formats.share(LEVEL)} interval. ≥: the teacher does not get there at its full count of "
+        f"{formats.steps(m.full_steps)}. Below 1×, the teacher needs less; an interval that holds "
+        "1× separates nothing."
     )
+    varied = {"time": " What times vary by from run to run is not in the interval."}
+    return [
+        Table(
+            title=f"Saved at equal quality: {name}",
+            columns=["steps", *map(formats.weight, m.guidance)],
+            rows=[[str(n), *row] for n, row in zip(found, cells, strict=True)],
+            note=note.format(name) + varied.get(name, ""),
+        )
+        for name, cells in what.items()
+        if found
+    ]
 
 
 def _interval(teacher: pd.DataFrame, student: pd.Series[Any], nfe: Array) -> tuple[float, float]:

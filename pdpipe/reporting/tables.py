@@ -59,22 +59,22 @@ def by_steps(m: Measurements, w: float) -> pd.DataFrame:
     return found
 
 
-def definition(m: Measurements) -> str:
+def definitions(m: Measurements) -> list[str]:
     """What FID and the rest are in this report, said once: all its tables call them by name alone.
 
     A figure without these is not comparable with anything.
     """
     row, heldout = m.full(m.guidance[0]), m.heldout
-    return (
-        f"FID here is {m.named('FID')}: the Fréchet distance of "
+    return [
+        f"FID is {m.named('FID')} here: the Fréchet distance of "
         f"{formats.count(int(row['num_fake']))} generated images to the "
-        f"{formats.count(int(row['num_real']))} training images in the "
-        f"features of {row['extractor']}; the other figures are of the same images and features. "
-        f"Real images, the {int(heldout['num_fake'])} that were held out, have "
-        f"{m.named('FID', heldout)} {FID.shown(heldout)}, the floor. It is no bound for figures of "
-        "more images, since FID falls as counts grow: at the held-out count, real and generated "
-        "images compare."
-    )
+        f"{formats.count(int(row['num_real']))} training images, in the features of "
+        f"{row['extractor']}. The other metrics are of the same images and features.",
+        f"{int(heldout['num_fake'])} real images were held out: they have "
+        f"{m.named('FID', heldout)} {FID.shown(heldout)}. FID falls as the number of images "
+        f"grows, so this compares only with {FID_HELDOUT.name!r}. Less than it says that images "
+        "lie nearer to the training images than other real ones do: see the nearest images.",
+    ]
 
 
 def real_note(m: Measurements, metric: Quantity) -> str:
@@ -102,8 +102,9 @@ def near_table(m: Measurements) -> Table:
         title="The fewest steps that reach the teacher",
         columns=["", "teacher's FID", "steps", "student's FID", "fewer evaluations"],
         rows=rows,
-        note=f"Reached: FID at most {NEAR:.0%} above the teacher's at its full step count, the "
-        "95 % interval of the difference included.",
+        note=f"Reached: FID at most {formats.share(NEAR)} above the teacher's at its full step "
+        f"count, the 95 % interval of the difference included. This is the {m.teacher_by}: another "
+        "sampler may need fewer evaluations.",
     )
 
 

@@ -62,7 +62,7 @@ def read_image(
         ImageError: the file is not an image, is damaged, has more than 8 bits a channel, or is
             smaller than `image_size`.
     """
-    image = _decoded(path, channels, sixteen_bit)
+    image = decoded(path, channels, sixteen_bit)
     if min(image.size) < image_size:
         raise ImageError(
             path,
@@ -73,8 +73,12 @@ def read_image(
     return pixels.reshape(image_size, image_size, channels)
 
 
-def _decoded(path: Path, channels: int, sixteen_bit: str) -> Image.Image:
-    """The upright image in grey (1) or RGB (3)."""
+def decoded(path: Path, channels: int, sixteen_bit: str = "refuse") -> Image.Image:
+    """The upright image in grey (1) or RGB (3), of its own size; settings as for `read_image`.
+
+    Raises:
+        ImageError: the file is not an image, is damaged, or has more than 8 bits a channel.
+    """
     formats = sorted(set(image_formats().values()))
     try:
         with warnings.catch_warnings():

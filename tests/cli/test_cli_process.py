@@ -29,7 +29,7 @@ def test_the_stages_write_what_they_are_for(typed: Typed) -> None:
     made = set(typed.contents())
     models = {f"models/{n}.safetensors" for n in ("extractor", "teacher", "student-4", "student-2")}
     metrics = {f"results/metrics/{name}.json" for name in ("floor", "teacher", "student-2")}
-    samples = {f"results/samples/{name}.safetensors" for name in ("teacher", "student-2")}
+    samples = {f"results/samples/{name}.safetensors" for name in ("real", "teacher", "student-2")}
     assert models | metrics | samples | {"reports/index.html", "data/shards/manifest.json"} <= made
     assert not [name for name in made if name.endswith(".tmp")]
 

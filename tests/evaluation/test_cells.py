@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import torch
 
+from pdpipe.data import ImageSet
 from pdpipe.errors import EvaluationError
 from pdpipe.evaluation.cells import balanced_labels
 from pdpipe.evaluation.evaluate import Evaluated, evaluate_model
 from pdpipe.evaluation.observe import Instruments
-from pdpipe.evaluation.sheets import load_paired, save_samples, sheet_mask
+from pdpipe.evaluation.sheets import load_paired, save_real, save_samples, sheet_mask
 from pdpipe.evaluation.store import CellStore
 from pdpipe.models import DiffusionModel
 from pdpipe.params import EvaluationParams, parse_params
+from pdpipe.tensor_files import load_tensors
 
 Evaluate = Callable[..., Evaluated]
 SAMPLES = 120
@@ -241,6 +243,21 @@ def test_the_sheet_holds_the_first_images_of_each_class(
         with pytest.raises(EvaluationError, match=r"samples.safetensors is damaged \(.*delete it"):
             load_paired(path, [1.0])
         path.write_bytes(before)
+
+
+@pytest.mark.parametrize(("counts", "columns"), [((9, 12), 8), ((2, 5), 2), ((0, 3), 0)])
+def test_real_images_stand_by_class(counts: tuple[int, int], columns: int, tmp_path: Path) -> None:
+    labels = torch.tensor([k for k, count in enumerate(counts) for _ in range(count)])
+    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    real = ImageSet(images=images[order], labels=labels[order], classes=("a", "b"), digest="")
+    save_real(tmp_path / "real.safetensors", real)
+    tensors, about = load_tensors(tmp_path / "real.safetensors", "sheet")
+    assert about == {"classes": ["a", "b"]}
+    assert tensors["real"].shape == (2, columns, 3, 2, 2)
+    for k, row in enumerate(tensors["real"]):
+        own = real.images[real.labels == k]
+        assert torch.equal(row, own[:columns])
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def measure(images, real):
 
 
 METRIC = Metric(
+    means="how far the features spread",
     key="spread",
     name="spread",
     better="higher",

@@ -384,3 +384,67 @@ def test_evaluations_are_known_beforehand(name: str, clip: bool, teacher: Diffus
     )
     assert taken == [evaluations_of(sampler, 3)]
     assert taken[0] in {"heun": (5, 6), "rk4": (9, 12)}.get(name, (3,))
+
+
+def test_n_images_take_their_labels_in_turn(student: DiffusionModel) -> None:
+    assert student.choose_labels(None, None).tolist() == list(range(10))
+    assert student.choose_labels(None, 23).tolist() == LABELS
+    assert student.choose_labels([3, 1], 5).tolist() == [3, 1, 3, 1, 3]
+    assert student.choose_labels(7, 3).tolist() == [7, 7, 7]
+    assert student.choose_labels([3, 1, 4], 2).tolist() == [3, 1]
+    assert student.choose_labels([], 0).tolist() == []
+    assert torch.equal(student.sample(n=23, seed=1), student.sample(LABELS, seed=1))
+    assert torch.equal(student.sample(), student.sample(range(10)))
+    assert_close(student.sample(n=23)[:7], student.sample(n=7), rtol=0, atol=1e-4)
+
+
+def test_an_unconditional_model_makes_n_images(make_model: MakeModel) -> None:
+    model = make_model({"num_classes": 0})
+    assert model.sample(steps=2).shape == (1, 1, 8, 8)
+    assert torch.equal(model.sample(n=3, steps=2), model.sample([0, 0, 0], steps=2))
+
+
+@pytest.mark.parametrize("n", [-1, 2.5, "3"])
+def test_a_number_of_images_that_is_none(student: DiffusionModel, n: object) -> None:
+    with pytest.raises(ModelError, match=r"^n is .*: give a whole number of images"):
+        student.sample(n=n)  # type: ignore[call-overload]
+    with pytest.raises(ModelError, match=r"^there is no label for 3 images: give"):
+        student.sample([], n=3)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("clip", [True, False])
+def test_a_trajectory_is_what_the_sampler_passes(
+    teacher: DiffusionModel, name: str, clip: bool
+) -> None:
+    """By the sampler's own states, and by asking the network again at each of them."""
+    settings = {"w": 1.5, "steps": 3, "sampler": name, "clip": clip, "seed": 4}
+    x, path = teacher.sample(LABELS, return_trajectory=True, batch_size=10, **settings)
+    assert torch.equal(x, teacher.sample(LABELS, batch_size=10, **settings))
+    assert path.t.tolist() == uniform_grid(3).tolist()
+    assert path.z.shape == (4, 23, 1, 8, 8)
+    assert path.x_hat.shape == (3, 23, 1, 8, 8)
+    assert torch.equal(path.z[0], sample_noise((1, 8, 8), seed=4, first=0, count=23))
+    assert torch.equal(path.z[-1], x)
+    sampler = make_sampler(name, teacher.schedule, clip=clip)
+    denoise = teacher.denoiser(torch.tensor(LABELS), 1.5)
+    for i in range(3):
+        expected = sampler.x_hat(denoise(path.z[i], path.t[i]), path.z[i], path.t[i])
+        assert_close(path.x_hat[i], expected, rtol=0, atol=2e-3 if name == "rk4" else 1e-4)
+    if name in ("ddim", "ancestral", "stochastic", "dpm_solver"):
+        assert torch.equal(path.x_hat[-1], x)
+
+
+def test_the_evaluations_of_a_trajectory_are_the_samplers(teacher: DiffusionModel) -> None:
+    counts: list[tuple[int, int]] = []
+    teacher.sample(
+        n=2, w=1.0, steps=3, sampler="heun", return_trajectory=True,
+        on_batch=lambda *done: counts.append(done),
+    )  # fmt: skip
+    assert counts == [(2, 2 * evaluations_of(make_sampler("heun", teacher.schedule), 3))]
+
+
+def test_the_trajectory_of_no_images(student: DiffusionModel) -> None:
+    x, path = student.sample([], return_trajectory=True)
+    assert x.shape == (0, 1, 8, 8)
+    assert path.z.shape == (5, 0, 1, 8, 8)

@@ -39,6 +39,7 @@ def test_plots_show_has_the_curves_and_the_pictures(chain: Chain, tmp_path: Path
     for picture in (
         "fid_by_steps",
         "is_by_steps",
+        "fid_by_w",
         "fid_is",
         "samples_by_steps",
         "samples_by_class",

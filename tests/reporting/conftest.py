@@ -257,6 +257,10 @@ def _write_model(chain: Chain, name: str, kind: str, steps: Sequence[int]) -> No
     path.parent.mkdir(exist_ok=True)
     sheets = {f"sheet/{n}": chain.sheet(kind, n) for n in steps}
     save_file(sheets, path, metadata={"sheet": json.dumps(info)})
+    full = chain.sheet("teacher", max(chain.params.evaluation.teacher_steps))
+    real = {"real": np.ascontiguousarray(full[0, :, :3])}
+    about = {"sheet": json.dumps({"classes": chain.classes})}
+    save_file(real, path.with_name("real.safetensors"), metadata=about)
 
 
 def _write(chain: Chain, path: str, value: object) -> None:

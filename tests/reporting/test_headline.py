@@ -76,10 +76,10 @@ def test_sentence_with_guidance(chain):
         "(w = 0.3; lower is better)"
     )
     assert found.details[:2] == [
-        "The student needs 16× fewer network evaluations than its teacher, since guidance takes "
-        "two evaluations a step.",
-        "The student of the fewest steps that is within 25% of the teacher's FID, the 95 % "
-        "interval of the difference included, has 4 steps: 4× fewer.",
+        "That is 200 % above the teacher's FID, with 16× fewer network evaluations, since "
+        "guidance takes two a step.",
+        "At w = 0.3, 4 steps suffice to be within 25 % of the teacher's FID, the 95 % interval of "
+        "the difference included: 4× fewer evaluations.",
     ]
     assert found.metrics["saved_near"] == 4.0
 
@@ -88,15 +88,17 @@ def test_sentence_without_guidance_claims_no_double_saving(make_chain):
     chain = make_chain(start=8, ladder=(4, 1), w=(0.0,))
     found = headline(with_fids(chain, {("teacher", 8): 1.0, ("student", 1): 1.25}))
     assert "where the teacher has 1.00 in 8 steps" in found.sentence
-    assert found.details[0] == ("The student needs 8× fewer network evaluations than its teacher.")
+    assert found.details[0] == (
+        "That is 25 % above the teacher's FID, with 8× fewer network evaluations."
+    )
 
 
 def test_no_student_that_reaches_the_teacher_is_said(chain):
     m = with_fids(chain, {("teacher", 8): 1.0, ("student", 4): 1.75, ("student", 2): 3.0})
     found = headline(m)
     assert found.details[1] == (
-        "No student of fewer evaluations is shown to be within 25% of the teacher's FID, the 95 % "
-        "interval of the difference included."
+        "At w = 0.3, no student of fewer evaluations is shown to be within 25 % of the teacher's "
+        "FID, the 95 % interval of the difference included."
     )
     assert found.metrics["saved_near"] == 1.0
 
@@ -105,7 +107,7 @@ def test_a_student_that_saves_nothing_reaches_nothing(make_chain):
     chain = make_chain(start=8, ladder=(4, 2), w=(0.0,), teacher_steps=(2, 4))
     m = with_fids(chain, {("teacher", 4): 1.0, ("student", 4): 1.0, ("student", 2): 9.0})
     assert match(m, 0.0).steps is None
-    assert headline(m).details[1].startswith("No student of fewer evaluations is shown")
+    assert headline(m).details[1].startswith("At w = 0, no student of fewer evaluations is shown")
 
 
 def test_an_empty_ladder_is_said(make_chain):

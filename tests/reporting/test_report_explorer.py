@@ -1,8 +1,12 @@
 """The explorer holds every sample once, in order, and no more than a page can bear."""
 
+import json
+
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from pdpipe.errors import EvaluationError
 from pdpipe.reporting import explorer
 from pdpipe.reporting.headline import headline
 from pdpipe.reporting.measurements import measurements
@@ -23,12 +27,11 @@ def test_it_starts_at_the_headline(full_chain):
 
 def test_each_panel_has_its_own_sheets_and_figures(full_chain):
     shown = explorer_of(full_chain)
-    assert shown.figures == [
-        *("NFE", "FID", "FID at the held-out count", "IS"),
-        *(f"{name}" for name in ("KID", "MMD", "precision", "recall")),
-        "label accuracy",
-        *("paired error", "ms/image"),
+    assert list(shown.figures) == [
+        *("NFE ↓", "FID ↓", "FID at the held-out count ↓", "IS ↑", "KID ↓", "MMD ↓"),
+        *("precision ↑", "recall ↑", "label accuracy ↑", "paired error ↓", "ms/image ↓"),
     ]
+    assert all(shown.figures.values())
     kinds = {"student": ("student", shown.steps), "teacher": ("teacher", shown.steps)}
     for panel in shown.panels:
         kind, steps = kinds.get(panel.name, ("teacher", [16]))
@@ -39,6 +42,24 @@ def test_each_panel_has_its_own_sheets_and_figures(full_chain):
             for w, (nfe, fid, *_) in zip(full_chain.w, figures, strict=True):
                 assert nfe == (f"{n}" if kind == "student" or w == 0 else f"{n} × 2")
                 assert fid.startswith(f"{full_chain.value('fid', kind, n, w):.2f} ± ")
+
+
+def test_real_images_stand_beside_them(full_chain):
+    shown = explorer_of(full_chain)
+    real = full_chain.sheet("teacher", 16)[0, :, :3, 0]  # as the fixture has it: three of a class
+    assert shown.real_columns == 3
+    rows = shown.real.reshape(10, 8, 3, 8)
+    assert (rows.transpose(0, 2, 1, 3) == real).all()
+
+
+def test_real_images_of_other_classes_or_shapes_are_refused(make_chain):
+    chain = make_chain()
+    path = chain.results_dir / "samples/real.safetensors"
+    for classes, shape in ((["x"] * 10, (1, 8, 8)), (chain.classes, (3, 8, 8))):
+        about = {"sheet": json.dumps({"classes": classes})}
+        save_file({"real": np.zeros((10, 2, *shape), np.uint8)}, path, metadata=about)
+        with pytest.raises(EvaluationError, match=r"other classes or shapes .*: run `dvc repro`"):
+            read_sheets(chain.params, chain.results_dir)
 
 
 def test_colours_are_last(make_chain):

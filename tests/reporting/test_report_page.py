@@ -100,7 +100,7 @@ def test_it_is_well_formed_with_unique_ids_and_links_that_lead_somewhere(page):
 def test_every_picture_is_described(page):
     images, drawings = page.all("img"), page.all("svg")
     assert len(images) == (1 + 2 * 4) * 3 + (1 + 4) * 10
-    assert len(drawings) == 3 + 3 + 3  # one a w, the curves, those of the method
+    assert len(drawings) == 3 + 4 + 3  # one a w, the curves, those of the method
     alts = [image["alt"] for image in images]
     assert all(alts)
     assert len(set(alts)) == len(alts)
@@ -108,30 +108,31 @@ def test_every_picture_is_described(page):
     assert all(drawing["role"] == "img" for drawing in drawings)
     labels = [drawing["aria-label"] for drawing in drawings]
     starts = [f"FID against sampling steps at w = {w}," for w in ("0", "0.3", "2")]
-    starts += ["FID against sampling steps, ", "IS against sampling steps", "IS against FID"]
+    starts += ["FID against sampling steps, ", "FID (logarithmic) against the guidance weight"]
+    starts += ["IS against sampling steps", "IS against FID"]
     for label, start in zip(labels, starts, strict=False):
         assert label.startswith(start)
-    for label, word in zip(labels[6:], ("rotation", "Two rounds", "loss weights"), strict=True):
+    for label, word in zip(labels[7:], ("rotation", "Two rounds", "loss weights"), strict=True):
         assert word in label
 
 
 def test_headline_protocol_and_caveat_are_on_it(full_chain, page, tmp_path):
     text = " ".join(" ".join(page.text).split())
     assert "1 step instead of 16: FID 1.14, where the guided teacher has 1.60 in 16 steps" in text
-    assert "classifier trained on this very data set (99.6 % held-out accuracy)" in text
+    assert "classifier of this very data set (99.6 % held-out accuracy)" in text
     for word in ("ab" * 32, "equal counts per class", "uint8, rounded", "ddim", "Test CPU", "ema"):
         assert word in text
 
 
 def test_the_figures_are_defined_once(page):
     text = " ".join(" ".join(page.text).split())
-    assert text.count("FID here is FID-1500[digits-cnn]: ") == 1
+    assert text.count("FID is FID-1500[digits-cnn] here: ") == 1
     assert text.count("FID-270[digits-cnn] 1.43 ± ") == 1
     assert not any("[digits-cnn]" in header for header in page.headers)
 
 
 def test_what_comes_first_is_the_sentence_then_the_curve_and_the_explorer(html):
-    order = ["<h1>", 'class="curve"', 'class="explorer"', "FID here is", "<nav", 'id="quality"']
+    order = ["<h1>", 'class="curve"', 'class="explorer"', " here: the", "<nav", 'id="quality"']
     places = [html.index(part) for part in order]
     assert places == sorted(places)
     assert re.findall(r'class="curve" data-w="(w = [\d.]+)"( hidden)?>', html) == [

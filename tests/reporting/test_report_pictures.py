@@ -18,7 +18,10 @@ from PIL import Image
 from pdpipe.reporting import grids
 from pdpipe.reporting.sheets import spread
 
-CURVES = ("fid_by_steps", "fid_is", "is_by_steps", "samples_by_steps", "samples_by_class")
+CURVES = (
+    *("fid_by_steps", "fid_by_w", "fid_is", "is_by_steps"),
+    *("samples_by_steps", "samples_by_class"),
+)
 METHOD = ("angles", "trajectories", "loss_weights")
 NAMES = {
     *(

@@ -190,7 +190,7 @@ def test_matrices_are_n_by_w(full_chain, markdown, title, kind, metric):
 
 
 def test_the_figures_are_defined_once_with_count_and_extractor(markdown):
-    assert markdown.count("FID here is FID-1500[digits-cnn]: ") == 1
+    assert markdown.count("FID is FID-1500[digits-cnn] here: ") == 1
     assert markdown.count("FID-270[digits-cnn] 1.43 ± ") == 1  # the floor, with its interval
     assert markdown.count("[digits-cnn]") == 2
 

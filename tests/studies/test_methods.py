@@ -20,24 +20,28 @@ def cells(cell):
 
 def test_only_separated_cells_are_ranked(measured, study_of, cells):
     found = methods.section(study_of(cells), measured)
-    assert found.conclusion == (
-        "FID against that of the baseline (student of the main chain) at equal "
-        "steps. other: below it with 4 steps at w = 0; not separated from it with 4 steps at "
-        "w = 1; above it with 2 steps at w = 0."
+    assert found.verdict == (
+        "With other, FID is lower than with the student of the main chain at 4 steps and w = 0 "
+        "(0.57 times), higher at 2 steps and w = 0 (1.64 times), and not separated elsewhere."
     )
+    assert found.tables[0].title == "Beside the baseline, student of the main chain"
+    assert found.tables[0].rows == [
+        ["other", "4 steps", "0", "1", "–", "0.76 (0.57 to 1.01)"],
+        ["other", "2 steps", "–", "–", "0", "1.64"],
+    ]
 
 
 @pytest.mark.parametrize("se", [0.2, float("nan")])
 def test_wide_or_missing_intervals_separate_nothing(measured, se: float, study_of, cell):
     rows = [cell("other", 4, 0.0, 0.3, se), cell("other", 2, 1.0, 0.9, se)]
-    said = methods.section(study_of(rows), measured).conclusion
-    assert "below" not in said
-    assert "above" not in said
-    assert "not separated from it with 4 steps at w = 0, with 2 steps at w = 1" in said
+    assert methods.section(study_of(rows), measured).verdict == (
+        "With other, FID is not separated from that with the student of the main chain in any of "
+        "the 2 combinations of steps and w (typically 0.97 times, 0.57 to 1.64)."
+    )
 
 
 def test_the_table_has_a_row_for_each_method_and_step_count(measured, study_of, cells):
-    table, _ = methods.section(study_of(cells), measured).tables
+    _, table, _ = methods.section(study_of(cells), measured).tables
     assert table.columns == ["steps", "method", "w = 0", "w = 1"]
     assert table.rows == [
         ["8 steps", "other", "0.10 ± 0.02", "–"],
@@ -52,13 +56,14 @@ def test_the_table_has_a_row_for_each_method_and_step_count(measured, study_of, 
 def test_a_baseline_of_its_own(measured, study_of, cell):
     rows = [cell("a", 4, 0.0, 0.3), cell("b", 4, 0.0, 0.6), cell("c", 1, 0.0, 0.2)]
     found = methods.section(study_of(rows, baseline="b"), measured)
-    assert [line[1] for line in found.tables[0].rows] == ["b", "a", "c"]
-    assert found.conclusion.endswith("(b) at equal steps. a: below it with 4 steps at w = 0.")
+    assert [line[1] for line in found.tables[1].rows] == ["b", "a", "c"]
+    assert found.verdict == "With a, FID is lower than with b at 4 steps and w = 0 (0.50 times)."
 
 
 def test_nothing_in_common(measured, study_of, cell):
-    said = methods.section(study_of([cell("other", 8, 0.0, 0.1)]), measured).conclusion
-    assert said == (
+    found = methods.section(study_of([cell("other", 8, 0.0, 0.1)]), measured)
+    assert [table.title for table in found.tables] == ["FID of each method", "IS of each method"]
+    assert found.verdict == (
         "No method was measured at a step count and w of the baseline, student of the main chain."
     )
 
@@ -67,9 +72,9 @@ def test_repetitions_are_a_mean_with_the_interval_of_their_spread(measured, stud
     """Three trainings at 0.2, 0.3 and 0.4: 0.3, standard error 0.1 / sqrt(3), t = 4.303."""
     rows = [cell("other", 4, 0.0, fid) for fid in (0.2, 0.3, 0.4)]
     found = methods.section(study_of(rows), measured)
-    table, _ = found.tables
+    _, table, _ = found.tables
     assert ["4 steps", "other", "0.30 ± 0.25"] in table.rows
-    assert "not separated from it with 4 steps at w = 0" in found.conclusion  # 0.525 is within
+    assert "not separated" in found.verdict  # 0.525 is within
     assert "several seeds" in (table.note or "")
 
 
@@ -79,7 +84,7 @@ def test_of_several_gammas_the_best_of_each_cell_stands(measured, study_of, cell
         for n, fids in ((4, (0.4, 0.3, 0.6)), (2, (0.9, 0.8, 0.7)))
         for gamma, fid in zip((0.0, 0.5, 1.0), fids, strict=True)
     ]
-    table, _ = methods.section(study_of(tuned), measured).tables
+    _, table, _ = methods.section(study_of(tuned), measured).tables
     assert ["4 steps", "tuned", "0.30 ± 0.02"] in table.rows
     assert ["2 steps", "tuned", "0.70 ± 0.02"] in table.rows
     assert "which favours it" in (table.note or "")
@@ -88,7 +93,7 @@ def test_of_several_gammas_the_best_of_each_cell_stands(measured, study_of, cell
 
 def test_the_inception_score_stands_beside_fid(measured, study_of, cell):
     scores = {"is": 7.5, "is_se": 0.1}
-    _, table = methods.section(study_of([cell("other", 4, 1.0, 0.3, **scores)]), measured).tables
+    table = methods.section(study_of([cell("other", 4, 1.0, 0.3, **scores)]), measured).tables[-1]
     assert table.title == "IS of each method"
     assert table.rows == [
         ["4 steps", "student of the main chain", "8.00 ± 0.02"],
@@ -98,5 +103,5 @@ def test_the_inception_score_stands_beside_fid(measured, study_of, cell):
 
 def test_scores_of_repetitions_are_means_too(measured, study_of, cell):
     rows = [cell("other", 4, 0.0, 0.3, **{"is": score}) for score in (7.0, 7.5, 8.0)]
-    _, table = methods.section(study_of(rows), measured).tables
+    *_, table = methods.section(study_of(rows), measured).tables
     assert table.rows[1] == ["4 steps", "other", "7.50 ± 1.24"]

@@ -30,6 +30,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "rk4": RungeKutta4,
     "dpm_solver": DPMSolver,
 }
+"""Every sampler by its name on the command line: a class to make with a schedule."""
 
 __all__ = [
     "DDIM",

@@ -31,6 +31,13 @@ class Ancestral(Sampler):
         SamplerError: gamma is out of range.
 
     Source: DDPM, Algorithm 2; PD, section 2.
+
+    Examples:
+        >>> from pdpipe.diffusion import Ancestral, CosineSchedule, uniform_grid
+        >>> sampler = Ancestral(CosineSchedule(), clip=True, gamma=0.3)
+        >>> noise, z_1 = torch.Generator().manual_seed(0), torch.randn(2, 1, 8, 8)
+        >>> sampler.sample(lambda z_t, t: z_t, z_1, uniform_grid(8), noise).shape
+        torch.Size([2, 1, 8, 8])
     """
 
     gamma: float = 0.0
@@ -60,6 +67,12 @@ class StochasticDDIM(Sampler):
     s = (i - 1)/N. At i = 1 the x_hat is x; N = 1 is one deterministic step.
 
     Source: GD, equations 4 and 5.
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule, StochasticDDIM, uniform_grid
+        >>> sampler, z_1 = StochasticDDIM(CosineSchedule(), clip=True), torch.randn(2, 1, 8, 8)
+        >>> sampler.final(lambda z_t, t: z_t, z_1, uniform_grid(4)).evaluations
+        4
     """
 
     def _states(

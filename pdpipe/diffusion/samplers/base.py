@@ -29,6 +29,14 @@ class State:
 
     The last state's z is x, and its t the end of the grid. Most samplers take the x_hat of their
     last evaluation, at the last time but one; those of the flow integrate to the end.
+
+    Examples:
+        >>> from pdpipe.diffusion import DDIM, CosineSchedule, uniform_grid
+        >>> sampler, z_1 = DDIM(CosineSchedule()), torch.randn(2, 1, 8, 8)
+        >>> for state in sampler.states(lambda z_t, t: z_t, z_1, uniform_grid(2)):
+        ...     print(state.t, state.evaluations)
+        0.5 1
+        0.0 2
     """
 
     z: Tensor
@@ -37,10 +45,15 @@ class State:
 
 
 def uniform_grid(num_steps: int) -> Tensor:
-    """The times N/N, (N - 1)/N … 0/N: (N + 1,), float64.
+    """The times N/N, (N - 1)/N … 0/N of num_steps steps, N: (N + 1,), float64.
 
     Raises:
         SamplerError: N is not a whole number, 1 or more.
+
+    Examples:
+        >>> from pdpipe.diffusion import uniform_grid
+        >>> uniform_grid(4)
+        tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64)
     """
     if not (num_steps >= 1 and float(num_steps).is_integer()):
         raise SamplerError(f"the number of steps is {num_steps}: use a whole number, 1 or more")
@@ -69,6 +82,12 @@ def discrete_grid(
 
     Raises:
         SamplerError: more steps than there are, or a schedule that ends before they do.
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule, discrete_grid
+        >>> grid = discrete_grid(CosineSchedule(), 50)
+        >>> grid.shape, float(grid[-1])
+        (torch.Size([51]), 0.0)
     """
     if not 1 <= num_steps <= train_steps:
         raise SamplerError(f"{num_steps} of {train_steps} discrete steps: take 1 to {train_steps}")
@@ -100,7 +119,18 @@ class Counted:
 
 @dataclass(frozen=True)
 class Sampler(ABC):
-    """A way from z_1 to x along a grid of times; its settings are fields, each with a default."""
+    """A way from z_1 to x along a grid of times; its settings are fields, each with a default.
+
+    Examples:
+        >>> from pdpipe.diffusion import SAMPLERS, CosineSchedule, uniform_grid
+        >>> z_1 = torch.randn(2, 1, 8, 8)
+        >>> for name in ("ddim", "heun", "rk4"):
+        ...     sampler = SAMPLERS[name](CosineSchedule())
+        ...     print(name, sampler.final(lambda z_t, t: z_t, z_1, uniform_grid(4)).evaluations)
+        ddim 4
+        heun 8
+        rk4 16
+    """
 
     schedule: Schedule
     clip: bool = field(default=False, kw_only=True)  # x_hat to [-1, 1], eps_hat recomputed

@@ -34,6 +34,13 @@ class DDIM(Sampler):
         SamplerError: eta is out of range.
 
     Source: DDIM, equation 12; PD, equation 8.
+
+    Examples:
+        >>> from pdpipe.diffusion import DDIM, CosineSchedule, uniform_grid
+        >>> sampler = DDIM(CosineSchedule(), clip=True)
+        >>> x = sampler.sample(lambda z_t, t: z_t, torch.randn(2, 1, 8, 8), uniform_grid(8))
+        >>> x.shape, bool(x.abs().max() <= 1)
+        (torch.Size([2, 1, 8, 8]), True)
     """
 
     eta: float = 0.0
@@ -84,6 +91,15 @@ def encode(denoiser: Denoiser, x: Tensor, grid: Tensor, schedule: Schedule) -> I
         SamplerError: the grid is no such grid.
 
     Source: DDIM, section 5.4; GD, Algorithm 4 (its teacher).
+
+    Examples:
+        >>> from pdpipe.diffusion import DDIM, CosineSchedule, encode, uniform_grid
+        >>> schedule, grid = CosineSchedule(), uniform_grid(64)
+        >>> x, denoise = torch.rand(2, 1, 8, 8, dtype=torch.float64), lambda z_t, t: 0.01 * z_t
+        >>> for state in encode(denoise, x, grid, schedule):
+        ...     z_1 = state.z
+        >>> torch.allclose(DDIM(schedule).sample(denoise, z_1, grid), x, atol=0.1)
+        True
     """
     check_grid(grid)
     denoise, z = Counted(denoiser), x

@@ -22,6 +22,12 @@ class DPMSolver(Sampler):
     the last evaluation's x_hat is x.
 
     Source: Lu et al. 2022 (DPM-Solver++), Algorithm 2.
+
+    Examples:
+        >>> from pdpipe.diffusion import CosineSchedule, DPMSolver, uniform_grid
+        >>> sampler, z_1 = DPMSolver(CosineSchedule()), torch.randn(2, 1, 8, 8)
+        >>> sampler.final(lambda z_t, t: z_t, z_1, uniform_grid(4)).evaluations
+        4
     """
 
     def _states(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
+from pdpipe.evaluation.metrics.metric import Figure, Images, Metric, Real
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from pdpipe.evaluation.reference import Reference
 
 
 def of_real(real: Images) -> dict[str, Tensor]:
@@ -20,7 +18,7 @@ def of_real(real: Images) -> dict[str, Tensor]:
     return {"mu": found.mu, "sigma": found.sigma}
 
 
-def measure(images: Images, real: Reference) -> Figure:
+def measure(images: Images, real: Real) -> Figure:
     """Its error is by leaving out each group in turn."""
     from pdpipe.evaluation.fidelity import Statistics, feature_statistics, fid
     from pdpipe.evaluation.intervals import with_leave_outs
@@ -38,6 +36,7 @@ def measure(images: Images, real: Reference) -> Figure:
 METRIC = Metric(
     key="fid",
     name="FID",
+    means="distance of the generated images to the training images, in features",
     better="lower",
     measure=measure,
     of_real=of_real,

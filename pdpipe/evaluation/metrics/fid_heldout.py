@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
+from pdpipe.evaluation.metrics.metric import Figure, Images, Metric, Real
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pdpipe.evaluation.reference import Reference
 
-
-def measure(images: Images, real: Reference) -> Figure:
+def measure(images: Images, real: Real) -> Figure:
     """The mean over the sets, and its standard error by their spread; of one set, the jackknife's.
 
     No value for fewer images than are held out.
@@ -67,9 +65,11 @@ def _widened(error: float, dof: int) -> float:
 METRIC = Metric(
     key="fid_heldout",
     name="FID at the held-out count",
+    means="FID of as many images at a time as are held out",
     better="lower",
     measure=measure,
     least=0.0,
     note="Of as many images at a time as are held out, so that real and generated compare.",
+    of_heldout=True,
     new=True,
 )

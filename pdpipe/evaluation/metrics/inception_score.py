@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
+from pdpipe.evaluation.metrics.metric import Figure, Images, Metric, Real
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from pdpipe.evaluation.reference import Reference
 
 
 def of_real(real: Images) -> dict[str, Tensor]:
@@ -23,7 +21,7 @@ def of_real(real: Images) -> dict[str, Tensor]:
     return {"train": torch.tensor(score, dtype=torch.float64)}
 
 
-def measure(images: Images, real: Reference) -> Figure:
+def measure(images: Images, real: Real) -> Figure:
     """Its error is by leaving out each group in turn; the real side does not enter."""
     from pdpipe.evaluation.fidelity import inception_score, inception_score_splits
     from pdpipe.evaluation.intervals import with_leave_outs
@@ -40,6 +38,8 @@ def measure(images: Images, real: Reference) -> Figure:
 METRIC = Metric(
     key="is",
     name="IS",
+    means="how sure the extractor is of each image, and how even the classes are; average "
+    "images score high",
     better="higher",
     measure=measure,
     of_real=of_real,

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
+from pdpipe.evaluation.metrics.metric import Figure, Images, Metric, Real
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from pdpipe.evaluation.reference import Reference
 
 
 def of_real(real: Images) -> dict[str, Tensor]:
@@ -25,7 +23,7 @@ def of_real(real: Images) -> dict[str, Tensor]:
     return {"mean": torch.tensor(kernel_mean(real.features, cubic()), dtype=torch.float64)}
 
 
-def measure(images: Images, real: Reference) -> Figure:
+def measure(images: Images, real: Real) -> Figure:
     """Around 0 when both sides are alike."""
     from pdpipe.evaluation.kernels import cubic, kernel_distance
 
@@ -36,6 +34,7 @@ def measure(images: Images, real: Reference) -> Figure:
 METRIC = Metric(
     key="kid",
     name="KID",
+    means="a distance as FID, but unbiased: about 0, also below, where images are alike",
     better="lower",
     measure=measure,
     of_real=of_real,

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
+from pdpipe.evaluation.metrics.metric import Figure, Images, Metric, Real
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from pdpipe.evaluation.reference import Reference
 
 MEDIAN_OF = 2000  # the first so many training images
 
@@ -31,7 +29,7 @@ def of_real(real: Images) -> dict[str, Tensor]:
     return {"width": width, "mean": torch.tensor(mean, dtype=torch.float64)}
 
 
-def measure(images: Images, real: Reference) -> Figure:
+def measure(images: Images, real: Real) -> Figure:
     """Around 0 when both sides are alike."""
     from pdpipe.evaluation.kernels import gaussian, kernel_distance
 
@@ -43,6 +41,7 @@ def measure(images: Images, real: Reference) -> Figure:
 METRIC = Metric(
     key="mmd",
     name="MMD",
+    means="as KID, with the Gaussian kernel of CMMD",
     better="lower",
     measure=measure,
     of_real=of_real,

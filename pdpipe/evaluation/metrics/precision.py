@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
+from pdpipe.evaluation.metrics.metric import Figure, Images, Metric, Real
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from pdpipe.evaluation.reference import Reference
 
 
 def of_real(real: Images) -> dict[str, Tensor]:
@@ -19,7 +17,7 @@ def of_real(real: Images) -> dict[str, Tensor]:
     return {"radii": radii(real.features)}
 
 
-def measure(images: Images, real: Reference) -> Figure:
+def measure(images: Images, real: Real) -> Figure:
     """Quality: it falls where images lie beside the data."""
     from pdpipe.evaluation.manifold import precision
 
@@ -30,6 +28,7 @@ def measure(images: Images, real: Reference) -> Figure:
 METRIC = Metric(
     key="precision",
     name="precision",
+    means="share of the generated images among the training images: quality",
     better="higher",
     measure=measure,
     of_real=of_real,

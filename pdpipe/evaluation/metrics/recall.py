@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from pdpipe.evaluation.metrics.metric import Figure, Images, Metric
-
-if TYPE_CHECKING:
-    from pdpipe.evaluation.reference import Reference
+from pdpipe.evaluation.metrics.metric import Figure, Images, Metric, Real
 
 
-def measure(images: Images, real: Reference) -> Figure:
+def measure(images: Images, real: Real) -> Figure:
     """Variety: it falls where images leave out a part of the data."""
     from pdpipe.evaluation.manifold import recall
 
     return recall(images.features, real.train_features, images.groups)
 
 
-METRIC = Metric(key="recall", name="recall", better="higher", measure=measure, least=0.0, most=1.0)
+METRIC = Metric(
+    key="recall",
+    name="recall",
+    means="share of the training images among the generated: variety",
+    better="higher",
+    measure=measure,
+    least=0.0,
+    most=1.0,
+)

@@ -13,6 +13,7 @@ from pdpipe.files import digest_file
 from pdpipe.reporting.markdown import to_markdown
 from pdpipe.reporting.measurements import COLUMNS, Measurements, model_rows
 from pdpipe.reporting.studies import (
+    backbone,
     baselines,
     ladders,
     methods,
@@ -27,6 +28,7 @@ from pdpipe.reporting.studies.entries import (
     read_table,
     write_entry,
 )
+from pdpipe.reporting.studies.papers import papers
 from pdpipe.reporting.studies.section import Study, StudySection
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ KINDS = {
 
 # What turns a study into its section; one that is not here gets that of its kind.
 SECTIONS: dict[str, Callable[[Study, Measurements], StudySection]] = {
+    "backbone": backbone.section,
     "baselines": baselines.section,
     "ladders": ladders.section,
     "parameterization": parameterization.section,
@@ -208,14 +211,18 @@ def _section(
     section = SECTIONS.get(name, kind.section)(study, m)
     if "images_sha256" in entry:
         section = replace(section, grid=read_picture(studies, name, entry["images_sha256"]))
-    return replace(section, name=name, title=entry["title"], question=entry["question"])
+    about = {key: entry[key] for key in ("title", "question")}
+    return replace(section, name=name, papers=papers(name), **about)
 
 
 def studies_markdown(sections: list[StudySection], others: list[str]) -> str:
     """The sections as Markdown, to follow the report's tables."""
     lines = []
     for section in sections:
-        lines += [f"\n## {section.title}\n", f"{section.question}\n", f"{section.conclusion}\n"]
+        lines += [f"\n## {section.title}\n", f"**{section.verdict}**\n", f"{section.question}\n"]
+        if section.papers:
+            cited = (f"[{label}]({url})" for label, url in section.papers)
+            lines.append(f"About: {', '.join(cited)}\n")
         lines += [to_markdown(table, level=3) for table in section.tables]
     if others:
         lines.append(f"\nStudies: {others_sentence(others)}\n")

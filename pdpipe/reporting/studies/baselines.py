@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.figures import Panel, draw_panels
-from pdpipe.reporting.intervals import VERDICTS, apart, fid_margin, verdict
+from pdpipe.reporting.intervals import apart, fid_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID
-from pdpipe.reporting.studies.section import Study, StudySection, grouped
+from pdpipe.reporting.studies.section import Study, StudySection
+from pdpipe.reporting.studies.verdicts import sentence, standing
 from pdpipe.reporting.tables import Table
 
 TUNED = 3  # an arm of so many gammas or more is tuned: the best by FID is taken for each cell
@@ -103,15 +104,15 @@ def section(study: Study, m: Measurements) -> StudySection:
     compared = methods(frame, m)
     budgets, weights = _values(frame, "budget"), _values(frame, "w")
     return StudySection(
-        conclusion=conclusion(compared, m, budgets, weights),
-        tables=[_table(compared, m, budgets, w) for w in weights],
+        verdict=verdict(compared),
+        tables=[*_best_tables(compared), *(_table(compared, budgets, w) for w in weights)],
         figure=_figure(compared, m, budgets, weights),
-        caption="FID against network evaluations an image, both logarithmic, with 95 % intervals: "
-        "the student and the teacher by each sampler.",
+        caption="FID against network evaluations an image, both logarithmic, with "
+        "95 % intervals: the student and the teacher by each sampler.",
     )
 
 
-def _table(compared: list[Baseline], m: Measurements, budgets: list[int], w: float) -> Table:
+def _table(compared: list[Baseline], budgets: list[int], w: float) -> Table:
     rows = [
         [method.name, *(_cell(method.cells.get((budget, w)), budget) for budget in budgets)]
         for method in compared
@@ -122,9 +123,9 @@ def _table(compared: list[Baseline], m: Measurements, budgets: list[int], w: flo
         rows=[row for row in rows if any(cell != formats.DASH for cell in row[1:])],
         groups=(("FID, by network evaluations an image", len(budgets)),),
         note="A guided teacher takes two evaluations a step. Where a sampler cannot take exactly "
-        "as many evaluations, it takes fewer, in brackets. Tuned: the best γ by this FID, cell "
-        "by cell, which favours it: what was picked as the lowest is a little too low. ± is the "
-        "95 % interval of a single figure.",
+        "as many evaluations, it takes fewer, in brackets. Tuned: the best γ by this FID in "
+        "each column, which favours it: what was picked as the lowest is a little too low. ± is "
+        "the 95 % interval of a single figure.",
     )
 
 
@@ -133,37 +134,70 @@ def _cell(row: pd.Series[Any] | None, budget: int) -> str:
     return FID.shown(row) + fewer
 
 
-def conclusion(
-    compared: list[Baseline], m: Measurements, budgets: list[int], weights: list[float]
-) -> str:
-    """How the student by DDIM stands against the lowest of the teacher's samplers, cell by cell."""
-    said = []
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """At one place, the student by DDIM and the lowest FID of the teacher's samplers."""
+
+    student: pd.Series[Any]
+    rival: pd.Series[Any]
+    method: Baseline  # the rival's
+    alike: int  # how many of the teacher's other samplers are not separated from the rival
+
+
+def best(compared: list[Baseline]) -> dict[Place, Best]:
+    """The best of the teacher's samplers wherever the student takes just as many evaluations."""
     teachers = [method for method in compared if method.kind == "teacher"]
-    for place in ((budget, w) for w in weights for budget in budgets):
-        student = compared[0].cells.get(place)
+    found = {}
+    for place, student in compared[0].cells.items():
         rivals = [(method.cells[place], method) for method in teachers if place in method.cells]
-        if student is None or student["nfe"] != place[0] or not rivals:
-            continue
-        rival, method = min(rivals, key=lambda found: found[0]["fid"])
-        alike = sum(not apart(row, rival) for row, other in rivals if other is not method)
-        be = "is" if alike == 1 else "are"
-        more = f"; {alike} more {be} not separated from it" if alike else ""
-        where = (
-            f"{place[0]} at {formats.weight(place[1])} ({formats.figure(student['fid'])} against "
-            f"{formats.figure(rival['fid'])}, {method.setting}{more})"
-        )
-        said.append((verdict(student, rival), where))
-    parts = [
-        f"{how} the lowest of the teacher's samplers with {', '.join(places)}"
-        for how, places in grouped(said, VERDICTS).items()
-    ]
-    if not parts:
+        if student["nfe"] == place[0] and rivals:
+            rival, method = min(rivals, key=lambda one: one[0]["fid"])
+            alike = sum(not apart(row, rival) for row, other in rivals if other is not method)
+            found[place] = Best(student=student, rival=rival, method=method, alike=alike)
+    return found
+
+
+RIVAL = "the best of the teacher's samplers"
+
+
+def _evaluations(n: int) -> str:
+    return f"{n} evaluation" if n == 1 else f"{n} evaluations"
+
+
+def verdict(compared: list[Baseline]) -> str:
+    """How the best of the teacher's samplers stands against the student by DDIM."""
+    found = best(compared)
+    if not found:
         return "No student was measured with as many evaluations as the samplers."
-    return (
-        f"By network evaluations, the student's FID is {'; it is '.join(parts)}. The "
-        "lowest is picked by this very FID, which favours the teacher; which of the teacher's "
-        "samplers is the best is open where others are not separated from it."
+    rivals = {place: one.rival for place, one in found.items()}
+    students = {place: one.student for place, one in found.items()}
+    its = standing(rivals, students, _evaluations)
+    return f"{sentence({RIVAL: its}, compared[0].name)}."
+
+
+def _best_tables(compared: list[Baseline]) -> list[Table]:
+    """What `verdict` is made of, place by place; none where there is nothing."""
+    rows = [
+        [
+            str(budget),
+            formats.weight(w),
+            FID.shown(one.student),
+            FID.shown(one.rival),
+            one.method.setting,
+            str(one.alike),
+        ]
+        for (budget, w), one in best(compared).items()
+    ]
+    table = Table(
+        title="The student beside the best of the teacher's samplers",
+        columns=["evaluations", "w", "student", "teacher", "by", "others alike"],
+        rows=rows,
+        groups=(("", 1), ("FID", 2), ("", 2)),
+        note="The best is picked by this very FID, which favours the teacher. Others alike: how "
+        "many of the teacher's other samplers are not separated from it; where there are any, "
+        "which sampler is the best is open.",
     )
+    return [table] if rows else []
 
 
 # Students blue, the teacher by DDIM as elsewhere, then the other samplers.

@@ -27,19 +27,17 @@ def section(study: Study, m: Measurements) -> StudySection:
     steps = sorted(study.frame["steps"].unique().tolist(), reverse=True)
     weights = sorted(study.frame["w"].unique().tolist())
     baseline, by_topic = next(iter(compared)), topics(compared)
-    said = [methods.against(baseline, m)]
-    for topic, found in by_topic.items():
-        said += [f"{topic}: {line}" for line in methods.standings(found, steps, weights)]
-    tables = [methods.table(found, m, steps, weights, key) for key, found in by_topic.items()]
+    tables = methods.beside(compared)
+    tables += [methods.table(found, steps, weights, key) for key, found in by_topic.items()]
     for topic, found in by_topic.items():
         if topic.startswith(SWEEP):
             candidates = {k: v for k, v in found.items() if topic == SWEEP or k != baseline}
             tables.append(picked(topic, candidates, steps, weights))
     return StudySection(
-        conclusion=" ".join(said),
+        verdict=methods.verdict(compared),
         tables=tables,
         figure=_figure(by_topic, m, steps, weights),
-        caption=f"{methods.caption(m)} A row of panels for each of {', '.join(by_topic)}.",
+        caption=f"{methods.CAPTION} A row of panels for each of {', '.join(by_topic)}.",
     )
 
 

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure, FigureBase
 
 from pdpipe.reporting import formats
 from pdpipe.reporting.figures import Panel, draw_panels
-from pdpipe.reporting.intervals import VERDICTS, fid_margin, verdict
+from pdpipe.reporting.intervals import fid_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID, INCEPTION_SCORE, Quantity
-from pdpipe.reporting.studies.section import Study, StudySection, grouped
+from pdpipe.reporting.studies.section import Study, StudySection
+from pdpipe.reporting.studies.verdicts import Standing, sentence, standing, standings_table
 from pdpipe.reporting.tables import Table
 
 Cells = dict[tuple[int, float], "pd.Series[Any]"]
@@ -40,10 +41,13 @@ def section(study: Study, m: Measurements) -> StudySection:
     figure = Figure(figsize=(max(5.0, 3.6 * across), 1.2 + 3.2 * down))
     draw(figure, compared, m, steps, weights, across)
     return StudySection(
-        conclusion=conclusion(compared, m, steps, weights),
-        tables=[table(compared, m, steps, weights, metric=metric) for metric in SHOWN],
+        verdict=verdict(compared),
+        tables=[
+            *beside(compared),
+            *(table(compared, steps, weights, metric=metric) for metric in SHOWN),
+        ],
         figure=figure,
-        caption=caption(m),
+        caption=CAPTION,
     )
 
 
@@ -87,7 +91,6 @@ def _mean(found: list[pd.Series[Any]]) -> pd.Series[Any]:
 
 def table(
     compared: Methods,
-    m: Measurements,
     steps: list[int],
     weights: list[float],
     topic: str = "",
@@ -109,7 +112,7 @@ def table(
         "would move it too.",
         "Where a method was trained with several seeds, it is that of their mean, by their spread."
         * repeated,
-        "Tuned: the best γ by FID, cell by cell, which favours it." * tuned,
+        "Tuned: the best γ by FID for each N and w, which favours it." * tuned,
     ]
     return Table(
         title=f"{metric.name} of each method{topic and f', {topic}'}",
@@ -124,49 +127,35 @@ def _cell(row: pd.Series[Any] | None, metric: Quantity) -> str:
     return metric.shown(row) + more
 
 
-def conclusion(compared: Methods, m: Measurements, steps: list[int], weights: list[float]) -> str:
-    """How each method stands against the baseline at equal steps, cell by cell."""
-    baseline = next(iter(compared))
-    sentences = standings(compared, steps, weights)
-    if not sentences:
+def standings(compared: Methods) -> dict[str, Standing]:
+    """How each method stands beside the baseline, where both were measured at some N and w."""
+    (_, baseline), *others = compared.items()
+    found = {name: standing(own, baseline) for name, own in others}
+    return {name: one for name, one in found.items() if one.found}
+
+
+def verdict(compared: Methods) -> str:
+    """How the methods stand beside the baseline, in a sentence."""
+    baseline, found = next(iter(compared)), standings(compared)
+    if not found:
         return f"No method was measured at a step count and w of the baseline, {baseline}."
-    return f"{against(baseline, m)} {' '.join(sentences)}"
+    return f"{sentence(found, baseline)}."
 
 
-def against(baseline: str, m: Measurements) -> str:
-    """What the sentences of `standings` speak of."""
-    return f"FID against that of the baseline ({baseline}) at equal steps."
-
-
-def standings(compared: Methods, steps: list[int], weights: list[float]) -> list[str]:
-    """A sentence for each method that was measured at a step count and w of the baseline."""
-    (_, baseline), *rest = compared.items()
-    places = [(n, w) for n in steps for w in weights if (n, w) in baseline]
-    sentences = []
-    for name, own in rest:
-        found = [(verdict(own[place], baseline[place]), place) for place in places if place in own]
-        parts = [f"{key} it {_places(at)}" for key, at in grouped(found, VERDICTS).items()]
-        if parts:
-            sentences.append(f"{name}: {'; '.join(parts)}.")
-    return sentences
-
-
-def _places(places: list[tuple[int, float]]) -> str:
-    """`with 4 steps at w = 0, 1, with 2 steps at w = 4`."""
-    by_steps = grouped((formats.steps(n), f"{w:g}") for n, w in places)
-    return ", ".join(f"with {n} at w = {', '.join(found)}" for n, found in by_steps.items())
+def beside(compared: Methods) -> list[Table]:
+    """The table of `standings`; none where there are none."""
+    found = standings(compared)
+    return [standings_table(found, next(iter(compared)))] if found else []
 
 
 # The baseline is the students' blue.
 _LOOKS = "student o, orange s, green ^, pink v, sky P, teacher D, ink X, faint <"
 
 
-def caption(m: Measurements) -> str:
-    """What `draw` shows."""
-    return (
-        "FID against steps, both logarithmic, with 95 % intervals: each method of the study and "
-        "its baseline."
-    )
+CAPTION = (  # of what `draw` draws
+    "FID against steps, both logarithmic, with 95 % intervals: each method of the study and its "
+    "baseline."
+)
 
 
 def draw(

@@ -17,21 +17,27 @@ from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.metrics import FID
 from pdpipe.reporting.studies import methods
 from pdpipe.reporting.studies.section import Study, StudySection
+from pdpipe.reporting.studies.verdicts import joined, uncapitalized
 from pdpipe.reporting.tables import Table
 
 TEACHER = "teacher: "
+STUDENTS = "students: "  # in the names of the others, which the sentence leaves out
 
 
 def section(study: Study, m: Measurements) -> StudySection:
     """The study's section, from its table and the chain's own measurements."""
     taught = study.frame["method"].str.startswith(TEACHER)
-    students = methods.section(replace(study, frame=study.frame[~taught]), m)
-    ablations = study.frame[taught].groupby(["steps", "w"])
-    said = [_conclusion(rows) for _, rows in ablations]
-    tables = [_table(rows, m) for _, rows in ablations]
+    own = replace(study, frame=study.frame[~taught])
+    students, compared = methods.section(own, m), methods.methods(own, m)
+    ablations = [rows for _, rows in study.frame[taught].groupby(["steps", "w"])]
+    distilled = {name.removeprefix(STUDENTS): cells for name, cells in compared.items()}
+    said = [_lowest(rows) for rows in ablations]
+    if methods.standings(distilled):
+        said.append(f"after distillation, {uncapitalized(methods.verdict(distilled))}")
+    tables = [_table(rows) for rows in ablations]
     return replace(
         students,
-        conclusion=" ".join([*said, students.conclusion]),
+        verdict=f"{'; '.join(said).removesuffix('.')}." if said else students.verdict,
         tables=[*tables, *students.tables],
     )
 
@@ -48,7 +54,7 @@ def _place(rows: pd.DataFrame) -> str:
     return f"by DDIM, {formats.steps(steps)}, {formats.weight(w)}"
 
 
-def _table(rows: pd.DataFrame, m: Measurements) -> Table:
+def _table(rows: pd.DataFrame) -> Table:
     cells = {_setting(row): row for _, row in rows.iterrows()}
     predictions = list(dict.fromkeys(prediction for prediction, _ in cells))
     weights = list(dict.fromkeys(weight for _, weight in cells))
@@ -61,19 +67,18 @@ def _table(rows: pd.DataFrame, m: Measurements) -> Table:
     )
 
 
-def _conclusion(rows: pd.DataFrame) -> str:
-    """The lowest of the teachers, those that are not separated from it, and the others."""
+def _lowest(rows: pd.DataFrame) -> str:
+    """The lowest FID of the teachers, and those that are not separated from it."""
     best, *others = (row for _, row in rows.sort_values("fid").iterrows())
     alike = [_named(row) for row in others if not apart(row, best)]
-    above = [_named(row) for row in others if apart(row, best)]
-    parts = [f"Of the teachers {_place(rows)}, the lowest is {_named(best)}"]
-    if alike:
-        parts.append(f"not separated from it: {', '.join(alike)}")
-    if above:
-        parts.append(f"above it: {', '.join(above)}")
-    return f"{'; '.join(parts)}."
+    said = (
+        f"Of {len(rows)} teachers ({_place(rows).removeprefix('by ')}), {_named(best)} has the "
+        f"lowest FID, {formats.figure(best['fid'])}"
+    )
+    return f"{said}, not separated from {joined(alike)}" if alike else said
 
 
 def _named(row: pd.Series[Any]) -> str:
+    """`v with SNR`."""
     prediction, weight = _setting(row)
-    return f"{prediction} with {weight} ({formats.figure(row['fid'])})"
+    return f"{prediction} with {weight}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from pdpipe.reporting.figures import Panel, draw_panels
 from pdpipe.reporting.intervals import margin, with_margin
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies.section import Study, StudySection, grouped
+from pdpipe.reporting.studies.verdicts import ALIKE, HIGHER, LOWER, joined, typical
 from pdpipe.reporting.tables import Table
 
 # The columns of its table; see `studies.reconstruction.Row`.
@@ -37,8 +38,6 @@ COLUMNS = {
     "seed": "Int64",  # of fresh noise
     "clip": "boolean",
 }
-# How the baseline's error lies to that of a method.
-VERDICTS = ("separated from and below", "not separated from", "separated from and above")
 
 
 def section(study: Study, m: Measurements) -> StudySection:
@@ -47,12 +46,12 @@ def section(study: Study, m: Measurements) -> StudySection:
     transfer = study.frame[study.frame["part"] == "transfer"]
     through = {str(name): found for name, found in rows.groupby("decoder", sort=False)}
     tables = [_table(found, name, study.baseline) for name, found in through.items()]
-    sentences = [_of_decoder(found, name, study.baseline) for name, found in through.items()]
+    said = [_of_encoding(rows, study.baseline)]
     if not transfer.empty:
         tables.append(_transfer_table(transfer))
-        sentences += _of_transfer(transfer)
+        said.append(_of_transfer(transfer))
     return StudySection(
-        conclusion=" ".join(sentences),
+        verdict=f"{'; '.join(said)}.",
         tables=tables,
         figure=_figure(through),
         caption="Error of reconstruction (mean squared, pixels in [-1, 1]) against the network "
@@ -61,69 +60,69 @@ def section(study: Study, m: Measurements) -> StudySection:
     )
 
 
-def _standings(
-    rows: pd.DataFrame, by: str, named: Callable[[str], str], place: Callable[[pd.Series[Any]], str]
-) -> str:
-    """How the baseline's error lies to those of the methods, verdict by verdict.
-
-    The places of each verdict stand in the order of the column `by`, after what `named` makes of
-    the method.
-    """
-    said = []
-    for method, found in rows.dropna(subset="difference").groupby("method", sort=False):
-        ordered = [row for _, row in found.sort_values(by, kind="stable").iterrows()]
-        verdicts = grouped(((_verdict(row), place(row)) for row in ordered), VERDICTS)
-        said += [
-            f"{key} that of {named(str(method))} {', '.join(at)}" for key, at in verdicts.items()
-        ]
-    return "; ".join(said)
-
-
 def _verdict(row: pd.Series[Any]) -> str:
-    """One of `VERDICTS`, by the 95 % interval of the row's difference from the baseline."""
+    """How the error of a row lies to the baseline's, by the 95 % interval of their difference."""
     if not abs(row["difference"]) > _margin(row, "difference"):
-        return "not separated from"  # as all are without a standard error
-    return f"separated from and {'below' if row['difference'] > 0 else 'above'}"
+        return ALIKE  # as all are without a standard error
+    return HIGHER if row["difference"] > 0 else LOWER
 
 
-def _of_decoder(rows: pd.DataFrame, decoder: str, baseline: str) -> str:
-    """The sentence on every method against the baseline, at equal evaluations."""
-
-    def place(row: pd.Series[Any]) -> str:
-        own = formats.small(row["mse"] - row["difference"])
-        return f"{int(row['nfe'])} ({own} against {formats.small(row['mse'])})"
-
-    said = _standings(rows, "nfe", lambda method: f"the {method} with", place)
-    if not said:
-        return f"Through {decoder}, no method encodes with as many evaluations as the {baseline}."
-    return f"Through {decoder}, the error of the {baseline} is, by evaluations of encoding, {said}."
-
-
-# What cannot have a source's style, in words.
-_CONTROLS = {
-    "style transfer of another source": "what other sources became",
-    "no encoder: fresh noise": "fresh samples",
-}
+def _of_encoding(rows: pd.DataFrame, baseline: str) -> str:
+    """The baseline's error of reconstruction beside the others', at equal evaluations."""
+    found = [row for _, row in rows.dropna(subset="difference").sort_values("nfe").iterrows()]
+    if not found:
+        return f"No method encodes with as many evaluations as the {baseline}"
+    by_count = grouped((int(row["nfe"]), row) for row in found)
+    few = [*takewhile(lambda n: all(_verdict(row) == HIGHER for row in by_count[n]), by_count)]
+    below = [row for n in few for row in by_count[n]]
+    more = [row for n, others in by_count.items() if n not in few for row in others]
+    error = f"With the {baseline}, the error of reconstruction is"
+    if not few:
+        return f"{error} {_counted(more, 'lower than with other methods', 'higher')}"
+    where = "" if not more else _up_to(few)
+    said = f"{error} lower than with the other methods{where} ({typical(_ratios(below))})"
+    return f"{said}; at more, it is {_counted(more, 'lower', 'higher')}" if more else said
 
 
-def _of_transfer(transfer: pd.DataFrame) -> list[str]:
-    """A sentence for each pair of classes: what the images became, and what they kept."""
-    sentences = []
-    for (source, target), rows in transfer.groupby(["source", "target"], sort=False):
-        kept = rows[rows["difference"].isna()]
-        low, high = (formats.percent(kept["accuracy"].agg(end)) for end in ("min", "max"))
-        share = low if low == high else f"{low} to {high}"
-        said = _standings(
-            rows,
-            "w",
-            lambda method: f"{_CONTROLS.get(method, method)} at w =",
-            lambda row: f"{row['w']:g}",
-        )
-        sentences.append(
-            f"Of the images of {source} decoded as {target}, {share} are judged to be {target}; "
-            f"their distance to their sources is {said}."
-        )
-    return sentences
+def _up_to(counts: list[int]) -> str:
+    """` at 8 evaluations or fewer`; the counts begin with the lowest."""
+    return (
+        f" at {counts[-1]} evaluations or fewer"
+        if len(counts) > 1
+        else f" at {counts[0]} evaluation{'s' * (counts[0] > 1)}"
+    )
+
+
+def _of_transfer(transfer: pd.DataFrame) -> str:
+    """What images became that were decoded as another class, and what they kept."""
+    kept = transfer.loc[transfer["difference"].isna(), "accuracy"]
+    low, high = (formats.share(share) for share in (kept.min(), kept.max()))
+    rows = [row for _, row in transfer.dropna(subset="difference").iterrows()]
+    return (
+        f"of images decoded as another class, {low if low == high else f'{low} to {high}'} are "
+        "judged to be of it, and their distance to their source is "
+        f"{_counted(rows, 'smaller than that of images made without it', 'larger')}"
+    )
+
+
+def _counted(rows: list[pd.Series[Any]], below: str, above: str) -> str:
+    """How often the baseline's figure is below and above those of `rows`, by how much."""
+    by = grouped(((_verdict(row), row) for row in rows), (HIGHER, LOWER, ALIKE))
+    words = {HIGHER: below, LOWER: above, ALIKE: ALIKE}
+    parts: list[str] = []
+    for key, found in by.items():
+        size = "" if key == ALIKE else f" ({typical(_ratios(found))})"
+        if len(found) == len(rows):
+            number = f"all {len(rows)} comparisons"
+        else:
+            number = f"{len(found)} of {len(rows)} comparisons" if not parts else f"{len(found)}"
+        parts.append(f"{words[key]} in {number}{size}")
+    return joined(parts)
+
+
+def _ratios(rows: list[pd.Series[Any]]) -> list[float]:
+    """The baseline's figures by those of the rows."""
+    return [float((row["mse"] - row["difference"]) / row["mse"]) for row in rows]
 
 
 def _table(rows: pd.DataFrame, decoder: str, baseline: str) -> Table:

@@ -26,9 +26,13 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class StudySection:
-    """The answer to a study's question, in a sentence that is computed, and what is behind it."""
+    """The answer to a study's question, and what is behind it.
 
-    conclusion: str
+    `verdict` is one sentence, computed from the measurements; every number else is in the tables.
+    `papers` are (label, URL) of what the study is about.
+    """
+
+    verdict: str
     tables: list[Table] = field(default_factory=list)
     figure: Figure | None = None
     caption: str = ""  # of the figure
@@ -36,6 +40,7 @@ class StudySection:
     name: str = ""  # the study's, as are its title and its question
     title: str = ""
     question: str = ""
+    papers: tuple[tuple[str, str], ...] = ()
 
 
 def grouped(

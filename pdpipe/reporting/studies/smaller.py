@@ -10,20 +10,35 @@ from pdpipe.reporting import formats
 from pdpipe.reporting.measurements import Measurements
 from pdpipe.reporting.studies import methods
 from pdpipe.reporting.studies.section import Study, StudySection
+from pdpipe.reporting.studies.verdicts import ALIKE, Standing, factor, geometric_mean, joined
 from pdpipe.reporting.tables import Table
 
 
 def section(study: Study, m: Measurements) -> StudySection:
     """The comparison of methods, and what each of them saves of the baseline's."""
     compared, found = methods.section(study, m), sizes(study)
-    smallest = found.sort_values("parameters", kind="stable").iloc[0]
-    fewer, quicker = map(formats.percent, smallest[["fewer", "quicker"]])
-    return replace(
-        compared,
-        conclusion=f"The smallest network, {smallest.name}, has {fewer} of the parameters and "
-        f"takes {quicker} of the time of an image. {compared.conclusion}",
-        tables=[_table(found), *compared.tables],
+    standings = methods.standings(methods.methods(study, m))
+    verdict = _verdict(found, standings) if standings else compared.verdict
+    return replace(compared, verdict=verdict, tables=[_table(found), *compared.tables])
+
+
+def _verdict(found: pd.DataFrame, standings: dict[str, Standing]) -> str:
+    """What each of the networks has of the baseline's size and time, and what that costs."""
+    shares = found.loc[list(standings)]
+    fewer, quicker = (joined([formats.share(s) for s in shares[k]]) for k in _SHARES)
+    told = list(standings.values())
+    alike = joined([str(len(one.at(ALIKE))) for one in told])
+    ratios = [one.ratios() for one in told]
+    means = joined([factor(geometric_mean(own)) for own in ratios])
+    low, high = (factor(end(map(end, ratios))) for end in (min, max))
+    return (
+        f"With {fewer} of the parameters, a student takes {quicker} of the time, and its FID is "
+        f"typically {means} times that of the full size ({low} to {high}), not separated from it "
+        f"in {alike} of the {len(told[0].found)} {told[0].combinations()}."
     )
+
+
+_SHARES = ("fewer", "quicker")  # columns of `sizes`
 
 
 def sizes(study: Study) -> pd.DataFrame:
