@@ -163,6 +163,8 @@ def _evaluate(run: StageRun, places: list[tuple[int, float]]) -> None:
     for cell in found.metrics.cells:
         # The curves of the run are against sampling steps.
         run.tracker.log(cell.steps, overview.cell_figures(found.metrics.protocol, cell))
+    for steps, w, picture in overview.sample_grids(run.stage.makes):
+        run.tracker.log_image(steps, f"samples/w_{w:g}", picture)
 
 
 def cell_store(run: StageRun, model: DiffusionModel) -> CellStore:
@@ -238,6 +240,11 @@ def report() -> None:
         run.outputs.append(layout.REPORTS / "metrics.json")
         run.final |= overview.saved(found)
         run.chain = overview.chain(params, found, outputs)
+        for name in ("teacher", *(f"student-{n}" for n in params.rungs())):
+            for steps, w, picture in overview.sample_grids(name):
+                if w == found.w:
+                    kind = name.partition("-")[0]
+                    run.tracker.log_image(steps, f"samples/{kind} w_{w:g}", picture)
 
 
 def main_outputs(params: Params) -> dict[str, Path]:

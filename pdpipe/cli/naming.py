@@ -45,9 +45,14 @@ def stage_run_name(stage: Stage, special: dict[str, Any]) -> str:
     return _named(stage.name, used)
 
 
-def chain_run_name(source: str, chain_id: str, special: dict[str, Any]) -> str:
-    """`digits 9c31ee80 · teacher.updates=300`: data, chain, and what is special of all settings."""
-    return _named(f"{source} {chain_id[:8]}", special)
+def chain_run_name(source: str, chain_id: str, special: dict[str, Any], outcome: str = "") -> str:
+    """The data, the chain, what came out of it, and what is special of all settings.
+
+    >>> chain_run_name("digits", "9c31ee80112e7ce4", {"seed": 1}, "FID 0.35 in 1 step")
+    'digits 9c31ee80 · FID 0.35 in 1 step · seed=1'
+    """
+    what = f"{source} {chain_id[:8]}"
+    return _named(f"{what} · {outcome}" if outcome else what, special)
 
 
 def _named(what: str, special: dict[str, Any]) -> str:
