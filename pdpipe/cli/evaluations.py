@@ -240,11 +240,6 @@ def report() -> None:
         run.outputs.append(layout.REPORTS / "metrics.json")
         run.final |= overview.saved(found)
         run.chain = overview.chain(params, found, outputs)
-        for name in ("teacher", *(f"student-{n}" for n in params.rungs())):
-            for steps, w, picture in overview.sample_grids(name):
-                if w == found.w:
-                    kind = name.partition("-")[0]
-                    run.tracker.log_image(steps, f"samples/{kind} w_{w:g}", picture)
 
 
 def main_outputs(params: Params) -> dict[str, Path]:

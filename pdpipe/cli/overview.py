@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from pdpipe.tracking.registry import TrackedModel
 
 
-_ROWS = 4  # images of each class in a picture
-
-
 def figure_name(metric: str, protocol: Protocol) -> str:
     """`FID-1500-digits-cnn`: a figure's name in full, as MLflow takes it."""
     return f"{metric}-{protocol.num_fake}-{protocol.extractor.name}"
@@ -99,7 +96,7 @@ def sample_grids(name: str) -> Iterator[tuple[int, float, Image]]:
     for key, sheets in tensors.items():
         if key.startswith("sheet/"):
             for w, sheet in zip(about["w"], sheets, strict=True):
-                yield int(key.removeprefix("sheet/")), w, grid(sheet[:, :_ROWS].transpose(0, 1))
+                yield int(key.removeprefix("sheet/")), w, grid(sheet.transpose(0, 1))
 
 
 def saved(found: Headline) -> dict[str, float]:

@@ -148,7 +148,7 @@ def stage_run(
     from pdpipe.cli.bookkeeping import recorded, turn
     from pdpipe.cli.naming import chain_run_name, special_settings, stage_run_name
     from pdpipe.params import chain_id
-    from pdpipe.tracking import DataSet, open_tracker
+    from pdpipe.tracking import open_tracker
     from pdpipe.training.snapshots import forget_recorded
 
     device = configure(params.runtime)
@@ -170,7 +170,7 @@ def stage_run(
             chain=chain,
             name=stage_run_name(stage, special),
             chain_name=chain and chain_run_name(source, chain, special),
-            data=DataSet(source, digest_input(layout.SHARDS)) if prepared else None,
+            data=(source, digest_input(layout.SHARDS)) if prepared else None,
         ) as tracker:
             run = StageRun(stage, params, device, key, code_digest, used, found, tracker)
             yield run

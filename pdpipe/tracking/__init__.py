@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from pdpipe.tracking.chain import Chain
 from pdpipe.tracking.sync import sync_project
-from pdpipe.tracking.tracker import DataSet, StageTracker, Tracker, open_tracker, start_ahead
+from pdpipe.tracking.tracker import StageTracker, Tracker, open_tracker, start_ahead
 
 __all__ = [
     "Chain",
-    "DataSet",
     "StageTracker",
     "Tracker",
     "open_tracker",

@@ -12,20 +12,19 @@ from urllib.parse import quote
 from pydantic import ConfigDict, TypeAdapter
 
 from pdpipe.tracking.local import RunRecord
-from pdpipe.tracking.names import flatten, legal_key
+from pdpipe.tracking.names import flatten
 from pdpipe.tracking.registry import TrackedModel, register_models
 from pdpipe.tracking.server import Connection, say, why
 from pdpipe.tracking.server_run import (
     NOTE_TAG,
     OUTPUT_TAG,
     PARENT_TAG,
+    add_changed_points,
     add_data,
-    add_images,
     add_params,
     add_tags,
     chain_run,
     find_runs,
-    log_batches,
 )
 
 
@@ -65,9 +64,7 @@ _SHARED_TAGS = ("mlflow.", "pdpipe.version.", "pdpipe.git")  # with the report's
 CHAIN: TypeAdapter[Chain] = TypeAdapter(Chain)  # to JSON and back
 
 
-def publish(
-    connection: Connection, experiment: str, record: RunRecord, run: Mapping[str, Any]
-) -> bool:
+def publish(connection: Connection, record: RunRecord, run: Mapping[str, Any]) -> bool:
     """Bring a chain's run and its models up to a report's record; returns whether all is there.
 
     A stage's run is the newest finished one with that stage's name and that output, whichever chain
@@ -89,7 +86,7 @@ def publish(
     add_params(client, parent, flatten(chain.params))
     add_data(client, parent_id, run.get("data"))
     curves = {name: {0: value} for name, value in chain.metrics.items()} | dict(chain.curves)
-    _add_changed_points(client, parent, curves, run["ended"])
+    add_changed_points(client, parent, curves, run["ended"])
     links = {f"pdpipe.run.{stage}": made.info.run_id for stage, made in runs.items()}
     about = {key: value for key, value in run["tags"].items() if key.startswith(_SHARED_TAGS)}
     add_tags(client, parent_id, {**about, **links, NOTE_TAG: _note(chain, stages, parent)})
@@ -99,10 +96,9 @@ def publish(
         client.set_terminated(parent_id, end_time=run["ended"])
     if record.artifacts.exists():
         client.log_artifacts(parent_id, str(record.artifacts))
-    add_images(client, parent_id, record.images)
     try:
         places = {**runs, "chain": parent}
-        register_models(connection, chain.models, places, experiment, chain.folder)
+        register_models(connection, chain.models, places, chain.folder)
     except Exception as error:  # not every server has a registry
         reason = f"models could not be registered with MLflow ({why(error)})"
         say(f"tracking: {reason}; the chain's run is there all the same")
@@ -112,21 +108,6 @@ def publish(
 
 def _made(stage: str, sha256: str) -> dict[str, str]:
     return {"pdpipe.stage": stage, OUTPUT_TAG: sha256}
-
-
-def _add_changed_points(
-    client: Any, run: Any, curves: Mapping[str, Mapping[int, float]], time: int
-) -> None:
-    """Log what the run does not say already, so that a second report adds no points."""
-    from mlflow.entities import Metric
-
-    new = []
-    for name, curve in curves.items():
-        key = legal_key(name)
-        known = client.get_metric_history(run.info.run_id, key) if key in run.data.metrics else []
-        said = {p.step: p.value for p in sorted(known, key=lambda p: p.timestamp)}
-        new += [Metric(key, v, time, step) for step, v in curve.items() if said.get(step) != v]
-    log_batches(client, run.info.run_id, metrics=new)
 
 
 def _note(chain: Chain, stages: Mapping[str, Any | None], parent: Any) -> str:

@@ -102,10 +102,9 @@ class RunRecord:
             os.fsync(file.fileno())
 
     def add_image(self, step: int, name: str, image: Image) -> None:
-        """Keep an image; its file is named by step and content, so that it is known again."""
+        """Keep an image, in a file that MLflow would name so."""
         self.images.mkdir(exist_ok=True)
-        known = digest([image.mode, image.size, zlib.crc32(image.tobytes())])[:32]
-        image.save(self.images / f"{legal_key(name).replace('/', '~')}+step+{step}+{known}.png")
+        image.save(self.images / f"{legal_key(name).replace('/', '~')}+step+{step}.png")
 
     def add_artifacts(self, paths: Iterable[Path]) -> None:
         """Keep copies of the files and folders that exist; of earlier runs, what was sent goes."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import socket
 import sqlite3
 import sys
@@ -62,10 +61,11 @@ class ServerAddress:
 
 @dataclass(frozen=True)
 class Connection:
-    """An `MlflowClient` that has answered, and the id of the experiment."""
+    """An `MlflowClient` that has answered, and the experiment's id and name."""
 
     client: Any
     experiment_id: str
+    experiment: str
 
 
 def server_address() -> ServerAddress:
@@ -133,7 +133,8 @@ def connect(address: ServerAddress) -> Connection:
     try:
         client = MlflowClient(tracking_uri=address.uri)
         location = None if artifacts is None else artifacts.as_uri()
-        return Connection(client, _experiment_id(client, address.experiment, location))
+        experiment_id = _experiment_id(client, address.experiment, location)
+        return Connection(client, experiment_id, address.experiment)
     except TrackingError:
         raise
     except Exception as error:
@@ -143,20 +144,11 @@ def connect(address: ServerAddress) -> Connection:
 def _with_a_way_out(error: Exception, uri: str) -> Exception:
     """The error, as a sentence with the command that helps where one is known."""
     said = str(error)
-    found = re.search(r"found version (\w+)", said)
-    if "out-of-date database schema" in said and found is not None:
-        from alembic.script import ScriptDirectory
-        from mlflow.store.db.utils import _get_alembic_config
-
-        known = ScriptDirectory.from_config(_get_alembic_config(uri)).walk_revisions()
-        if any(script.revision == found[1] for script in known):
-            how = f"an older MLflow made the database: copy it, then run `mlflow db upgrade {uri}`"
-        else:
-            how = (
-                "a newer MLflow made the database: run `pip install -U mlflow`, or move it away "
-                "and run `pdpipe sync --all`"
-            )
-        return TrackingError(how)
+    if "out-of-date database schema" in said:
+        return TrackingError(
+            f"another MLflow made the database: copy it, then run `mlflow db upgrade {uri}`; where "
+            "that fails, a newer one did: run `pip install -U mlflow`"
+        )
     if "file store" in said.lower() or "filesystem" in said.lower():
         return TrackingError(
             "MLflow no longer takes a folder as a store: run `unset MLFLOW_TRACKING_URI`, after "
@@ -167,16 +159,9 @@ def _with_a_way_out(error: Exception, uri: str) -> Exception:
 
 
 def _experiment_id(client: Any, name: str, artifact_location: str | None) -> str:
-    from mlflow.exceptions import MlflowException
-
     found = client.get_experiment_by_name(name)
     if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location, _EXPERIMENT_TAGS))
-        except MlflowException:  # another process was faster
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
+        return str(client.create_experiment(name, artifact_location, _EXPERIMENT_TAGS))
     if found.lifecycle_stage == "deleted":
         raise TrackingError(
             f"the experiment {name} is deleted: run `mlflow experiments restore --experiment-id "
@@ -247,13 +232,11 @@ def _create_database(path: Path, artifacts: Path) -> None:
     """Make the sqlite database if there is none, whole or not at all.
 
     mlflow's own creation is many steps: two processes that start it at once, or a kill in the
-    middle, leave a database that never works again. So one process makes it under another name,
-    which also spares it the wait for the disk after each step (seconds on a busy one).
+    middle, leave a database that never works again. So one process makes it under another name.
     """
     if path.exists():
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from sqlalchemy import Engine, event
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
@@ -262,20 +245,9 @@ def _create_database(path: Path, artifacts: Path) -> None:
         if path.exists():
             return
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-        event.listen(Engine, "connect", _without_syncing)
-        try:
-            with contextlib.chdir(path.parent):  # no sign in its path can spoil the address
-                store = SqlAlchemyStore(f"sqlite:///{fresh.name}", artifacts.as_uri())
-                store.engine.dispose()
-        finally:
-            event.remove(Engine, "connect", _without_syncing)
-        with fresh.open("rb") as handle:
-            os.fsync(handle.fileno())
+        with contextlib.chdir(path.parent):  # no sign in its path can spoil the address
+            SqlAlchemyStore(f"sqlite:///{fresh.name}", artifacts.as_uri()).engine.dispose()
         fresh.replace(path)
-
-
-def _without_syncing(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA synchronous = OFF")
 
 
 def say(sentence: str) -> None:

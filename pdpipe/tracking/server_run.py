@@ -6,8 +6,6 @@ Like `server.py`, for the uploader and `pdpipe sync` only.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,11 +86,25 @@ def add_points(client: Any, run_id: str, points: Iterable[Point]) -> None:
     log_batches(client, run_id, metrics=metrics)
 
 
+def add_changed_points(
+    client: Any, run: Any, curves: Mapping[str, Mapping[int, float]], time: int, **about: str
+) -> None:
+    """Log what the run does not say already; `about` can name a logged model by its model_id."""
+    from mlflow.entities import Metric
+
+    new = []
+    for name, curve in curves.items():
+        key = legal_key(name)
+        known = client.get_metric_history(run.info.run_id, key) if key in run.data.metrics else []
+        said = {p.step: p.value for p in sorted(known, key=lambda p: p.timestamp)}
+        new += [Metric(key, v, time, i, **about) for i, v in curve.items() if said.get(i) != v]
+    log_batches(client, run.info.run_id, metrics=new)
+
+
 def close_run(client: Any, run: ServerRun, about: Mapping[str, Any]) -> None:
     """Close a run as its run.json says, and say on its chain's, unless finished, how it went."""
-    said = client.get_run(run.run_id).data.metrics  # by an ending before a kill
-    final = {k: float(v) for k, v in about["metrics"].items() if said.get(legal_key(k)) != float(v)}
-    add_points(client, run.run_id, [Point(0, about["ended"], final)])
+    final = {name: {0: float(value)} for name, value in about["metrics"].items()}
+    add_changed_points(client, client.get_run(run.run_id), final, about["ended"])
     add_tags(client, run.run_id, about["tags"])
     client.set_terminated(run.run_id, about["status"], about["ended"])
     set_chain_status(client, run.parent_id, _CHAIN_STATUS[about["status"]])
@@ -150,13 +162,13 @@ def add_params(client: Any, run: Any, params: Mapping[str, str]) -> None:
     log_batches(client, run.info.run_id, params=new)
 
 
-def add_data(client: Any, run_id: str, data: Mapping[str, str] | None) -> None:
-    """Name the data set, {name, digest}, that a run uses; MLflow keeps it once."""
+def add_data(client: Any, run_id: str, data: Sequence[str] | None) -> None:
+    """Name the data set, its name and digest, that a run uses; MLflow keeps it once."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     if data:
         place = json.dumps({"uri": "data/shards"})
-        found = Dataset(data["name"], data["digest"][:36], "local", place)  # the longest it takes
+        found = Dataset(data[0], data[1][:36], "local", place)  # the longest it takes
         client.log_inputs(run_id, [DatasetInput(found, [InputTag("mlflow.data.context", "data")])])
 
 
@@ -169,26 +181,16 @@ def add_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:
 
 
 def add_images(client: Any, run_id: str, folder: Path) -> None:
-    """Upload the images that the run does not have, each at its step.
-
-    The names are as `MlflowClient.log_image` makes them, with a digest instead of a random part.
-    """
-    from mlflow.tracking.multimedia import compress_image_size
+    """Upload the images `<name>+step+<step>.png` that the run does not have."""
     from PIL import Image
 
     paths = sorted(folder.glob("*.png"))
-    names = [Path(p.path).name for p in client.list_artifacts(run_id, "images") if paths]
-    with tempfile.TemporaryDirectory() as temporary:
-        for path in paths:
-            name, _, known = path.stem.rpartition("+")
-            if not any(n.startswith(f"{name}+") and n.endswith(f"{known}.png") for n in names):
-                new = Path(temporary, f"{name}+timestamp+{now_ms()}+{known}.png")
-                shutil.copyfile(path, new)
-                with Image.open(path) as image:
-                    compress_image_size(image).save(new.with_name(f"{new.stem}+compressed.webp"))
-        if any(Path(temporary).iterdir()):
-            client.log_artifacts(run_id, temporary, "images")
-            client.set_tag(run_id, "mlflow.loggedImages", "True")
+    known = [Path(found.path).name for found in client.list_artifacts(run_id, "images") if paths]
+    for path in paths:
+        if not any(name.startswith(f"{path.stem}+") and name.endswith(".webp") for name in known):
+            name, _, step = path.stem.rpartition("+step+")
+            with Image.open(path) as image:
+                client.log_image(run_id, image, key=name.replace("~", "/"), step=int(step))
 
 
 def now_ms() -> int:

@@ -77,9 +77,6 @@ class Sync:
         """Send one record; where the server refuses it, say so and leave it for another time."""
         from mlflow.exceptions import MlflowException
 
-        if not self._everything and record.is_sent():
-            self._done.add(record.folder)
-            return False
         try:
             with FileLock(LOCAL_DIR / ".sync"):  # of two at once, one makes a run
                 return self._send(connection, record)
@@ -92,6 +89,9 @@ class Sync:
 
     def _send(self, connection: Connection, record: RunRecord) -> bool:
         """Send what a record has more; whether there was anything."""
+        if not self._everything and record.is_sent():
+            self._done.add(record.folder)
+            return False
         record.close_if_dead()
         run, state, client = record.run(), record.state(), connection.client
         if not run:
@@ -107,11 +107,8 @@ class Sync:
         if run["status"] == "RUNNING":
             return new
         close_run(client, found, run)
-        if "report" in run:
-            whole = publish(connection, self._address.experiment, record, run)
-        else:
-            add_images(client, found.run_id, record.images)
-            whole = True
+        add_images(client, found.run_id, record.images)
+        whole = "report" not in run or publish(connection, record, run)
         self._done.add(record.folder)
         del self._runs[record.folder]
         if whole:

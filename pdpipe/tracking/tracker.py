@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,14 +29,6 @@ _RESERVED = {"step", "time"}
 _ahead: list[Uploader] = []  # at most one, started before its tracker
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """What a run learns from or measures: the data's name, and the digest of the shards."""
-
-    name: str
-    digest: str
-
-
 def start_ahead() -> None:
     """Start MLflow's process for the tracker that will be opened: its imports pass beside ours.
 
@@ -46,7 +37,7 @@ def start_ahead() -> None:
     """
     if is_tracking_on():
         set_environment()
-        _ahead.append(_uploader())
+        _ahead.append(Uploader(server_address()))
 
 
 def open_tracker(
@@ -57,12 +48,12 @@ def open_tracker(
     chain: str | None = None,
     name: str = "",
     chain_name: str | None = None,
-    data: DataSet | None = None,
+    data: tuple[str, str] | None = None,
 ) -> StageTracker:
     """The tracker of one run of `stage`, its local files below `.pdpipe/tracking/<stage>/`.
 
-    MLflow is imported and connected in a process of its own; this comes back at once. A process
-    that `start_ahead` began for the same server is taken.
+    MLflow is imported and connected in a process of its own, which `start_ahead` may have begun;
+    this comes back at once.
 
     Args:
         stage: the stage's name, `halve@4`; the run's name, where no other is given.
@@ -72,7 +63,7 @@ def open_tracker(
         chain: the chain that runs the stage, where its id is known: the run shows below its run.
         name: the run's name, such as `teacher · updates=300`.
         chain_name: what the chain's run is called, where this is the first to need it.
-        data: what the stage learns from or measures.
+        data: what the stage learns from or measures: the data's name, the digest of the shards.
 
     Raises:
         ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
@@ -81,30 +72,18 @@ def open_tracker(
     all_tags = {**provenance_tags(stage), **(tags or {})}
     if chain is not None:
         all_tags[FIRST_CHAIN_TAG] = chain
-    uploader = None
-    if is_tracking_on():
-        set_environment()
-        uploader = _uploader()
+    if is_tracking_on() and not _ahead:
+        start_ahead()
+    uploader = _ahead.pop() if _ahead else None
     about = {
         "stage": stage,
         "name": name or stage,
         "chain_name": chain_name,
-        "data": None if data is None else asdict(data),
+        "data": data,
         "params": flatten(params),
         "tags": all_tags,
     }
     return StageTracker(about, home, uploader)
-
-
-def _uploader() -> Uploader:
-    """The one that was started ahead if it is for the same server, else a new one."""
-    address = server_address()
-    while _ahead:
-        uploader = _ahead.pop()
-        if uploader.address == address:
-            return uploader
-        uploader.close()
-    return Uploader(address)
 
 
 class Tracker(Protocol):

@@ -103,14 +103,14 @@ def serve() -> None:
             sync.send()
             stage.away = False
             machine = machine or Machine(address.uri)
+            if record is not None and not last:
+                machine.sample(record)
         except Exception as error:  # whatever it is, the stage goes on
             if not said and (said := bool(records(LOCAL_DIR))):
                 _say_away(address, why(error))
             stage.away = True
         if last:
             os._exit(0)  # a thread that hangs on a server would hold up the exit
-        if machine is not None and record is not None:
-            machine.sample(record)
         stage.ended.wait(_EVERY)
 
 

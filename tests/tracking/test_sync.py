@@ -218,19 +218,12 @@ def test_a_deleted_experiment_has_a_way_out(store: Store, project: Path) -> None
     assert sync_project(everything=True)[0] == 1
 
 
-@pytest.mark.parametrize(
-    ("revision", "way_out"),
-    [
-        ("451aebb31d03", "run `mlflow db upgrade sqlite:///mlflow.db`"),
-        ("ffffffffffff", "run `pip install -U mlflow`, or move it away"),
-    ],
-)
 def test_another_schema_has_a_way_out(
-    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch, revision: str, way_out: str
+    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(store.uri.removeprefix("sqlite:///"), project / "mlflow.db")
     with contextlib.closing(sqlite3.connect(project / "mlflow.db")) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
         connection.commit()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     command = "import sys; sys.argv = ['pdpipe', 'sync']; from pdpipe.cli import main; main()"
@@ -240,7 +233,8 @@ def test_another_schema_has_a_way_out(
     (line,) = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
     assert line.startswith("error: MLflow at sqlite:///mlflow.db cannot be used")
-    assert way_out in line
+    assert "run `mlflow db upgrade sqlite:///mlflow.db`" in line
+    assert "run `pip install -U mlflow`" in line
 
 
 @pytest.mark.parametrize("uri", ["file:./mlruns", "mlruns"])

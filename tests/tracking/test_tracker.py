@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pdpipe.errors import ParamsError
-from pdpipe.tracking import DataSet, open_tracker
+from pdpipe.tracking import open_tracker
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -155,7 +155,7 @@ def test_a_run_names_what_is_special_and_its_data_once(store: Store) -> None:
     for _ in range(2):
         with store.stage(
             "teacher", {}, chain="c9", name="teacher · updates=3", chain_name="digits c9",
-            data=DataSet("digits", "ab" * 32),
+            data=("digits", "ab" * 32),
         ) as tracker:  # fmt: skip
             if states:
                 tracker.load_state_dict(states[0])

@@ -57,18 +57,6 @@ def test_a_process_started_ahead_is_the_trackers(store: Store) -> None:
     assert len(store.runs()) == 1
 
 
-def test_one_started_for_another_server_is_ended(
-    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start_ahead()
-    (ahead,) = uploaders()
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
-    with open_tracker("teacher", {}):
-        assert ahead not in uploaders()
-    assert store.runs() == []
-    assert len(type(store)(store.uri, "another").runs()) == 1
-
-
 def test_a_stage_that_is_refused_leaves_no_process(project: Path) -> None:
     """Such as one whose shards are missing: it ends between the two."""
     script = "from pdpipe.tracking import start_ahead; start_ahead(); raise SystemExit(1)"
