@@ -81,7 +81,8 @@ def _register(
         if _is_uploaded(model, path):
             client.log_model_artifact(logged.model_id, str(path))
         client.finalize_logged_model(logged.model_id, "READY")
-        _ensure_registered_model(client, registered_name, model)
+        if not client.search_registered_models(f"name = '{registered_name}'"):
+            client.create_registered_model(registered_name, tags={"pdpipe.kind": model.kind})
         found = client.create_model_version(
             registered_name,
             logged.artifact_location,
@@ -129,17 +130,6 @@ def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> A
     )
     client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
     return logged
-
-
-def _ensure_registered_model(client: Any, name: str, model: TrackedModel) -> None:
-    """Have a registered model of this name."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name, tags={"pdpipe.kind": model.kind})
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 def _description(model: TrackedModel, uploaded: bool, place: str) -> str:

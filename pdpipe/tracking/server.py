@@ -105,12 +105,6 @@ def is_tracking_on() -> bool:
     return value == "on"
 
 
-def set_environment() -> None:
-    """Set how mlflow asks, where the user has not; call it before other threads run."""
-    for name, value in _DEFAULT_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-
-
 def connect(address: ServerAddress) -> Connection:
     """A connection to the server, its database and experiment made where missing.
 
@@ -118,6 +112,8 @@ def connect(address: ServerAddress) -> Connection:
         Exception: whatever mlflow or the network raises when the server cannot be used.
     """
     _check_listening(address.uri)
+    for variable, value in _DEFAULT_ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
     warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic)\b")
     from mlflow import MlflowClient
 
@@ -135,8 +131,6 @@ def connect(address: ServerAddress) -> Connection:
         location = None if artifacts is None else artifacts.as_uri()
         experiment_id = _experiment_id(client, address.experiment, location)
         return Connection(client, experiment_id, address.experiment)
-    except TrackingError:
-        raise
     except Exception as error:
         raise _with_a_way_out(error, address.uri) from error
 

@@ -23,7 +23,6 @@ from pdpipe.tracking.server import (
     project_root,
     say,
     server_address,
-    set_environment,
     why,
 )
 from pdpipe.tracking.server_run import (
@@ -48,6 +47,8 @@ class Sync:
     def __init__(self, address: ServerAddress, everything: bool = False) -> None:
         self._address, self._everything = address, everything
         self._connection: Connection | None = None
+        LOCAL_DIR.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(LOCAL_DIR / ".sync")  # of two at once, one makes an experiment, a run
         self._runs: dict[Path, ServerRun] = {}  # open, by the folders of their records
         self._done: set[Path] = set()  # folders of the runs that have ended
 
@@ -62,7 +63,8 @@ class Sync:
         """
         try:
             if self._connection is None:
-                self._connection = connect(self._address)
+                with self._lock:
+                    self._connection = connect(self._address)
             return sum(
                 self._try(self._connection, record)
                 for record in records(LOCAL_DIR)
@@ -78,7 +80,7 @@ class Sync:
         from mlflow.exceptions import MlflowException
 
         try:
-            with FileLock(LOCAL_DIR / ".sync"):  # of two at once, one makes a run
+            with self._lock:
                 return self._send(connection, record)
         except MlflowException as error:
             if error.get_http_status_code() != _REFUSED:
@@ -133,7 +135,6 @@ def sync_project(everything: bool = False) -> tuple[int, str]:
     """
     if not is_tracking_on():
         raise TrackingError("PDPIPE_TRACKING is off: run `PDPIPE_TRACKING=on pdpipe sync`")
-    set_environment()
     address = server_address()
     where = without_password(address.uri)
     with contextlib.chdir(project_root()):

@@ -17,7 +17,6 @@ from pdpipe.tracking.server import (
     is_tracking_on,
     project_root,
     server_address,
-    set_environment,
 )
 from pdpipe.tracking.server_run import FIRST_CHAIN_TAG, OUTPUT_TAG, Status, now_ms
 from pdpipe.tracking.uploader import Uploader
@@ -36,7 +35,6 @@ def start_ahead() -> None:
         ParamsError: PDPIPE_TRACKING is neither `on` nor `off`.
     """
     if is_tracking_on():
-        set_environment()
         _ahead.append(Uploader(server_address()))
 
 

@@ -19,7 +19,10 @@ def test_only_what_differs_from_the_preset_is_named(raw: dict[str, Any]) -> None
     assert stage_run_name(pipeline.TEACHER, special) == "teacher · updates=300"
     assert stage_run_name(pipeline.EXTRACTOR, special) == "extractor"
     assert chain_run_name("digits", "9c31ee80112e7ce4", special) == (
-        "digits 9c31ee80 · teacher.updates=300"
+        "9c31ee80 · digits · teacher.updates=300"
+    )
+    assert chain_run_name("digits", "9c31ee80112e7ce4", {}, "FID 0.35 in 1 step") == (
+        "9c31ee80 · FID 0.35 in 1 step · digits"
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from pdpipe.tracking import Chain, StageTracker, open_tracker, sync_project
 from pdpipe.tracking.local import records
-from pdpipe.tracking.server import ServerAddress, connect, set_environment
+from pdpipe.tracking.server import ServerAddress, connect
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).parent / "training_process.py"
@@ -33,7 +33,6 @@ VARIABLES = (
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a database that exists."""
-    set_environment()
     uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
     connect(ServerAddress(uri, "warm-up"))
     return uri

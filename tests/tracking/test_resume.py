@@ -85,12 +85,12 @@ def test_kill_after_publication_doubles_nothing(
 
 def test_kill_at_any_moment_and_again(store: Store, local: LocalRecord, start: Start) -> None:
     for seconds in (0.5, 1.4):
-        process = start("2000")
+        process = start("1000")
         time.sleep(seconds)
         process.kill()
         process.communicate()
-    finished(start("2000"))
-    assert_whole(store, local, 2000)
+    finished(start("1000"))
+    assert_whole(store, local, 1000)
 
 
 @pytest.mark.usefixtures("alone")
@@ -121,15 +121,16 @@ def test_another_run_in_between_takes_nothing_away(
     assert store.points(run, "loss") == [(step, 1.0 / step) for step in range(1, 41)]
 
 
+@pytest.mark.usefixtures("alone")
 def test_resume_on_a_server_that_lost_the_run_publishes_all_of_it(
     store: Store, local: LocalRecord, start: Start
 ) -> None:
     process = start("40", "--idle-after", "20")
     assert process.stdout is not None
     process.stdout.readline()
-    wait_until(lambda: len(store.runs()) == 1)
     process.kill()
     process.communicate()
+    synced()
     (run,) = store.runs()
     store.client().delete_run(run.info.run_id)
     finished(start("40"))

@@ -172,9 +172,9 @@ def test_a_damaged_record_is_said_and_its_other_points_are_sent(
     assert [step for step, _ in store.points(run, "loss")] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("name", ["50%2F50 #1? größe", "plain"])
-def test_a_copied_project_in_any_folder_has_its_own_artifacts(tmp_path: Path, name: str) -> None:
+def test_a_copied_project_in_any_folder_has_its_own_artifacts(tmp_path: Path) -> None:
     """The original is not touched; whatever signs the path has, the database is in the project."""
+    name = "50%2F50 #1? größe"
     original, copy = tmp_path / "original", tmp_path / name
     original.mkdir()
     (tmp_path / "a.txt").write_text("a")

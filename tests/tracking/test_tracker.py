@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from pdpipe.errors import ParamsError
-from pdpipe.tracking import open_tracker
+from pdpipe.tracking import open_tracker, sync_project
+from pdpipe.tracking.local import RunRecord
+from pdpipe.tracking.machine import Machine
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -166,3 +170,41 @@ def test_a_run_names_what_is_special_and_its_data_once(store: Store) -> None:
     assert (chain.info.run_name, run.info.run_name) == ("digits c9", "teacher · updates=3")
     (found,) = run.inputs.dataset_inputs
     assert (found.dataset.name, found.dataset.digest) == ("digits", ("ab" * 32)[:36])
+
+
+def test_images_are_there_once_at_their_steps(store: Store) -> None:
+    with store.stage("evaluate@4", {}) as tracker:
+        for step in (4, 8):
+            tracker.log_image(step, "samples/w_0.3", Image.new("L", (30, 20), step))
+    sync_project(everything=True)
+    (run,) = store.runs()
+    found = [Path(f.path).name for f in store.client().list_artifacts(run.info.run_id, "images")]
+    originals = sorted(name for name in found if name.endswith(".png"))
+    assert [name.split("+timestamp")[0] for name in originals] == [
+        "samples~w_0.3+step+4",
+        "samples~w_0.3+step+8",
+    ]
+    assert len(found) == 4, "and a small copy of each, as MLflow makes it"
+    path = store.client().download_artifacts(run.info.run_id, f"images/{originals[0]}")
+    with Image.open(path) as image:
+        assert (image.size, image.getpixel((0, 0))) == ((30, 20), 4)
+
+
+@pytest.mark.parametrize("wanted", ["true", "false"])
+def test_the_load_of_the_machine_is_part_of_the_record(
+    store: Store, local: LocalRecord, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", wanted)
+    with store.stage("teacher", {}) as tracker:
+        tracker.log(1, {"loss": 1.0})
+        machine = Machine(store.uri)
+        for _ in range(3):
+            time.sleep(0.02)
+            machine.sample(RunRecord(local.latest()))
+    (run,) = store.runs()
+    known = [name for name in run.data.metrics if name.startswith("system/")]
+    assert bool(known) is (wanted == "true")
+    for name in known:
+        assert len(store.points(run, name)) == 3
+    assert ("system/cpu_utilization_percentage" in known) is (wanted == "true")
