@@ -251,7 +251,7 @@ def test_a_study_of_encoders_shows_errors_and_images(chain, copy_of, stages_run,
     entry = project.json("stages/studies.json")["encoder"]
     assert {"data/shards", "models/student-4.safetensors", "extractor"} <= {*entry["made_from"]}
     page = (project.root / "reports/index.html").read_text(encoding="utf-8")
-    assert "the error of the distilled encoder is, by evaluations of encoding" in page
+    assert "the error of reconstruction is" in page
     assert "Style transfer, 3 → 8, w = 2: the same images, encoded by encoder-2, 2 steps" in page
     for name in ("study_encoder", "study_encoder_images"):
         assert (project.root / f"reports/figures/{name}.png").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -45,10 +47,16 @@ def open_page(browser: Browser) -> Iterator[Open]:
             complaints.append(f"asked for {address}")
 
     def open_it(
-        report: Path, *, width: int = 1280, dark: bool = False, script: bool = True
+        report: Path,
+        *,
+        width: int = 1280,
+        height: int = 800,
+        dark: bool = False,
+        script: bool = True,
+        address: str = "",
     ) -> Page:
         context = browser.new_context(
-            viewport={"width": width, "height": 800},
+            viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
             java_script_enabled=script,
             offline=True,
@@ -58,7 +66,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda asked: request(asked.url))
-        page.goto((report / "index.html").as_uri())
+        page.goto((report / "index.html").as_uri() + address)
         return page
 
     yield open_it
@@ -139,6 +147,108 @@ def test_nothing_is_asked_and_nothing_goes_wrong(full_report, open_page):
         details.click()
     page.mouse.wheel(0, 20_000)
     page.wait_for_function("[...document.images].every(image => image.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=["desk", "phone"])
+def test_the_first_screen_has_the_sentence_and_the_curve(full_report, open_page, size):
+    page = open_page(full_report, width=size[0], height=size[1])
+    shows_images = page.locator('canvas[data-panel="student"]')
+    shows_images.wait_for()
+    curve = page.locator(".curve:not([hidden]) svg").bounding_box()
+    assert page.locator("h1").bounding_box()["y"] < curve["y"]
+    assert curve["y"] + curve["height"] < size[1]
+    if size[0] > 1000:
+        assert shows_images.bounding_box()["y"] < size[1] - 100
+
+
+def choice(page: Page) -> tuple[str, str, str, bool]:
+    """Steps, w, class and whether the difference is shown."""
+    return (
+        page.locator("#explorer-steps-value").inner_text(),
+        page.locator("#explorer-w-value").inner_text(),
+        page.locator("#explorer-class option:checked").inner_text(),
+        page.locator("#explorer-difference").is_checked(),
+    )
+
+
+def test_the_address_keeps_the_choice(full_report, open_page):
+    page = open_page(full_report)
+    page.get_by_role("slider", name="Steps N").fill("2")
+    page.get_by_role("slider", name="Guidance w").fill("2")
+    page.get_by_label("Class", exact=True).select_option(label="7")
+    page.get_by_label("difference").check()
+    kept = ("4 steps", "w = 2", "7", True)
+    assert choice(page) == kept
+    address = page.evaluate("location.hash")
+    assert choice(open_page(full_report, address=address)) == kept
+    page.get_by_role("link", name="Cost").click()  # it leads elsewhere, and changes no choice
+    assert choice(page) == kept
+
+
+def test_an_address_that_fits_in_part_gives_that_part_and_is_corrected(full_report, open_page):
+    page = open_page(full_report, address="#N=4&w=77&class=none")
+    assert choice(page) == ("4 steps", "w = 0.3", "all", False)
+    assert page.evaluate("location.hash") == "#N=4&w=0.3"
+
+
+def test_one_image_enlarged_with_its_difference_and_a_real_one(full_chain, full_report, open_page):
+    page = open_page(full_report)
+    at = full_chain.w.index(0.3)
+    shows(page, "student", by_column(full_chain.sheet("student", 1)[at]))
+    page.locator('canvas[data-panel="student"]').click(position={"x": 5, "y": 5})
+    dialog = page.get_by_role("dialog")
+    titles = ["Student, 1 step", "Student minus full teacher", "Teacher, 1 step"]
+    titles += ["Teacher, 16 steps", "Real, held out"]
+    dialog.get_by_text("class 0, sample 1").wait_for()
+    assert dialog.locator("figcaption").all_inner_texts() == titles
+    page.keyboard.press("ArrowRight")
+    dialog.get_by_text("class 1, sample 1").wait_for()
+    dialog.get_by_role("button", name="previous").click()
+    dialog.get_by_text("class 0, sample 1").wait_for()
+    own, full = (
+        full_chain.sheet(kind, n)[at, 0, 0, 0].astype(int)
+        for kind, n in (("student", 1), ("teacher", 16))
+    )
+    found = page.evaluate(
+        """() => {
+            const canvas = document.querySelectorAll("dialog canvas")[1];
+            return [...canvas.getContext("2d").getImageData(0, 0, 8, 8).data];
+        }"""
+    )
+    expected = np.floor(127.5 + (own - full) / 2 + 0.5)
+    assert (np.reshape(found, (8, 8, 4))[..., 0] == expected).all()
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+
+
+def test_tables_and_figures_can_be_saved(full_chain, full_report, open_page):
+    page = open_page(full_report)
+    saved = {}
+    for kind in ("SVG", "PNG", "CSV"):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=re.compile(f"^Save .* as {kind}$")).first.click()
+        saved[waiting.value.suggested_filename] = waiting.value.path().read_bytes()
+    (svg, drawing), (png, bitmap), (csv, rows) = saved.items()
+    assert (svg, png) == ("fid_by_steps_w0.3.svg", "fid_by_steps_w0.3.png")
+    assert drawing.startswith(b"<svg")
+    assert b"var(--" not in drawing
+    assert Image.open(io.BytesIO(bitmap)).size[0] > 1500
+    assert csv == "the-fewest-steps-that-reach-the-teacher.csv"
+    assert len(rows.decode().splitlines()) == 1 + len(full_chain.w)
+
+
+def test_on_paper_everything_is_open_and_nothing_is_cut(full_report, open_page):
+    page = open_page(full_report, width=1030)  # A4 across, less its margins
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("table, figure svg")].filter(
+            element => element.getBoundingClientRect().right > 1030.5
+        ).map(element => element.outerHTML.slice(0, 80))"""
+    )
+    assert cut == []
+    assert not page.locator(".controls").is_visible()
 
 
 def test_without_script_there_are_tables_and_a_grid(full_report, open_page):
