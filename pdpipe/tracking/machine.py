@@ -15,7 +15,7 @@ from pdpipe.tracking.server_run import now_ms
 _EVERY = 10.0  # seconds, where MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL says nothing
 
 
-class Machine:
+class MachineLoad:
     """Samples of the machine; none where MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is false.
 
     GPUs are seen where nvidia-ml-py (or pyrsmi) is installed.

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from pdpipe.tracking.local import LOCAL_DIR, RunRecord, records
-from pdpipe.tracking.machine import Machine
+from pdpipe.tracking.machine import MachineLoad
 from pdpipe.tracking.names import without_password
 from pdpipe.tracking.server import ServerAddress, project_root, say, server_address, why
 from pdpipe.tracking.sync import Sync
@@ -103,7 +103,7 @@ def serve() -> None:
         try:
             sync.send()
             stage.away = False
-            machine = machine or Machine(address.uri)
+            machine = machine or MachineLoad(address.uri)
             if record is not None and not last:
                 machine.sample(record)
         except Exception as error:  # whatever it is, the stage goes on

@@ -13,7 +13,7 @@ from PIL import Image
 from pdpipe.errors import ParamsError
 from pdpipe.tracking import open_tracker, sync_project
 from pdpipe.tracking.local import RunRecord
-from pdpipe.tracking.machine import Machine
+from pdpipe.tracking.machine import MachineLoad
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -198,7 +198,7 @@ def test_the_load_of_the_machine_is_part_of_the_record(
     monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", wanted)
     with store.stage("teacher", {}) as tracker:
         tracker.log(1, {"loss": 1.0})
-        machine = Machine(store.uri)
+        machine = MachineLoad(store.uri)
         for _ in range(3):
             time.sleep(0.02)
             machine.sample(RunRecord(local.latest()))
