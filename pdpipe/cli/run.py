@@ -172,6 +172,8 @@ def stage_run(
             chain_name=chain and chain_run_name(source, chain, special),
             data=(source, digest_input(layout.SHARDS)) if prepared else None,
         ) as tracker:
+            if "training" not in stage.code:
+                tracker.begin()
             run = StageRun(stage, params, device, key, code_digest, used, found, tracker)
             yield run
             if run.training is not None:  # before all that could be slow

@@ -6,6 +6,7 @@ Like `server.py`, for the uploader and `pdpipe sync` only.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -181,16 +182,25 @@ def add_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:
 
 
 def add_images(client: Any, run_id: str, folder: Path) -> None:
-    """Upload the images `<name>+step+<step>.png` that the run does not have."""
+    """Upload the images `<name>+step+<step>.png` that the run does not have.
+
+    As `MlflowClient.log_image` does it for one, which takes 50 ms for each.
+    """
+    from mlflow.tracking.multimedia import compress_image_size
     from PIL import Image
 
     paths = sorted(folder.glob("*.png"))
     known = [Path(found.path).name for found in client.list_artifacts(run_id, "images") if paths]
-    for path in paths:
-        if not any(name.startswith(f"{path.stem}+") and name.endswith(".webp") for name in known):
-            name, _, step = path.stem.rpartition("+step+")
+    new = [path for path in paths if not any(n.startswith(f"{path.stem}+") for n in known)]
+    with tempfile.TemporaryDirectory() as temporary:
+        for number, path in enumerate(new):
+            name = Path(temporary, f"{path.stem}+timestamp+{now_ms()}+{number}")
             with Image.open(path) as image:
-                client.log_image(run_id, image, key=name.replace("~", "/"), step=int(step))
+                image.save(f"{name}.png")
+                compress_image_size(image).save(f"{name}+compressed.webp")
+        if new:
+            client.log_artifacts(run_id, temporary, "images")
+            client.set_tag(run_id, "mlflow.loggedImages", "True")
 
 
 def now_ms() -> int:

@@ -119,6 +119,13 @@ class StageTracker:
             **about, "attempt": began, "started": now_ms(), "status": "RUNNING"
         }  # fmt: skip
 
+    def begin(self) -> None:
+        """Show the run from now on; without it, from the first point on.
+
+        Not where the stage may find that it goes on with another run.
+        """
+        self._begun()
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record the values of metrics after `step` updates; `step` and `time` are no names.
 
