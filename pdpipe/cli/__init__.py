@@ -94,7 +94,7 @@ COMMANDS = {  # within a group, as the help lists them
         projects.upgrade,
     ),
     USE: (tools.sample,),
-    LOOK: (tools.toy, tools.compare),
+    LOOK: (tools.toy, tools.compare, tools.sync),
     DIAGNOSE: (tools.bench, tools.precision),
 }  # fmt: skip
 for group, commands in COMMANDS.items():

@@ -163,6 +163,8 @@ def _evaluate(run: StageRun, places: list[tuple[int, float]]) -> None:
     for cell in found.metrics.cells:
         # The curves of the run are against sampling steps.
         run.tracker.log(cell.steps, overview.cell_figures(found.metrics.protocol, cell))
+    for steps, w, picture in overview.sample_grids(run.stage.makes):
+        run.tracker.log_image(steps, f"samples/w_{w:g}", picture)
 
 
 def cell_store(run: StageRun, model: DiffusionModel) -> CellStore:
@@ -237,7 +239,7 @@ def report() -> None:
         print(found.sentence)
         run.outputs.append(layout.REPORTS / "metrics.json")
         run.final |= overview.saved(found)
-    overview.publish(params, found, outputs)  # the chain's run over the stages' runs
+        run.chain = overview.chain(params, found, outputs)
 
 
 def main_outputs(params: Params) -> dict[str, Path]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdpipe import layout
 from pdpipe.cli.run import digest_input
+from pdpipe.errors import counted
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from pdpipe.evaluation.records import Cell, MetricsRecord, Protocol
     from pdpipe.params import Params
     from pdpipe.reporting import Headline
+    from pdpipe.tracking import Chain
     from pdpipe.tracking.registry import TrackedModel
 
 
@@ -32,23 +36,25 @@ def cell_figures(protocol: Protocol, cell: Cell) -> dict[str, float]:
     }
 
 
-def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> None:
-    """Put the report on the chain's run, and register its models.
+def chain(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Chain:
+    """What the report puts on the chain's run, with the models to register.
 
     Args:
         params: of the chain.
         found: the report's headline.
         outputs: {stage: its main output}, by whose digest the run that made it is found.
     """
+    from pdpipe.cli.naming import chain_run_name, special_settings
     from pdpipe.evaluation.records import MetricsRecord, read_record
     from pdpipe.params import chain_id, chain_params
-    from pdpipe.tracking import Chain, publish_chain
+    from pdpipe.tracking import Chain
 
     names = ["teacher", *(f"student-{n}" for n in params.rungs())]
     records = [read_record(layout.metrics(name), MetricsRecord) for name in names]
     makers = {path: stage for stage, path in outputs.items()}
-    chain = Chain(
-        chain_id(params, digest_input(layout.SHARDS)),
+    name = chain_id(params, digest_input(layout.SHARDS))
+    return Chain(
+        name,
         chain_params(params),
         {stage: digest_input(path) for stage, path in outputs.items()}
         | {"report": digest_input(layout.REPORTS / "metrics.json")},
@@ -57,8 +63,40 @@ def publish(params: Params, found: Headline, outputs: Mapping[str, Path]) -> Non
         curves=_curves(records),
         models=[_model(record, makers[layout.model(record.model.name)]) for record in records],
         table=headline_markdown(found, records),
+        name=chain_run_name(
+            params.data.source, name, special_settings(params), _outcome(found, records)
+        ),
     )
-    publish_chain(chain)
+
+
+def _outcome(found: Headline, records: list[MetricsRecord]) -> str:
+    """`FID 0.35 in 1 step, teacher 0.27 in 64`: the fewest steps' student at the headline's w."""
+    cells = [
+        (record.model.kind, cell)
+        for record in records
+        for cell in record.cells
+        if cell.w == found.w
+    ]
+    full = max((cell for kind, cell in cells if kind == "teacher"), key=lambda cell: cell.steps)
+    said = f"teacher {full.fid:.2f} in {full.steps}"
+    students = [cell for kind, cell in cells if kind == "student"]
+    if not students:
+        return f"FID of the {said}"
+    last = min(students, key=lambda cell: cell.steps)
+    return f"FID {last.fid:.2f} in {counted(last.steps, 'step')}, {said}"
+
+
+def sample_grids(name: str) -> Iterator[tuple[int, float, Image]]:
+    """(steps, w, picture) of each of a model's sample sheets; a column is a class."""
+    from pdpipe.evaluation.sheets import METADATA
+    from pdpipe.pictures import grid
+    from pdpipe.tensor_files import load_tensors
+
+    tensors, about = load_tensors(layout.samples(name), METADATA)
+    for key, sheets in tensors.items():
+        if key.startswith("sheet/"):
+            for w, sheet in zip(about["w"], sheets, strict=True):
+                yield int(key.removeprefix("sheet/")), w, grid(sheet.transpose(0, 1))
 
 
 def saved(found: Headline) -> dict[str, float]:
@@ -67,12 +105,15 @@ def saved(found: Headline) -> dict[str, float]:
 
 
 def headline_figures(found: Headline, records: list[MetricsRecord]) -> dict[str, float]:
-    """Each model's FID at the headline's w, the teacher's at its full step count."""
+    """Each model's FID at the headline's w, the teacher's at its full step count.
+
+    No name has a slash: MLflow's charts begin with names that have one, which are the curves.
+    """
     figures = saved(found)
     for record in records:
         at = max((c for c in record.cells if c.w == found.w), key=lambda cell: cell.steps)
         name = figure_name("FID", record.protocol)
-        figures[f"{name} at w_{found.w:g}/{record.model.name}"] = at.fid
+        figures[f"{name} at w_{found.w:g} - {record.model.name}"] = at.fid
     return figures
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pdpipe.models import DiffusionModel
     from pdpipe.params import Params
     from pdpipe.plan import Work
-    from pdpipe.tracking import StageTracker
+    from pdpipe.tracking import Chain, StageTracker
     from pdpipe.training import Job
 
 Steps = Annotated[int, typer.Option(help="The student's sampling steps: a key of the ladder.")]
@@ -49,6 +49,7 @@ class StageRun:
     outputs: list[Path] = field(default_factory=list)  # the main one first
     final: dict[str, float] = field(default_factory=dict)
     training: Job | None = None
+    chain: Chain | None = None  # what the report says of the chain
 
     def job(self, seed: int, exact: bool = False) -> Job:
         """What the training needs of the run; `exact` where bfloat16 would drown it."""
@@ -144,6 +145,7 @@ def stage_run(
         inputs: the files that do, where they are not the stage's; the shards by their manifest.
     """
     from pdpipe.cli.bookkeeping import recorded, turn
+    from pdpipe.cli.naming import chain_run_name, special_settings, stage_run_name
     from pdpipe.params import chain_id
     from pdpipe.tracking import open_tracker
     from pdpipe.training.snapshots import forget_recorded
@@ -159,14 +161,27 @@ def stage_run(
         # Before `prepare` has run, the shards may be another chain's.
         prepared = stage is not PREPARE and (layout.SHARDS / "manifest.json").is_file()
         chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
-        with open_tracker(stage.name, used, tags | {"pdpipe.key": key}, chain=chain) as tracker:
+        special, source = special_settings(params), params.data.source
+        with open_tracker(
+            stage.name,
+            used,
+            tags | {"pdpipe.key": key},
+            chain=chain,
+            name=stage_run_name(stage, special),
+            chain_name=chain and chain_run_name(source, chain, special),
+            data=(source, digest_input(layout.SHARDS)) if prepared else None,
+        ) as tracker:
+            if "training" not in stage.code:
+                tracker.begin()
             run = StageRun(stage, params, device, key, code, used, found, tracker)
             yield run
             if run.training is not None:  # before all that could be slow
                 run.training.snapshots.note_outputs(digest_file(p, "md5") for p in run.outputs)
+            wall = time.monotonic() - run.started
             tracker.finish(
                 outputs={p.as_posix(): digest_input(p) for p in run.outputs},
-                metrics={"wall_seconds": time.monotonic() - run.started, **run.final},
+                metrics={"wall_seconds": wall, **run.final},
+                chain=run.chain,
             )
 
 

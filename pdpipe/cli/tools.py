@@ -58,6 +58,22 @@ def _check_dependency(path: str) -> None:
     )
 
 
+def sync(
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Also what a server has already, such as for a new or another one."
+        ),
+    ] = False,
+) -> None:
+    """Bring MLflow up to the local records, such as after its server was away."""
+    from pdpipe.tracking import sync_project
+
+    count, where = sync_project(everything)
+    what = counted(count, "record") if count else "nothing"
+    print(f"sent {what} to MLflow at {where}")
+
+
 def preset(
     name: Annotated[str, typer.Argument(help="digits, cifar10, imagenet64 or lsun-church128.")],
     out: Annotated[

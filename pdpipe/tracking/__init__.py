@@ -7,7 +7,8 @@ that run and registers the models:
         model = train(..., tracker=tracker)  # tracker.log(step, ...), then publish per snapshot
         tracker.finish(outputs={"models/teacher.safetensors": sha256}, metrics={"loss": 0.1})
 
-    publish_chain(Chain(chain_id, params, {"teacher": sha256}, {"fid": 1.0}, models=[...]))
+All of it is written below `.pdpipe/tracking` first; `sync_project` brings a server up to that. The
+report hands over what is known of the chain: `tracker.finish(chain=Chain(...))`.
 
 Run ids stay here: they never enter an output. Environment: MLFLOW_TRACKING_URI (default: mlflow.db
 in the project), MLFLOW_EXPERIMENT_NAME (default: pdpipe), PDPIPE_TRACKING=off.
@@ -15,7 +16,15 @@ in the project), MLFLOW_EXPERIMENT_NAME (default: pdpipe), PDPIPE_TRACKING=off.
 
 from __future__ import annotations
 
-from pdpipe.tracking.chain import Chain, publish_chain
+from pdpipe.tracking.chain import Chain
+from pdpipe.tracking.sync import sync_project
 from pdpipe.tracking.tracker import StageTracker, Tracker, open_tracker, start_ahead
 
-__all__ = ["Chain", "StageTracker", "Tracker", "open_tracker", "publish_chain", "start_ahead"]
+__all__ = [
+    "Chain",
+    "StageTracker",
+    "Tracker",
+    "open_tracker",
+    "start_ahead",
+    "sync_project",
+]

@@ -3,48 +3,34 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pdpipe.files import write_json
-from pdpipe.tracking.names import flatten, legal_key, to_json_number
-from pdpipe.tracking.provenance import provenance_tags
+from pydantic import ConfigDict, TypeAdapter
+
+from pdpipe.tracking.local import RunRecord
+from pdpipe.tracking.names import flatten
 from pdpipe.tracking.registry import TrackedModel, register_models
-from pdpipe.tracking.server import (
-    Connection,
-    connect,
-    is_tracking_on,
-    say,
-    say_away,
-    server_address,
-    set_environment,
-    why,
-)
+from pdpipe.tracking.server import Connection, say, why
 from pdpipe.tracking.server_run import (
-    FIRST_CHAIN_TAG,
     NOTE_TAG,
+    OUTPUT_TAG,
     PARENT_TAG,
-    add_artifacts,
+    add_changed_points,
+    add_data,
     add_params,
     add_tags,
-    chain_record,
     chain_run,
     find_runs,
-    log_batches,
-    now_ms,
 )
-from pdpipe.tracking.tracker import OUTPUT_TAG
-
-_PATIENCE = 60.0  # seconds
 
 
 @dataclass(frozen=True)
 class Chain:
-    """What is known of a chain.
+    """What is known of a chain: the report puts it on the chain's run.
 
     Attributes:
         chain_id: its identity.
@@ -54,9 +40,13 @@ class Chain:
         artifacts: small files or folders to upload; those that do not exist are passed over.
         curves: {metric: {step: value}}, such as figures against sampling steps.
         models: those to register, each as a version of `<experiment>-<name>`.
+        name: what its run is called.
         table: the headline as Markdown. An address in it can be `artifact:<path>`, such as
             artifact:reports/index.html.
+        folder: where the models' paths begin.
     """
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")
 
     chain_id: str
     params: Mapping[str, Any]
@@ -66,97 +56,58 @@ class Chain:
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     models: Sequence[TrackedModel] = ()
     table: str = ""
+    name: str = ""
+    folder: Path = field(default_factory=Path.cwd)
 
 
-def publish_chain(chain: Chain) -> bool:
-    """Find or make the chain's parent run, link its stage runs, put the headline on it.
+_SHARED_TAGS = ("mlflow.", "pdpipe.version.", "pdpipe.git")  # with the report's own run
+CHAIN: TypeAdapter[Chain] = TypeAdapter(Chain)  # to JSON and back
+
+
+def publish(connection: Connection, record: RunRecord, run: Mapping[str, Any]) -> bool:
+    """Bring a chain's run and its models up to a report's record; returns whether all is there.
 
     A stage's run is the newest finished one with that stage's name and that output, whichever chain
     it ran in: chains share the stages that they have in common. The first chain to come by becomes
     the run's parent; every chain names the run in a tag `pdpipe.run.<stage>` and in its note.
-    Other runs of this chain, such as failed ones, are hung below it as well. Where models cannot be
-    registered, that is said, and all else is on the server.
-
-    Returns:
-        whether the server has it all; the same is in `.pdpipe/tracking/chains/<id>.json` anyway.
+    Where models cannot be registered, that is said, and all else is on the server.
     """
-    record = chain_record(chain.chain_id)
-    write_json(
-        record.absolute(),
-        {
-            "chain": chain.chain_id,
-            "metrics": {name: to_json_number(float(v)) for name, v in chain.metrics.items()},
-            "stages": dict(chain.stages),
-            "params": flatten(chain.params),
-        },
-    )
-    if not is_tracking_on():
-        return False
-    set_environment()
-    address, tags = server_address(), provenance_tags("chain")
-    failed: list[Exception | str] = []
-    unregistered: list[Exception] = []
-
-    def publish() -> None:
-        try:
-            connection = connect(address)
-            runs = _publish(connection, chain, tags)
-        except Exception as error:  # whatever it is, the report goes on
-            failed.append(error)
-            return
-        try:
-            register_models(connection, chain.models, runs, address.experiment)
-        except Exception as error:  # not every server has a registry
-            unregistered.append(error)
-
-    thread = threading.Thread(target=publish, name="pdpipe-mlflow-chain", daemon=True)
-    thread.start()
-    thread.join(_PATIENCE)
-    if thread.is_alive():
-        failed.append(f"no answer within {_PATIENCE:.0f} s")
-    for reason in failed:
-        say_away(address, reason, f"the chain's overview is in {record.as_posix()}")
-    for error in unregistered:
+    chain, client = CHAIN.validate_python(run["report"]), connection.client
+    parent = chain_run(connection, chain.chain_id, chain.name, run["started"])
+    parent_id = parent.info.run_id
+    stages = {
+        stage: next(iter(find_runs(connection, _made(stage, sha256), finished=True)), None)
+        for stage, sha256 in chain.stages.items()
+    }
+    runs = {stage: made for stage, made in stages.items() if made is not None}
+    for made in runs.values():
+        if PARENT_TAG not in made.data.tags:
+            client.set_tag(made.info.run_id, PARENT_TAG, parent_id)
+    add_params(client, parent, flatten(chain.params))
+    add_data(client, parent_id, run.get("data"))
+    curves = {name: {0: value} for name, value in chain.metrics.items()} | dict(chain.curves)
+    add_changed_points(client, parent, curves, run["ended"])
+    links = {f"pdpipe.run.{stage}": made.info.run_id for stage, made in runs.items()}
+    about = {key: value for key, value in run["tags"].items() if key.startswith(_SHARED_TAGS)}
+    add_tags(client, parent_id, {**about, **links, NOTE_TAG: _note(chain, stages, parent)})
+    if chain.name:
+        client.update_run(parent_id, name=chain.name)
+    if parent.info.status != "FINISHED":  # a later report would make it last until then
+        client.set_terminated(parent_id, end_time=run["ended"])
+    if record.artifacts.exists():
+        client.log_artifacts(parent_id, str(record.artifacts))
+    try:
+        places = {**runs, "chain": parent}
+        register_models(connection, chain.models, places, chain.folder)
+    except Exception as error:  # not every server has a registry
         reason = f"models could not be registered with MLflow ({why(error)})"
         say(f"tracking: {reason}; the chain's run is there all the same")
-    return not failed and not unregistered
+        return False
+    return True
 
 
-def _publish(connection: Connection, chain: Chain, tags: Mapping[str, str]) -> dict[str, Any]:
-    """Bring the chain's run up to date; returns {stage: its run}, `chain` for the chain's."""
-    client = connection.client
-    parent = chain_run(connection, chain.chain_id)
-    parent_id = parent.info.run_id
-    stages: dict[str, Any | None] = {}
-    for stage, sha256 in chain.stages.items():
-        made = {"pdpipe.stage": stage, OUTPUT_TAG: sha256}
-        stages[stage] = next(iter(find_runs(connection, made, finished=True)), None)
-    runs = {stage: run for stage, run in stages.items() if run is not None}
-    for run in [*runs.values(), *find_runs(connection, {FIRST_CHAIN_TAG: chain.chain_id})]:
-        if PARENT_TAG not in run.data.tags:
-            client.set_tag(run.info.run_id, PARENT_TAG, parent_id)
-    links = {f"pdpipe.run.{stage}": run.info.run_id for stage, run in runs.items()}
-    add_params(client, parent, flatten(chain.params))
-    curves = {**{name: {0: float(value)} for name, value in chain.metrics.items()}, **chain.curves}
-    _add_changed_points(client, parent, curves)
-    add_tags(client, parent_id, {**tags, **links, NOTE_TAG: _note(chain, stages, parent)})
-    if parent.info.status != "FINISHED":  # a later report would make it last until then
-        client.set_terminated(parent_id)
-    add_artifacts(client, parent_id, chain.artifacts)
-    return {**runs, "chain": parent}
-
-
-def _add_changed_points(client: Any, run: Any, curves: Mapping[str, Mapping[int, float]]) -> None:
-    """Log what the run does not say already, so that a second report adds no points."""
-    from mlflow.entities import Metric
-
-    now, new = now_ms(), []
-    for name, curve in curves.items():
-        key = legal_key(name)
-        known = client.get_metric_history(run.info.run_id, key) if key in run.data.metrics else []
-        said = {p.step: p.value for p in sorted(known, key=lambda p: (p.timestamp, p.value))}
-        new += [Metric(key, v, now, step) for step, v in curve.items() if said.get(step) != v]
-    log_batches(client, run.info.run_id, metrics=new)
+def _made(stage: str, sha256: str) -> dict[str, str]:
+    return {"pdpipe.stage": stage, OUTPUT_TAG: sha256}
 
 
 def _note(chain: Chain, stages: Mapping[str, Any | None], parent: Any) -> str:

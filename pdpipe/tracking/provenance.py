@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pdpipe
@@ -35,7 +35,7 @@ def provenance_tags(stage: str) -> dict[str, str]:
         "pdpipe.threads": "" if torch is None else str(torch.get_num_threads()),
         "pdpipe.version.python": platform.python_version(),
         "pdpipe.version.pdpipe": pdpipe.__version__,
-        "pdpipe.version.torch": _version("torch"),
+        "pdpipe.version.torch": version("torch"),
         **git_tags(),
     }
     return {key: value for key, value in tags.items() if value}
@@ -86,11 +86,4 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container's user without a name
-        return ""
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
         return ""

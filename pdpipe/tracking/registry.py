@@ -4,7 +4,7 @@ A version is also one of MLflow's logged models, which has the figures as metric
 page `Models` compares them. Files of up to 32 MiB are uploaded; larger ones stay with DVC, which
 has every model anyway, and the version says where.
 
-Like `server.py`, for a background thread only.
+Like `server.py`, for the uploader and `pdpipe sync` only.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from pdpipe.tracking.names import legal_key
-from pdpipe.tracking.server import LOCAL_DIR, Connection, project_root
-from pdpipe.tracking.server_run import log_batches, now_ms
+from pdpipe.files import digest_file
+from pdpipe.tracking.server import Connection
+from pdpipe.tracking.server_run import NOTE_TAG, add_changed_points, now_ms
 
 SHA256_TAG = "pdpipe.sha256"
 CURRENT = "current"  # the alias of the version that the last report was about
@@ -44,7 +42,7 @@ def register_models(
     connection: Connection,
     models: Iterable[TrackedModel],
     runs: Mapping[str, Any],
-    experiment: str,
+    folder: Path,
 ) -> None:
     """Have a version of each model in the registry, its figures and description up to date.
 
@@ -55,33 +53,36 @@ def register_models(
         connection: to a server that has a registry.
         models: what to register, each as a version of `<experiment>-<name>`.
         runs: {stage: its run}, `chain` for the chain's.
-        experiment: the name of the experiment.
+        folder: where the models' paths begin.
 
     Raises:
         Exception: whatever mlflow or the network raises where there is no registry.
     """
-    lock = project_root() / LOCAL_DIR / "models.lock"
-    with FileLock(lock):  # of two reports at once, one makes a version of a model that both have
-        for model in models:
-            run, step = runs.get(model.stage), 0
-            if run is None:
-                run, step = runs["chain"], model.steps
-            logged = _logged_model(connection, model, run.info.run_id)
-            _add_figures(connection.client, logged, model, run.info.run_id, step)
-            _register(connection.client, model, logged, f"{experiment}-{model.name}")
+    for model in models:
+        run, step = runs.get(model.stage), 0
+        if run is None:
+            run, step = runs["chain"], model.steps
+        logged = _logged_model(connection, model, run.info.run_id)
+        figures = {name: {step: value} for name, value in model.figures.items()}
+        add_changed_points(connection.client, run, figures, now_ms(), model_id=logged.model_id)
+        _register(connection.client, model, logged, f"{connection.experiment}-{model.name}", folder)
 
 
-def _register(client: Any, model: TrackedModel, logged: Any, registered_name: str) -> None:
+def _register(
+    client: Any, model: TrackedModel, logged: Any, registered_name: str, folder: Path
+) -> None:
     """Have a version of a logged model, uploading its file with a new one."""
+    path = folder / model.path
     versions = client.search_model_versions(
         f"name = '{registered_name}' and tags.`{SHA256_TAG}` = '{model.sha256}'"
     )
     found = max(versions, key=lambda version: int(version.version), default=None)
     if found is None:
-        if _is_uploaded(model):
-            client.log_model_artifact(logged.model_id, str(model.path))
+        if _is_uploaded(model, path):
+            client.log_model_artifact(logged.model_id, str(path))
         client.finalize_logged_model(logged.model_id, "READY")
-        _ensure_registered_model(client, registered_name, model)
+        if not client.search_registered_models(f"name = '{registered_name}'"):
+            client.create_registered_model(registered_name, tags={"pdpipe.kind": model.kind})
         found = client.create_model_version(
             registered_name,
             logged.artifact_location,
@@ -93,13 +94,19 @@ def _register(client: Any, model: TrackedModel, logged: Any, registered_name: st
         # By this tag the page of a logged model links its version, as MLflow's server sets it.
         link = [{"name": registered_name, "version": int(found.version)}]
         client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": json.dumps(link)})
-    about = _description(model, registered_name, found.version)
+    uploaded = _is_uploaded(model, path)
+    about = _description(model, uploaded, f"{registered_name}/{found.version}")
     client.update_model_version(registered_name, found.version, about)
+    client.set_logged_model_tags(logged.model_id, {NOTE_TAG: about})
+    current = _description(model, uploaded, f"{registered_name}@{CURRENT}")
+    client.update_registered_model(registered_name, f"The model of the last report. {current}")
     client.set_registered_model_alias(registered_name, CURRENT, found.version)
 
 
-def _is_uploaded(model: TrackedModel) -> bool:
-    return model.path.absolute().stat().st_size <= UPLOADED_BYTES
+def _is_uploaded(model: TrackedModel, path: Path) -> bool:
+    """Whether the file is small enough, and still the one that was measured."""
+    small = path.is_file() and path.stat().st_size <= UPLOADED_BYTES
+    return small and digest_file(path) == model.sha256
 
 
 def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> Any:
@@ -125,43 +132,14 @@ def _logged_model(connection: Connection, model: TrackedModel, run_id: str) -> A
     return logged
 
 
-def _add_figures(client: Any, logged: Any, model: TrackedModel, run_id: str, step: int) -> None:
-    """Log the figures that the logged model does not have, to a run as well."""
-    from mlflow.entities import Metric
-
-    known = {metric.key: metric.value for metric in logged.metrics or []}
-    now = now_ms()
-    new = [
-        Metric(legal_key(name), value, now, step, model_id=logged.model_id)
-        for name, value in model.figures.items()
-        if known.get(legal_key(name)) != value
-    ]
-    log_batches(client, run_id, metrics=new)
-
-
-def _ensure_registered_model(client: Any, name: str, model: TrackedModel) -> None:
-    """Have a registered model of this name."""
-    from mlflow.exceptions import MlflowException
-
-    about = (
-        f"`{model.path.as_posix()}` of the chains of this experiment. Each version is another "
-        f"file, told apart by its sha256; `@{CURRENT}` is the one of the last report."
-    )
-    try:
-        client.create_registered_model(name, tags={"pdpipe.kind": model.kind}, description=about)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _description(model: TrackedModel, registered_name: str, version: Any) -> str:
+def _description(model: TrackedModel, uploaded: bool, place: str) -> str:
     """What the page of the version says: what it is, its figures, how to load it."""
     path = model.path.as_posix()
     in_project = f'`dvc checkout {path}` (or `dvc pull`), then `pdpipe.load("{path}")`'
-    if _is_uploaded(model):
+    if uploaded:
         how = (
             "```python\nimport mlflow, pdpipe\n\n"
-            f'path = mlflow.artifacts.download_artifacts("models:/{registered_name}/{version}")\n'
+            f'path = mlflow.artifacts.download_artifacts("models:/{place}")\n'
             f'model = pdpipe.load(f"{{path}}/{model.path.name}")\n```\n\n'
             f"or, in the project, at the commit of its run: {in_project}."
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -120,26 +122,43 @@ def test_training_goes_on_without_its_tracking_server(typed: Typed) -> None:
         print(f"with its server away the stage took {time.monotonic() - started:.1f} s")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("tracking: MLflow at http://127.0.0.1:9 cannot be used") == 1
-    assert ".pdpipe/tracking/teacher/metrics.jsonl" in done.stderr
-    assert (typed.root / ".pdpipe/tracking/teacher/metrics.jsonl").read_text().count("loss") == 1
+    assert "what is logged is in .pdpipe/tracking, and is sent by the next stage" in done.stderr
+    (points,) = typed.root.glob(".pdpipe/tracking/teacher/*/metrics.jsonl")
+    assert points.read_text().count("loss") == 1
     assert (typed.root / "models/teacher.safetensors").read_bytes() == before
     assert not (typed.root / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_stage_says_how_to_go_on(typed: Typed, number: signal.Signals) -> None:
+    """And MLflow and the local record say that it was killed."""
     typed.write(typed.params() | {"teacher": typed.params()["teacher"] | {"updates": 100_000}})
-    snapshots = typed.root / ".pdpipe/snapshots/teacher"
+    shutil.rmtree(typed.root / ".pdpipe/tracking")
+    snapshots, database = typed.root / ".pdpipe/snapshots/teacher", typed.root / "mlflow.db"
+    query = "SELECT name, status FROM runs WHERE name LIKE 'teacher%'"
+
+    def runs() -> list[tuple[str, str]]:
+        if not database.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
+            return connection.execute(query).fetchall()
+
     with folder(typed.root):
-        stage = start("pdpipe", "teacher", PDPIPE_SNAPSHOT_SECONDS="0.001", PDPIPE_TRACKING="off")
+        stage = start("pdpipe", "teacher", PDPIPE_SNAPSHOT_SECONDS="0.001")
         started = time.monotonic()
-        while not list(snapshots.glob("*/state.pt")) and time.monotonic() - started < 120:
-            time.sleep(0.01)
+        while not runs() and time.monotonic() - started < 120:
+            time.sleep(0.1)
         stage.send_signal(number)
         _, said = stage.communicate(timeout=60)
     assert stage.returncode == 130
     assert said.splitlines()[-1] == "interrupted; run the same command again to go on"
     assert "Traceback" not in said
+    assert "tracking" not in said
+    assert list(snapshots.glob("*/state.pt"))
+    ((name, status),) = runs()
+    assert (name.split(" ")[0], status) == ("teacher", "KILLED")
+    newest = max(typed.root.glob(".pdpipe/tracking/teacher/*/run.json"))
+    assert json.loads(newest.read_text())["status"] == "KILLED"
 
 
 def test_a_kill_while_the_tracking_server_is_slow_loses_no_training(typed: Typed) -> None:

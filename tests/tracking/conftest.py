@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pdpipe.tracking.server import ServerAddress, connect, set_environment
+from pdpipe.tracking import Chain, StageTracker, open_tracker, sync_project
+from pdpipe.tracking.local import records
+from pdpipe.tracking.server import ServerAddress, connect
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).parent / "training_process.py"
@@ -30,7 +33,6 @@ VARIABLES = (
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a database that exists."""
-    set_environment()
     uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
     connect(ServerAddress(uri, "warm-up"))
     return uri
@@ -53,6 +55,24 @@ class Store:
 
     uri: str
     experiment: str
+
+    @contextmanager
+    def stage(self, *arguments: Any, **about: Any) -> Iterator[StageTracker]:
+        """`open_tracker`, synced here and not in a process of its own, which takes seconds."""
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("PDPIPE_TRACKING", "off")
+            tracker = open_tracker(*arguments, **about)
+        try:
+            with tracker:
+                yield tracker
+        finally:
+            sync_project()
+
+    def publish(self, chain: Chain) -> bool:
+        """Run a stage `report` that puts a chain on its run; whether a server has all of it."""
+        with self.stage("report", {}, chain=chain.chain_id) as tracker:
+            tracker.finish(chain=chain)
+        return records(Path(".pdpipe/tracking"))[-1].is_sent()
 
     def client(self) -> Any:
         from mlflow import MlflowClient
@@ -120,14 +140,23 @@ class LocalRecord:
 
     folder: Path
 
+    def latest(self, stage: str = "teacher") -> Path:
+        """The folder of the stage's latest run."""
+        return max(path for path in (self.folder / stage).iterdir() if path.is_dir())
+
     def points(self, stage: str = "teacher") -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
-        path = self.folder / stage / "metrics.jsonl"
+        path = self.latest(stage) / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()]
 
     def run(self, stage: str = "teacher") -> dict[str, Any]:
         """The run.json."""
-        return json.loads((self.folder / stage / "run.json").read_text())
+        return json.loads((self.latest(stage) / "run.json").read_text())
+
+    def confirmed(self, stage: str = "teacher") -> dict[str, Any]:
+        """What a server has confirmed, as server.json says it; empty for nothing."""
+        path = self.latest(stage) / "server.json"
+        return json.loads(path.read_text()) if path.exists() else {}
 
 
 @pytest.fixture

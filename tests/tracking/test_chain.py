@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pdpipe.tracking import Chain, chain, open_tracker, publish_chain
-from pdpipe.tracking.server import project_root
+from pdpipe.tracking import Chain, open_tracker
+from pdpipe.tracking.server import ServerAddress, project_root
+from pdpipe.tracking.sync import Sync
 
 if TYPE_CHECKING:
     from conftest import Store
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 PARAMS = {"seed": 0, "teacher": {"updates": 10}}
 
 
-def run_stage(stage: str, sha256: str) -> None:
-    with open_tracker(stage, {}) as tracker:
+def run_stage(store: Store, stage: str, sha256: str) -> None:
+    with store.stage(stage, {}) as tracker:
         tracker.finish(outputs={f"models/{stage}.safetensors": sha256})
 
 
 def test_chains_share_the_stages_they_have_in_common(store: Store, project: Path) -> None:
     """Both name the teacher's run; it stays below the chain that came first."""
-    run_stage("teacher", "a" * 64)
-    run_stage("halve@4", "b" * 64)
-    run_stage("halve@4", "c" * 64)
+    run_stage(store, "teacher", "a" * 64)
+    run_stage(store, "halve@4", "b" * 64)
+    run_stage(store, "halve@4", "c" * 64)
     report = project / "report.html"
     report.write_text("<html>")
     for name, student in (("first", "b" * 64), ("second", "c" * 64)):
         stages = {"prepare": "d" * 64, "teacher": "a" * 64, "halve@4": student}
         for _ in range(2):
             figures, table = {"fid/student-4": 0.8}, "| fid/student-4 | 0.8 |"
-            assert publish_chain(Chain(name, PARAMS, stages, figures, [report], table=table))
+            assert store.publish(Chain(name, PARAMS, stages, figures, [report], table=table))
     (first,), (second,) = store.runs(chain="first"), store.runs(chain="second")
     (teacher,) = store.runs(stage="teacher")
     with_b, with_c = store.runs(stage="halve@4")
@@ -56,14 +56,12 @@ def test_chains_share_the_stages_they_have_in_common(store: Store, project: Path
 
 
 def test_the_newest_finished_run_of_the_output_is_taken(store: Store) -> None:
-    run_stage("teacher", "a" * 64)
-    run_stage("teacher", "a" * 64)
-    with open_tracker("teacher", {}) as tracker:
+    run_stage(store, "teacher", "a" * 64)
+    run_stage(store, "teacher", "a" * 64)
+    with store.stage("teacher", {}) as tracker:
         tracker.log(1, {"loss": 1.0})
-        tracker.publish()
-        store.wait_for(3)
         tracker.finish("FAILED", outputs={"models/teacher.safetensors": "a" * 64})
-    assert publish_chain(Chain("chain", {}, {"teacher": "a" * 64}, {}))
+    assert store.publish(Chain("chain", {}, {"teacher": "a" * 64}, {}))
     _, newest, failed = store.runs(stage="teacher")
     assert failed.info.status == "FAILED"
     (parent,) = store.runs(chain="chain")
@@ -74,7 +72,7 @@ def test_the_note_shows_artifacts(store: Store, project: Path) -> None:
     (project / "reports").mkdir()
     (project / "reports/grid.png").write_bytes(b"png")
     table = "[Report](artifact:reports/index.html) ![Grid](artifact:reports/grid.png)"
-    assert publish_chain(Chain("chain", PARAMS, {}, {}, [project / "reports"], table=table))
+    assert store.publish(Chain("chain", PARAMS, {}, {}, [project / "reports"], table=table))
     (parent,) = store.runs(chain="chain")
     run_id, experiment = parent.info.run_id, parent.info.experiment_id
     assert parent.data.tags["mlflow.note.content"].startswith(
@@ -85,7 +83,7 @@ def test_the_note_shows_artifacts(store: Store, project: Path) -> None:
 
 def test_changed_figures_take_the_place_of_old_ones(store: Store) -> None:
     for value in (0.9, 0.8, 0.8):
-        assert publish_chain(Chain("chain", PARAMS, {}, {"fid": value}, table=f"FID is {value}"))
+        assert store.publish(Chain("chain", PARAMS, {}, {"fid": value}, table=f"FID is {value}"))
     (parent,) = store.runs(chain="chain")
     assert parent.data.metrics == {"fid": 0.8}
     assert store.points(parent, "fid") == [(0, 0.8), (0, 0.9)]
@@ -94,19 +92,19 @@ def test_changed_figures_take_the_place_of_old_ones(store: Store) -> None:
 
 def test_stages_show_below_their_chain_before_any_report(store: Store) -> None:
     """Also a stage that fails, and one that runs again after the report."""
-    with open_tracker("teacher", {}, chain="chain") as tracker:
+    with store.stage("teacher", {}, chain="chain") as tracker:
         tracker.finish(outputs={"models/teacher.safetensors": "a" * 64})
     (parent,) = store.runs(chain="chain")
-    assert parent.info.status == "RUNNING"
+    assert parent.info.status == "SCHEDULED"  # no stage of it is at work
     assert parent.data.tags["mlflow.note.content"].startswith("Not finished")
-    with open_tracker("report", {}, chain="chain") as tracker:
+    with store.stage("report", {}, chain="chain") as tracker:
         tracker.finish("FAILED")
-    assert publish_chain(Chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
-    with open_tracker("evaluate@1", {}, chain="chain") as tracker:
+    assert store.publish(Chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
+    with store.stage("evaluate@1", {}, chain="chain") as tracker:
         tracker.finish(outputs={"results/metrics/student-1.json": "b" * 64})
     (finished,) = store.runs(chain="chain")
     assert finished.info.status == "FINISHED"
-    assert publish_chain(Chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
+    assert store.publish(Chain("chain", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
     (parent,) = store.runs(chain="chain")
     assert parent.info.end_time == finished.info.end_time
     below = [run for run in store.runs() if run.info.run_id != parent.info.run_id]
@@ -115,8 +113,8 @@ def test_stages_show_below_their_chain_before_any_report(store: Store) -> None:
 
 
 def test_a_run_from_before_it_knew_its_chain_is_hung_below_it(store: Store) -> None:
-    run_stage("prepare", "a" * 64)
-    assert publish_chain(Chain("chain", PARAMS, {"prepare": "a" * 64}, {}))
+    run_stage(store, "prepare", "a" * 64)
+    assert store.publish(Chain("chain", PARAMS, {"prepare": "a" * 64}, {}))
     (parent,), (prepare,) = store.runs(chain="chain"), store.runs(stage="prepare")
     assert prepare.data.tags["mlflow.parentRunId"] == parent.info.run_id
 
@@ -124,7 +122,7 @@ def test_a_run_from_before_it_knew_its_chain_is_hung_below_it(store: Store) -> N
 def test_curves_have_their_steps_and_a_second_report_adds_no_points(store: Store) -> None:
     for last in (0.9, 0.9, 0.8):
         curves = {"FID by sampling steps/student": {4: 0.3, 1: last}}
-        assert publish_chain(Chain("chain", PARAMS, {}, {}, curves=curves))
+        assert store.publish(Chain("chain", PARAMS, {}, {}, curves=curves))
     (parent,) = store.runs(chain="chain")
     expected = [(1, 0.8), (1, 0.9), (4, 0.3)]
     assert store.points(parent, "FID by sampling steps/student") == expected
@@ -147,35 +145,22 @@ def test_the_store_is_the_projects_in_an_experiment_and_in_a_study(
     assert project_root() == tmp_path
 
 
-def test_reports_at_once_make_one_parent(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As when DVC runs several experiments at once, each in a copy of the project."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "project"))
-    monkeypatch.setattr(chain, "write_json", lambda *_: None)  # a copy each, a folder here
-    results: list[bool] = []
+def test_reports_at_once_make_one_parent(store: Store, project: Path) -> None:
+    """As when DVC runs several experiments at once, each with an uploader."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PDPIPE_TRACKING", "off")
+        for _ in range(8):
+            with open_tracker("report", {}) as tracker:
+                tracker.finish(chain=Chain("chain", PARAMS, {}, {"fid": 0.8}))
 
-    def report() -> None:
-        results.append(publish_chain(Chain("chain", PARAMS, {}, {})))
+    def sync() -> None:
+        Sync(ServerAddress(store.uri, store.experiment)).send()
 
-    threads = [threading.Thread(target=report) for _ in range(8)]
+    threads = [threading.Thread(target=sync) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [True] * 8
-    assert len(store.runs(chain="chain")) == 1
-
-
-def test_away_server_costs_one_sentence_and_no_figure(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/chain")
-    for _ in range(2):
-        assert not publish_chain(Chain("c1", PARAMS, {"teacher": "a" * 64}, {"fid": 0.8}))
-    (sentence,) = capsys.readouterr().err.splitlines()
-    assert "cannot be used" in sentence
-    assert "the chain's overview is in .pdpipe/tracking/chains/c1.json" in sentence
-    record = json.loads((project / ".pdpipe/tracking/chains/c1.json").read_text())
-    assert record["metrics"] == {"fid": 0.8}
-    assert record["stages"] == {"teacher": "a" * 64}
+    (parent,) = store.runs(chain="chain")
+    assert store.points(parent, "fid") == [(0, 0.8)]
+    assert len(store.runs(stage="report")) == 8

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pdpipe.tracking import Chain, open_tracker, publish_chain, registry
+from pdpipe.tracking import Chain, registry
 from pdpipe.tracking.registry import TrackedModel
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ PATH = Path("models/student-4.safetensors")
 FID = "FID-1500-digits-cnn/w_0.3"
 
 
-def make_student(project: Path, content: bytes, fid: float = 0.28) -> TrackedModel:
+def make_student(store: Store, project: Path, content: bytes, fid: float = 0.28) -> TrackedModel:
     """A model's file, as stage halve@4 leaves it, and its run."""
     (project / PATH).parent.mkdir(exist_ok=True)
     (project / PATH).write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
-    with open_tracker("halve@4", {}) as tracker:
+    with store.stage("halve@4", {}) as tracker:
         tracker.finish(outputs={PATH.as_posix(): sha256})
     return student(content, fid)
 
@@ -41,8 +41,8 @@ def student(content: bytes, fid: float = 0.28) -> TrackedModel:
     )
 
 
-def report(model: TrackedModel, chain: str = "chain") -> bool:
-    return publish_chain(Chain(chain, {}, {model.stage: model.sha256}, {}, models=[model]))
+def report(store: Store, model: TrackedModel, name: str = "chain") -> bool:
+    return store.publish(Chain(name, {}, {model.stage: model.sha256}, {}, models=[model]))
 
 
 def versions(store: Store) -> list[Any]:
@@ -66,9 +66,9 @@ def test_a_model_is_registered_once_with_its_figures_and_its_file(
 ) -> None:
     import mlflow
 
-    model = make_student(project, b"weights")
-    for chain in ("first", "first", "second"):
-        assert report(model, chain)
+    model = make_student(store, project, b"weights")
+    for name in ("first", "first", "second"):
+        assert report(store, model, name)
     (version,) = versions(store)
     (run,) = store.runs(stage="halve@4")
     (logged,) = logged_models(store)
@@ -91,20 +91,23 @@ def test_a_model_is_registered_once_with_its_figures_and_its_file(
 def test_another_file_is_another_version_and_an_old_one_comes_back(
     store: Store, project: Path
 ) -> None:
-    first, second = make_student(project, b"weights"), make_student(project, b"other weights")
-    assert [report(second), current(store)] == [True, 1]
+    first, second = (
+        make_student(store, project, b"weights"),
+        make_student(store, project, b"other weights"),
+    )
+    assert [report(store, second), current(store)] == [True, 1]
     (project / PATH).write_bytes(b"weights")  # as `dvc checkout` brings it back
-    assert [report(first), current(store)] == [True, 2]
+    assert [report(store, first), current(store)] == [True, 2]
     (project / PATH).write_bytes(b"other weights")
-    assert [report(second), current(store)] == [True, 1]
+    assert [report(store, second), current(store)] == [True, 1]
     digests = [version.tags["pdpipe.sha256"] for version in versions(store)]
     assert digests == [second.sha256, first.sha256]
 
 
 def test_a_new_figure_of_the_same_file_is_added(store: Store, project: Path) -> None:
-    assert report(make_student(project, b"weights", fid=0.28))
-    assert report(student(b"weights", fid=0.27))
-    assert report(student(b"weights", fid=0.27))
+    assert report(store, make_student(store, project, b"weights", fid=0.28))
+    assert report(store, student(b"weights", fid=0.27))
+    assert report(store, student(b"weights", fid=0.27))
     (logged,) = logged_models(store)
     (run,) = store.runs(stage="halve@4")
     assert len(versions(store)) == 1
@@ -117,7 +120,8 @@ def test_a_large_file_stays_with_dvc(
     store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "UPLOADED_BYTES", 3)
-    assert report(make_student(project, b"weights"))
+    model = make_student(store, project, b"weights")
+    assert report(store, model)
     (version,), (logged,) = versions(store), logged_models(store)
     assert store.client().list_logged_model_artifacts(logged.model_id) == []
     assert "download_artifacts" not in version.description
@@ -128,13 +132,13 @@ def test_without_a_registry_the_chain_is_there_and_it_is_said_once(
     store: Store,
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """A tracking server that works, and a registry that does not."""
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://user:secret@127.0.0.1:9")
-    models = [make_student(project, content) for content in (b"weights", b"other weights")]
-    assert not publish_chain(Chain("chain", {}, {}, {"fid": 0.8}, models=models))
-    (sentence,) = capsys.readouterr().err.splitlines()
+    models = [make_student(store, project, content) for content in (b"weights", b"other weights")]
+    assert not store.publish(Chain("chain", {}, {}, {"fid": 0.8}, models=models))
+    (sentence,) = capfd.readouterr().err.splitlines()
     assert "models could not be registered with MLflow" in sentence
     assert "secret" not in sentence
     (parent,) = store.runs(chain="chain")
@@ -145,8 +149,8 @@ def test_without_a_registry_the_chain_is_there_and_it_is_said_once(
 def test_a_model_whose_run_is_elsewhere_is_registered_by_the_chain(
     store: Store, project: Path
 ) -> None:
-    model = make_student(project, b"weights")
-    assert publish_chain(Chain("chain", {}, {}, {}, models=[model]))
+    model = make_student(store, project, b"weights")
+    assert store.publish(Chain("chain", {}, {}, {}, models=[model]))
     (version,), (parent,) = versions(store), store.runs(chain="chain")
     assert version.run_id == parent.info.run_id
     assert store.points(parent, FID) == [(4, 0.28)]

@@ -11,12 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pdpipe.tracking import open_tracker
+from pdpipe.tracking import open_tracker, sync_project
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -35,11 +34,12 @@ def test_dead_server_is_said_once_and_costs_nothing(
     assert err.count("\n") == 1
     assert "MLflow at http://127.0.0.1:9 cannot be used" in err
     assert "Connection refused" in err
-    assert ".pdpipe/tracking/teacher/metrics.jsonl" in err
+    assert "what is logged is in .pdpipe/tracking, and is sent by the next stage" in err
     assert "secret" not in err
     assert [point["step"] for point in local.points()] == list(range(1, 2001))
     run = local.run()
-    assert (run["status"], run["published"], run["metrics"]) == ("FINISHED", False, {"final": 0.25})
+    assert (run["status"], run["metrics"]) == ("FINISHED", {"final": 0.25})
+    assert local.confirmed() == {}
 
 
 @pytest.fixture
@@ -53,22 +53,23 @@ def test_hung_server_does_not_hold_up_the_work(
     hung_server: str,
     local: LocalRecord,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """All the work is done before the first request to the server has even timed out."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", hung_server)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with open_tracker("teacher", {}) as tracker:
         for step in range(1000):
             tracker.log(step, {"loss": 1.0})
             tracker.publish()
-        assert capsys.readouterr().err == "", (
+        assert capfd.readouterr().err == "", (
             "the server was still being waited for when the work was done"
         )
         asked = time.monotonic()
         tracker.finish()
         assert time.monotonic() - asked < 30
-    assert capsys.readouterr().err.count("\n") == 1
+    assert capfd.readouterr().err.count("\n") == 1
     assert len(local.points()) == 1000
 
 
@@ -78,7 +79,7 @@ class Relay:
     def __init__(self, port: int) -> None:
         self._target = port
         self._open: list[socket.socket] = []
-        self.door = 0
+        self.door, self.delay = 0, 0.0  # seconds before each answer
         self.open()
 
     @property
@@ -104,23 +105,24 @@ class Relay:
                 here, _ = listener.accept()
                 there = socket.create_connection(("127.0.0.1", self._target))
                 self._open += [here, there]
-                for ends in ((here, there), (there, here)):
+                for ends in ((here, there, False), (there, here, True)):
                     threading.Thread(target=self._copy, args=ends, daemon=True).start()
 
-    @staticmethod
-    def _copy(source: socket.socket, target: socket.socket) -> None:
+    def _copy(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                time.sleep(self.delay if answers else 0)
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
 
 
-@pytest.fixture
-def relay(store: Store, tmp_path: Path) -> Iterator[Relay]:
-    """The door to a real tracking server over the store's database."""
+@pytest.fixture(scope="module")
+def relay(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    """The door to a real tracking server over the tests' database."""
+    tmp_path = tmp_path_factory.mktemp("server")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    options = [f"--backend-store-uri={store.uri}", f"--artifacts-destination={tmp_path}/artifacts"]
+    options = [f"--backend-store-uri={database}", f"--artifacts-destination={tmp_path}/artifacts"]
     address = ["--host=127.0.0.1", f"--port={port}", "--workers=1"]
     with (tmp_path / "server.log").open("w") as log:
         server = subprocess.Popen(
@@ -188,3 +190,28 @@ def test_server_that_comes_back_gets_what_it_missed(
     assert store.points(run, "final") == [(0, 0.5)]
     assert said.count("\n") == 1
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_server_that_answers_after_5_s_delays_no_stage_and_gets_it_all_once(
+    relay: Relay, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", relay.address)
+    monkeypatch.setattr("pdpipe.tracking.uploader._SERVER", 7.0)  # seconds
+    relay.delay = 5.0
+    started = time.monotonic()
+    with open_tracker("teacher", {"a": 1}, chain="c") as tracker:
+        for step in range(1, 101):
+            tracker.log(step, {"loss": 1.0 / step})
+            tracker.publish()
+        assert time.monotonic() - started < 3, "no work waits"
+        asked = time.monotonic()
+        tracker.finish(outputs={"models/teacher": "a" * 64}, metrics={"final": 0.5})
+    assert time.monotonic() - asked < 9, "neither does the end, for long"
+    relay.delay = 0.0
+    sync_project()
+    assert sync_project()[0] == 0
+    (run,), (_,) = store.runs(stage="teacher"), store.runs(chain="c")
+    assert run.info.status == "FINISHED"
+    assert store.points(run, "loss") == [(step, 1.0 / step) for step in range(1, 101)]
+    assert store.points(run, "final") == [(0, 0.5)]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from pdpipe.errors import ParamsError
-from pdpipe.tracking import Chain, open_tracker, publish_chain
+from pdpipe.tracking import open_tracker, sync_project
+from pdpipe.tracking.local import RunRecord
+from pdpipe.tracking.machine import MachineLoad
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -22,7 +26,7 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
 ) -> None:
     monkeypatch.setenv("DVC_STAGE", "studies/x/dvc.yaml:halve@4")
     params = {"halve": {"updates": 20, "betas": [0.9, 0.99]}, "ladder": {"4": {"from": "8"}}}
-    with open_tracker("halve@4", params, {"pdpipe.device": "cpu"}, chain="c1") as tracker:
+    with store.stage("halve@4", params, {"pdpipe.device": "cpu"}, chain="c1") as tracker:
         for step in range(1, 4):
             tracker.log(step, {"loss": 0.5**step})
         tracker.finish(
@@ -48,18 +52,16 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
     assert store.points(run, "loss") == [(1, 0.5), (2, 0.25), (3, 0.125)]
     assert store.points(run, "seconds") == [(0, 1.5)]
     record = local.run("halve@4")
-    assert (record["run_id"], record["published"]) == (run.info.run_id, True)
+    assert local.confirmed("halve@4")["run_id"] == run.info.run_id
     assert record["params"] == run.data.params
     assert record["tags"].items() <= tags.items()
 
 
 def test_every_kind_of_ending_has_its_status(store: Store, local: LocalRecord) -> None:
     def stage(name: str, error: BaseException | None) -> None:
-        before = len(store.runs())
-        with open_tracker(name, {}) as tracker:
+        with store.stage(name, {}) as tracker:
             tracker.log(1, {"loss": 1.0})
             tracker.publish()
-            store.wait_for(before + 1)
             tracker.log(2, {"loss": 2.0})
             if error is not None:
                 raise error
@@ -93,7 +95,7 @@ def test_a_failed_run_that_goes_on_is_one_finished_run(store: Store) -> None:
     states = []
 
     def fail_after_the_snapshot() -> None:
-        with open_tracker("teacher", {"a": 1}) as tracker:
+        with store.stage("teacher", {"a": 1}) as tracker:
             tracker.log(1, {"loss": 1.0})
             states.append(tracker.state_dict())
             tracker.publish()
@@ -102,7 +104,7 @@ def test_a_failed_run_that_goes_on_is_one_finished_run(store: Store) -> None:
 
     with pytest.raises(ValueError, match="disk full"):
         fail_after_the_snapshot()
-    with open_tracker("teacher", {"a": 1}) as tracker:
+    with store.stage("teacher", {"a": 1}) as tracker:
         tracker.load_state_dict(states[0])
         tracker.log(2, {"loss": 2.0})
         tracker.log(3, {"loss": 3.0})
@@ -114,7 +116,7 @@ def test_a_failed_run_that_goes_on_is_one_finished_run(store: Store) -> None:
 
 
 def test_values_that_are_not_finite_arrive(store: Store, local: LocalRecord) -> None:
-    with open_tracker("teacher", {}) as tracker:
+    with store.stage("teacher", {}) as tracker:
         tracker.log(1, {"loss": math.nan, "rate": math.inf})
         tracker.finish(metrics={"final": -math.inf})
     (run,) = store.runs()
@@ -129,7 +131,7 @@ def test_values_that_are_not_finite_arrive(store: Store, local: LocalRecord) -> 
 def test_more_than_mlflow_takes_at_once(store: Store) -> None:
     """Above 1000 metrics or 100 params a call, and 6000 characters a value, MLflow refuses."""
     params = {"many": {f"p{i}": i for i in range(250)}, "long": "x" * 10_000}
-    with open_tracker("teacher", params) as tracker:
+    with store.stage("teacher", params) as tracker:
         for step in range(1500):
             tracker.log(step, {"loss": float(step), "fid@4 (w=0.3)": 1.0})
     (run,) = store.runs()
@@ -145,7 +147,6 @@ def test_off_leaves_the_local_record_alone(
     monkeypatch.setenv("PDPIPE_TRACKING", "off")
     with open_tracker("teacher", {}) as tracker:
         tracker.log(1, {"loss": 1.0})
-    assert not publish_chain(Chain("c", {}, {}, {}))
     assert store.runs() == []
     assert [point["loss"] for point in local.points()] == [1.0]
     monkeypatch.setenv("PDPIPE_TRACKING", "of")
@@ -153,18 +154,57 @@ def test_off_leaves_the_local_record_alone(
         open_tracker("teacher", {})
 
 
-def test_records_that_the_server_lacks_are_set_aside_not_overwritten(
-    store: Store, local: LocalRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run(loss: float) -> None:
-        with open_tracker("teacher", {}) as tracker:
-            tracker.log(1, {"loss": loss})
+def test_a_run_names_what_is_special_and_its_data_once(store: Store) -> None:
+    states = []
+    for _ in range(2):
+        with store.stage(
+            "teacher", {}, chain="c9", name="teacher · updates=3", chain_name="digits c9",
+            data=("digits", "ab" * 32),
+        ) as tracker:  # fmt: skip
+            if states:
+                tracker.load_state_dict(states[0])
+            else:
+                states.append(tracker.state_dict())
+            tracker.log(1, {"loss": 1.0})
+    (chain,), (run,) = store.runs(chain="c9"), store.runs(stage="teacher")
+    assert (chain.info.run_name, run.info.run_name) == ("digits c9", "teacher · updates=3")
+    (found,) = run.inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest) == ("digits", ("ab" * 32)[:36])
 
-    monkeypatch.setenv("PDPIPE_TRACKING", "off")
-    run(1.0)
-    monkeypatch.setenv("PDPIPE_TRACKING", "on")
-    run(2.0)
-    run(3.0)
-    assert [point["loss"] for point in local.points()] == [3.0]
-    earlier = list((local.folder / "teacher" / "earlier").glob("*.metrics.jsonl"))
-    assert ['"loss": 1.0' in path.read_text() for path in earlier] == [True]
+
+def test_images_are_there_once_at_their_steps(store: Store) -> None:
+    with store.stage("evaluate@4", {}) as tracker:
+        for step in (4, 8):
+            tracker.log_image(step, "samples/w_0.3", Image.new("L", (30, 20), step))
+    sync_project(everything=True)
+    (run,) = store.runs()
+    found = [Path(f.path).name for f in store.client().list_artifacts(run.info.run_id, "images")]
+    originals = sorted(name for name in found if name.endswith(".png"))
+    assert [name.split("+timestamp")[0] for name in originals] == [
+        "samples~w_0.3+step+4",
+        "samples~w_0.3+step+8",
+    ]
+    assert len(found) == 4, "and a small copy of each, as MLflow makes it"
+    path = store.client().download_artifacts(run.info.run_id, f"images/{originals[0]}")
+    with Image.open(path) as image:
+        assert (image.size, image.getpixel((0, 0))) == ((30, 20), 4)
+
+
+@pytest.mark.parametrize("wanted", ["true", "false"])
+def test_the_load_of_the_machine_is_part_of_the_record(
+    store: Store, local: LocalRecord, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", wanted)
+    with store.stage("teacher", {}) as tracker:
+        tracker.log(1, {"loss": 1.0})
+        machine = MachineLoad(store.uri)
+        for _ in range(3):
+            time.sleep(0.02)
+            machine.sample(RunRecord(local.latest()))
+    (run,) = store.runs()
+    known = [name for name in run.data.metrics if name.startswith("system/")]
+    assert bool(known) is (wanted == "true")
+    for name in known:
+        assert len(store.points(run, name)) == 3
+    assert ("system/cpu_utilization_percentage" in known) is (wanted == "true")

@@ -28,18 +28,12 @@ print("mlflow" in sys.modules, "sqlalchemy" in sys.modules)
 """
 
 
-@pytest.fixture(autouse=True)
-def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is away is announced once in a process, and this one is that of all tests."""
-    monkeypatch.setattr("pdpipe.tracking.server._announced", set())
-
-
-def couriers() -> list[psutil.Process]:
+def uploaders() -> list[psutil.Process]:
     """MLflow's processes of this one, which may have others, left by other tests."""
     found = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
-            if any("pdpipe.tracking.courier" in argument for argument in child.cmdline()):
+            if any("pdpipe.tracking.uploader" in argument for argument in child.cmdline()):
                 found.append(child)
     return found
 
@@ -55,24 +49,12 @@ def test_a_stage_never_imports_mlflow(store: Store) -> None:
 
 def test_a_process_started_ahead_is_the_trackers(store: Store) -> None:
     start_ahead()
-    (ahead,) = couriers()
+    (ahead,) = uploaders()
     with open_tracker("teacher", {}) as tracker:
-        assert couriers() == [ahead]
+        assert uploaders() == [ahead]
         tracker.log(1, {"loss": 0.5})
-    assert couriers() == []
+    assert uploaders() == []
     assert len(store.runs()) == 1
-
-
-def test_one_started_for_another_server_is_ended(
-    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start_ahead()
-    (ahead,) = couriers()
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
-    with open_tracker("teacher", {}):
-        assert ahead not in couriers()
-    assert store.runs() == []
-    assert len(type(store)(store.uri, "another").runs()) == 1
 
 
 def test_a_stage_that_is_refused_leaves_no_process(project: Path) -> None:
@@ -86,11 +68,11 @@ def test_a_stage_that_is_refused_leaves_no_process(project: Path) -> None:
 
 
 def test_the_process_dies_and_the_stage_goes_on(
-    store: Store, local: LocalRecord, capsys: pytest.CaptureFixture[str]
+    store: Store, local: LocalRecord, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with open_tracker("teacher", {}) as tracker:
         tracker.log(1, {"loss": 0.5})
-        (process,) = couriers()
+        (process,) = uploaders()
         process.kill()
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
@@ -100,16 +82,17 @@ def test_the_process_dies_and_the_stage_goes_on(
         asked = time.monotonic()
         tracker.finish()
         assert time.monotonic() - asked < 5
-    (sentence,) = capsys.readouterr().err.splitlines()
+    (sentence,) = capfd.readouterr().err.splitlines()
     assert "cannot be used (the process that talks to it has ended)" in sentence
     assert len(local.points()) == 4
-    assert (local.run()["status"], local.run()["published"]) == ("FINISHED", False)
+    assert local.run()["status"] == "FINISHED"
+    assert local.confirmed() == {}
 
 
 def test_a_process_that_is_stuck_holds_up_nothing(store: Store, local: LocalRecord) -> None:
     """More than a pipe holds is handed over at once; all of it arrives when the process goes on."""
     with open_tracker("teacher", {}) as tracker:
-        (process,) = couriers()
+        (process,) = uploaders()
         process.suspend()
         for step in range(5000):
             tracker.log(step, {"a name that is rather long for a metric": 0.5})
@@ -119,34 +102,34 @@ def test_a_process_that_is_stuck_holds_up_nothing(store: Store, local: LocalReco
         process.resume()
     (run,) = store.runs()
     assert len(store.points(run, "a name that is rather long for a metric")) == 5000
-    assert local.run()["published"] is True
+    assert local.confirmed()["run_id"] == run.info.run_id
 
 
 def test_the_process_dies_while_the_stage_waits_for_its_answer(
-    store: Store, local: LocalRecord, capsys: pytest.CaptureFixture[str]
+    store: Store, local: LocalRecord, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with open_tracker("teacher", {}) as tracker:
         tracker.log(1, {"loss": 0.5})
-        (process,) = couriers()
+        (process,) = uploaders()
         process.suspend()
         threading.Timer(0.5, process.kill).start()
         asked = time.monotonic()
         tracker.finish()
         assert time.monotonic() - asked < 5
-    (sentence,) = capsys.readouterr().err.splitlines()
+    (sentence,) = capfd.readouterr().err.splitlines()
     assert "the process that talks to it has ended" in sentence
-    assert local.run()["published"] is False
+    assert local.confirmed() == {}
 
 
 def test_no_process_can_be_started(
     store: Store,
     local: LocalRecord,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("pdpipe.tracking.courier._COMMAND", ["/nowhere/python"])
+    monkeypatch.setattr("pdpipe.tracking.uploader._COMMAND", ["/nowhere/python"])
     with open_tracker("teacher", {}) as tracker:
         tracker.log(1, {"loss": 0.5})
-    (sentence,) = capsys.readouterr().err.splitlines()
+    (sentence,) = capfd.readouterr().err.splitlines()
     assert "no process could be started" in sentence
     assert len(local.points()) == 1
