@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def reference() -> None:
-    """Measure the real images once: reference statistics and the floor."""
+    """Measure the real images once: what metrics compare with, and the held-out images."""
     params = read_stage_params()
     from pdpipe.evaluation.measure import floor_record
     from pdpipe.evaluation.records import write_record
@@ -67,7 +67,7 @@ def reference() -> None:
 
 def rungs(
     steps: Annotated[
-        int | None, typer.Option(help="One rung alone, printed and not written.")
+        int | None, typer.Option(help="Only the student of this step count; print, write nothing.")
     ] = None,
 ) -> None:
     """Measure how far each student is from its own teacher: where quality is lost."""
@@ -111,7 +111,7 @@ def rungs(
 
 
 def evaluate_teacher() -> None:
-    """Measure the teacher by guided DDIM at every step count of the settings."""
+    """Measure the teacher at every step count and guidance weight of the settings."""
     params = read_stage_params()
     used = {"evaluation": params.evaluation.model_dump()}
     with stage_run(pipeline.EVALUATE_TEACHER, params, used) as run:

@@ -51,7 +51,7 @@ NOTES = (
 
 def forecast(
     budget: Annotated[
-        float, typer.Option(help="Seconds of timing, start-up aside.", min=1.0, max=3600.0)
+        float, typer.Option(help="Seconds of timing, without start-up.", min=1.0, max=3600.0)
     ] = 25.0,
 ) -> None:
     """Predict how long each stage takes on this machine, from a few timed updates and images."""

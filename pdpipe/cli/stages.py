@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def prepare() -> None:
-    """Turn the data source into webdataset shards, train and held-out, with a manifest."""
+    """Write the training and held-out images as webdataset shards, with a manifest."""
     params = read_stage_params()
     from pdpipe.progress import Progress
     from pdpipe.sources import open_source, write_shards
@@ -51,7 +51,7 @@ def prepare() -> None:
 
 
 def extractor() -> None:
-    """Train the small classifier whose features stand behind FID and IS."""
+    """Train the small classifier that FID and IS use, or take the one in the package."""
     params = read_stage_params()
     shipped = shipped_extractor(params.data.source, params.extractor.source)
     used = {"seed": params.seed, "extractor": params.extractor.model_dump()}
@@ -100,7 +100,7 @@ def teacher() -> None:
 
 
 def guide() -> None:
-    """Stage one: distil the guided teacher, at every w, into one student."""
+    """Stage one: distil the guided teacher, at every guidance weight w, into one student."""
     params = read_stage_params()
     from pdpipe.methods.tasks import guide_task
 
@@ -109,7 +109,7 @@ def guide() -> None:
 
 
 def halve(steps: Steps) -> None:
-    """Stage two: distil the student above this rung into one of fewer steps."""
+    """Stage two: distil the previous student of the ladder into one of fewer steps."""
     params = read_stage_params()
     check_rung(params, steps)
     from pdpipe.methods.tasks import rung_task

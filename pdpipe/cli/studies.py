@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from pdpipe.studies.coding import Rig
     from pdpipe.studies.reconstruction import Row
 
-Study = Annotated[str, typer.Argument(help="A folder of stages/, such as baselines.")]
-Key = Annotated[str, typer.Argument(help="A key of the study's params.")]
+Study = Annotated[str, typer.Argument(help="The study: a folder in stages/, such as baselines.")]
+Key = Annotated[str, typer.Argument(help="Its key in the study's params.yaml.")]
 _Entry = TypeVar("_Entry")
 
 
 def study(
     study: Study,
     pull: Annotated[
-        bool, typer.Option(help="Take from DVC's remote what is there, instead of making it.")
+        bool, typer.Option(help="Take what is in DVC's remote, and make only the rest.")
     ] = False,
 ) -> None:
-    """Run a study, after what it needs of the chain: what is up to date already stays."""
+    """Run a study, after the stages of the chain that it needs and that are not up to date."""
     params, settings = _read(study)
     _check_other_studies(study, settings)
     from pdpipe.studies import run_study
@@ -101,7 +101,7 @@ def teach(study: Study, key: Key) -> None:
 
 
 def distil(study: Study, key: Key) -> None:
-    """Distil one of a study's students, by any of the papers' algorithms."""
+    """Distil one of a study's students, by the algorithm that its params name."""
     from pdpipe.params import guide_settings, halve_settings
 
     params, settings = read_settings(study)
@@ -148,9 +148,10 @@ def _entry(study: str, kind: str, key: str, known: Mapping[str, _Entry]) -> _Ent
 
 
 def measure(
-    study: Study, arm: Annotated[str, typer.Argument(help="A key of its params' arms.")]
+    study: Study,
+    arm: Annotated[str, typer.Argument(help="Its key under arms in the study's params.yaml.")],
 ) -> None:
-    """Measure one arm of a study on the chain's models."""
+    """Measure one arm of a study: one model with one sampler."""
     params, settings = read_settings(study)
     chosen = _entry(study, "arm", arm, settings.arms)
     from pdpipe.evaluation.records import Machine, write_record
@@ -180,7 +181,7 @@ def measure(
 
 
 def reconstruct(study: Study) -> None:
-    """Lead held-out images to noise and back, by a study's encoders, and across classes."""
+    """Encode held-out images to noise and decode them, as their own and as another class."""
     params, settings = read_settings(study)
     asked, transfer = settings.reconstruction, settings.transfer
     if asked is None:
@@ -254,7 +255,7 @@ def _transfer(run: StageRun, rig: Rig, heldout: ImageSet, transfer: TransferPara
 
 
 def conclude(study: Study) -> None:
-    """Gather a study's measurements, for the report to take up."""
+    """Gather a study's measurements for the report."""
     params, settings = read_settings(study)
     from filelock import FileLock
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def check(
     done: Annotated[
         Path | None,
-        typer.Option(help="A file to write when all is well: DVC's stages wait for it."),
+        typer.Option(help="A file to write if all is right: the other stages depend on it."),
     ] = None,
 ) -> None:
-    """Check params.yaml, and say what the chain will do, without running anything."""
+    """Check params.yaml, and say what the chain will do. Nothing is run."""
     params = project_params()
     if done is not None:
         from pdpipe.projects.package import check_package
@@ -77,11 +77,12 @@ def sync(
 def preset(
     name: Annotated[str, typer.Argument(help="digits, cifar10, imagenet64 or lsun-church128.")],
     out: Annotated[
-        Path, typer.Option(help="The params file to write; the studies' go to stages/ beside it.")
+        Path,
+        typer.Option(help="The params file to write. Those of studies go to stages/ beside it."),
     ] = Path("params.yaml"),
-    force: Annotated[bool, typer.Option(help="Overwrite files with edits of their own.")] = False,
+    force: Annotated[bool, typer.Option(help="Overwrite files that were edited.")] = False,
 ) -> None:
-    """Write a complete params file, and one for every study."""
+    """Write a complete params.yaml with the settings for a data set, and one for every study."""
     from pdpipe.params import read_params
     from pdpipe.presets import left_out, preset_files
 
@@ -183,7 +184,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
     labels: Annotated[
         str | None,
-        typer.Option(help="Class numbers, such as 0-9 or 3,3,8 [default: each, 10 at most]."),
+        typer.Option(help="Class numbers, such as 0-9 or 3,3,8 [default: all, 10 at most]."),
     ] = None,
     steps: Annotated[
         int | None,
@@ -191,8 +192,10 @@ def sample(
     ] = None,
     w: Annotated[float, typer.Option(help="Guidance weight; 0 is no guidance.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    rows: Annotated[int, typer.Option(help="Images of each label.", min=1, max=10_000)] = 1,
-    clip: Annotated[bool, typer.Option(help="Clip x_hat to [-1, 1] at each step.")] = True,
+    rows: Annotated[int, typer.Option(help="Images for each label.", min=1, max=10_000)] = 1,
+    clip: Annotated[
+        bool, typer.Option(help="Clip predictions of x to [-1, 1] at each step.")
+    ] = True,
     sampler: Annotated[
         str | None,
         typer.Option(
@@ -200,19 +203,18 @@ def sample(
             "that the model was trained for, ddim as a rule]."
         ),
     ] = None,
-    eta: Annotated[float | None, typer.Option(help="Of ddim, 0 to 1 [default: 0].")] = None,
-    gamma: Annotated[float | None, typer.Option(help="Of ancestral, 0 to 1 [default: 0].")] = None,
+    eta: Annotated[float | None, typer.Option(help="For ddim: 0 to 1 [default: 0].")] = None,
+    gamma: Annotated[float | None, typer.Option(help="For ancestral: 0 to 1 [default: 0].")] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or mps [default: PDPIPE_DEVICE, or auto].")
     ] = None,
 ) -> None:
-    """Make images with a student or the teacher, and write them as one picture."""
+    """Make images with a student or the teacher, and save them as one picture."""
     from pdpipe.params import environment_runtime
 
     columns = None if labels is None else parse_labels(labels)
     _check_picture(out, (".png",))
-    changed = {} if device is None else {"device": device}
-    runtime = environment_runtime().model_copy(update=changed)
+    runtime = environment_runtime().model_copy(update={"device": device} if device else {})
     from pdpipe.models import load_model, make_sampler
     from pdpipe.pictures import grid
     from pdpipe.runtime import configure
@@ -271,10 +273,10 @@ def toy(
         "toy.png"
     ),
     seed: Annotated[
-        int, typer.Option(help="Of the noise and the training.", min=0, max=2**32 - 1)
+        int, typer.Option(help="Seed of the noise and the training.", min=0, max=2**32 - 1)
     ] = 0,
 ) -> None:
-    """Show the method on 25 Gaussians in the plane, in under a minute, with no data."""
+    """Show the method on 25 Gaussians in the plane, in under a minute, without data."""
     _check_picture(out, (".png", ".svg"))
     from pdpipe.reporting import figures
     from pdpipe.reporting.clouds import clouds
@@ -299,12 +301,14 @@ def toy(
 
 
 def bench(
-    repeats: Annotated[int, typer.Option(help="Paired measurements.", min=3, max=10_000)] = 30,
+    repeats: Annotated[
+        int, typer.Option(help="Number of paired measurements.", min=3, max=10_000)
+    ] = 30,
     waiting: Annotated[
-        bool, typer.Option(help="Of how threads wait instead, alone and on shared cores.")
+        bool, typer.Option(help="Measure only how threads wait, alone and on shared cores.")
     ] = False,
 ) -> None:
-    """Measure what updates and samplers cost against their network evaluations alone."""
+    """Measure what updates and samplers cost, beside their network evaluations alone."""
     params = project_params()
     if waiting:
         from pdpipe.bench import bench_waiting
@@ -329,7 +333,7 @@ NOISE_STEPS = (1, 4, 8, 16, 32, 64, 256, 1024, 8192)
 
 
 def precision(model: Model) -> None:
-    """Measure bfloat16's noise in a model, beside what a student of N steps has to learn of it."""
+    """Measure bfloat16's rounding error, beside what a student of N steps has to learn."""
     params = project_params()
     from pdpipe.bench import image_noise, rung_noise
     from pdpipe.models import load_model
@@ -352,12 +356,16 @@ def precision(model: Model) -> None:
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="A revision, a DVC experiment or a report's folder.")],
-    b: Annotated[str, typer.Argument(help="The same; by default the checkout.")] = "workspace",
-    csv: Annotated[Path | None, typer.Option(help="A CSV to write, a row for each figure.")] = None,
+    a: Annotated[
+        str, typer.Argument(help="A git revision, a DVC experiment or a report's folder.")
+    ],
+    b: Annotated[
+        str, typer.Argument(help="The same; by default the working folder.")
+    ] = "workspace",
+    csv: Annotated[Path | None, typer.Option(help="A CSV to write, a row for each value.")] = None,
     markdown: Annotated[bool, typer.Option(help="Print Markdown.")] = False,
 ) -> None:
-    """Show which settings changed from A to B, and what that did to FID and IS."""
+    """Show which settings differ between A and B, and how FID and IS changed."""
     if csv is not None and (csv.is_dir() or not csv.parent.is_dir()):
         raise ParamsError(f"--csv {csv} cannot be written: give a file in a folder that exists")
     from pdpipe.reporting import compare_text

@@ -40,10 +40,10 @@ REMEDIES = {  # by field of the protocol
     ),
 }
 INTERVALS = (
-    "± is half of a 95 % interval. Separated means that the difference exceeds its interval, made "
-    "of both standard errors as if they were independent. Sample k starts from the same noise in "
-    "both chains, so their errors go together as a rule and the interval is on the wide side. It "
-    "is of other generated images, not of another training."
+    "± is half of a 95 % interval. Separated means that the difference exceeds its interval, which "
+    "treats both errors as independent. Sample k starts from the same noise in both chains, so the "
+    "errors are usually correlated, and the interval is rather too wide. It is over other "
+    "generated images, not over other trainings."
 )
 
 
@@ -132,7 +132,7 @@ def notes(c: Comparison) -> list[str]:
     by_chance = math.floor(judged * (1 - LEVEL))
     if by_chance:
         found.append(
-            f"Of {judged} figures, up to about {by_chance} come out as separated by chance where "
+            f"Of {judged} figures, up to about {by_chance} are separated by chance, even if "
             "nothing differs."
         )
     for letter, side in (("A", c.a), ("B", c.b)):

@@ -92,7 +92,7 @@ METRICS = (
     ),
     Quantity(
         name="paired error",
-        means="mean squared difference to the full teacher's images from the same noise",
+        means="mean squared difference to the images of the teacher at full steps, same noise",
         column="paired_mse",
         text=formats.small,
         over_w=False,

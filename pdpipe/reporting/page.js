@@ -257,7 +257,7 @@ function startExplorer(root) {
       const n = count(panel, choice);
       const image = pixels(await sprite(panel.sprites[n]), data, choice.w, place);
       add(panel.titles[n], image);
-      if (panel.name === "student") add("Student minus full teacher", difference(image, teacher));
+      if (panel.name === "student") add("Student minus teacher at full steps", difference(image, teacher));
     }
     if (data.real.columns) add("Real, held out", await realPixels(place));
     const named = data.classes.length > 1 ? `class ${data.classes[place.k]}, ` : "";

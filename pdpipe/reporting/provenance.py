@@ -31,7 +31,7 @@ def protocol_table(results: Results, m: Measurements) -> Table:
     extractor = protocol.extractor
     accuracy, judge = extractor.heldout_accuracy, "extractor's held-out accuracy"
     rows = {
-        "figures are called": f"{m.named('FID')}, {m.named('IS')}: metric-count[extractor]",
+        "metrics are named": f"{m.named('FID')}, {m.named('IS')}: metric-count[extractor]",
         "extractor": f"{extractor.name}, {extractor.features} features",
         **({} if accuracy is None else {judge: formats.percent(accuracy)}),
         "extractor's sha256": extractor.sha256,

@@ -104,13 +104,13 @@ def savings_tables(m: Measurements, *, paper: bool = False) -> list[Table]:
     if not paper:
         what["time"] = [[s.text(s.seconds) for s in row] for row in found.values()]
     note = (
-        f"How many times the student's {{}} the {m.teacher_by} needs for the student's FID: "
-        "interpolated between the step counts at which it was measured, with the "
-        f"{formats.share(LEVEL)} interval. ≥: the teacher does not get there at its full count of "
-        f"{formats.steps(m.full_steps)}. Below 1×, the teacher needs less; an interval that holds "
-        "1× separates nothing."
+        f"The {{}} that the {m.teacher_by} needs for the student's FID, in multiples of the "
+        "student's: interpolated between the step counts at which the teacher was measured, with "
+        f"the {formats.share(LEVEL)} interval. ≥: at its full count of "
+        f"{formats.steps(m.full_steps)} the teacher does not reach this FID. Below 1×, the teacher "
+        "needs less. If an interval contains 1×, the two are not separated."
     )
-    varied = {"time": " What times vary by from run to run is not in the interval."}
+    varied = {"time": " The interval does not include how times vary from run to run."}
     return [
         Table(
             title=f"Saved at equal quality: {name}",

@@ -66,14 +66,15 @@ def definitions(m: Measurements) -> list[str]:
     """
     row, heldout = m.full(m.guidance[0]), m.heldout
     return [
-        f"FID is {m.named('FID')} here: the Fréchet distance of "
-        f"{formats.count(int(row['num_fake']))} generated images to the "
+        f"FID is {m.named('FID')} here: the Fréchet distance between "
+        f"{formats.count(int(row['num_fake']))} generated images and the "
         f"{formats.count(int(row['num_real']))} training images, in the features of "
         f"{row['extractor']}. The other metrics are of the same images and features.",
-        f"{int(heldout['num_fake'])} real images were held out: they have "
+        f"{int(heldout['num_fake'])} real images were held out from training: they have "
         f"{m.named('FID', heldout)} {FID.shown(heldout)}. FID falls as the number of images "
-        f"grows, so this compares only with {FID_HELDOUT.name!r}. Less than it says that images "
-        "lie nearer to the training images than other real ones do: see the nearest images.",
+        f"grows, so compare this only with {FID_HELDOUT.name!r}. A lower value means that the "
+        "generated images are closer to the training images than the held-out images are; see "
+        "'Nearest training image'.",
     ]
 
 
@@ -102,9 +103,9 @@ def near_table(m: Measurements) -> Table:
         title="The fewest steps that reach the teacher",
         columns=["", "teacher's FID", "steps", "student's FID", "fewer evaluations"],
         rows=rows,
-        note=f"Reached: FID at most {formats.share(NEAR)} above the teacher's at its full step "
-        f"count, the 95 % interval of the difference included. This is the {m.teacher_by}: another "
-        "sampler may need fewer evaluations.",
+        note=f"A student reaches the teacher if its FID is at most {formats.share(NEAR)} above "
+        "that of the teacher at its full step count, the 95 % interval of the difference included. "
+        f"This is the {m.teacher_by}: another sampler may need fewer evaluations.",
     )
 
 
@@ -138,7 +139,7 @@ def steps_table(m: Measurements, w: float, *, paper: bool = False) -> Table:
         groups=tuple((metric.name, len(cells)) for metric, cells in shown.items()),
         columns=["steps", *(heading for heading, _ in columns)],
         rows=[*rows, reference],
-        note="" if paper else "A ratio whose interval holds 1 separates nothing.",
+        note="" if paper else "If the interval of a ratio contains 1, the two are not separated.",
         references=1,
     )
 
@@ -208,9 +209,9 @@ def memorization_table(m: Measurements) -> Table:
             ["held-out real images", *heldout],
         ],
         note="Median Euclidean distance of an image (pixels in [-1, 1]) to the nearest training "
-        "image, and the share of images nearer than all but 1 % of the held-out ones are. Smaller "
-        "distances and larger shares than the held-out images' hint at memorisation, but for small "
-        "differences: these figures have no interval.",
+        "image, and the share of images that are nearer than 99 % of the held-out images are. "
+        "Smaller distances and larger shares than those of the held-out images hint at "
+        "memorisation. There are no intervals, so a small difference means nothing.",
         references=2,
     )
 
@@ -237,12 +238,13 @@ def rungs_table(record: RungsRecord) -> Table:
         columns=["student", "teacher", "held-out", *drifts],
         groups=(("", 1), ("loss", 1), ("drift of images", len(drifts))),
         rows=rows,
-        note=f"Loss: of the stage's own algorithm, on {formats.count(protocol.heldout_images)} "
-        f"held-out images at {protocol.draws} random times and weights each; stage one (the first "
-        "row) has another loss weight than the halvings. Drift: the mean squared difference of "
-        f"{formats.count(protocol.samples)} final images (pixels in [-1, 1]) from the teacher's, "
-        "from the same noise. Neither has an interval, so a small difference says nothing; a "
-        "halving that stands out by multiples needs more updates.",
+        note="Loss: that of the stage's own algorithm, on "
+        f"{formats.count(protocol.heldout_images)} held-out images at {protocol.draws} random "
+        "times and w each. Stage one (the first row) has another loss weight than the halvings. "
+        "Drift: the mean squared difference (pixels in [-1, 1]) between "
+        f"{formats.count(protocol.samples)} final images and those of the teacher from the same "
+        "noise. There are no intervals, so a small difference means nothing. A halving that is "
+        "several times worse than the others needs more updates.",
     )
 
 
@@ -261,8 +263,8 @@ def coupling_table(m: Measurements) -> Table:
         rows=rows,
         references=len(counts),
         note=f"Mean squared difference (pixels in [-1, 1]) from the image that the teacher makes "
-        f"of the same noise in {formats.steps(m.full_steps)}. Without intervals: a small "
-        "difference says nothing.",
+        f"of the same noise in {formats.steps(m.full_steps)}. There are no intervals, so a small "
+        "difference means nothing.",
     )
 
 

@@ -197,7 +197,7 @@ def test_one_image_enlarged_with_its_difference_and_a_real_one(full_chain, full_
     shows(page, "student", by_column(full_chain.sheet("student", 1)[at]))
     page.locator('canvas[data-panel="student"]').click(position={"x": 5, "y": 5})
     dialog = page.get_by_role("dialog")
-    titles = ["Student, 1 step", "Student minus full teacher", "Teacher, 1 step"]
+    titles = ["Student, 1 step", "Student minus teacher at full steps", "Teacher, 1 step"]
     titles += ["Teacher, 16 steps", "Real, held out"]
     dialog.get_by_text("class 0, sample 1").wait_for()
     assert dialog.locator("figcaption").all_inner_texts() == titles
