@@ -87,6 +87,10 @@ class StudyError(PdpipeError):
     """A study, a DVC project of its own, cannot be made or run."""
 
 
+class ProjectError(PdpipeError):
+    """A project cannot be made, or is for another version of the package."""
+
+
 class RevisionError(PdpipeError):
     """A revision, or a report that was kept, is not there or cannot be read."""
 

@@ -6,14 +6,18 @@ The commands take a stage's identity from here, by which a broken run is known a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdpipe import layout
+from pdpipe.files import digest, digest_paths
 
 if TYPE_CHECKING:
     from pdpipe.params import Params, StudyParams
+
+PACKAGE = Path(__file__).parent
 
 # Parts of the package that determine a result: not the command line, not tracking.
 TRAINING = ("data", "diffusion", "models", "networks", "training", "plan.py", "seeds.py")
@@ -21,6 +25,21 @@ DISTILLING = tuple(f"methods/{name}.py" for name in ("method", "sizes", "tasks")
 EVALUATION = ("data", "diffusion", "evaluation", "models", "networks", "seeds.py")
 REPORTING = ("diffusion", "evaluation/metrics", "evaluation/records.py", "reporting")
 MEASURING = tuple(f"studies/{name}.py" for name in ("arms", "coding", "reconstruction"))
+CODE = {  # of the chain's stages, by their names before the @
+    "prepare": ("data", "sources"),
+    "extractor": (*TRAINING, "extractors", "methods/extractor.py"),
+    "reference": ("data", "evaluation", "models", "networks"),
+    "teacher": (*TRAINING, "methods/teacher.py"),
+    "guide": (*TRAINING, *DISTILLING, "methods/guide.py"),
+    "halve": (*TRAINING, *DISTILLING, "methods/halve.py"),
+    "rungs": (
+        *(*EVALUATION, *DISTILLING),
+        *("methods/guide.py", "methods/halve.py", "plan.py", "rungs.py"),
+    ),
+    "evaluate-teacher": EVALUATION,
+    "evaluate": EVALUATION,
+    "report": REPORTING,
+}
 STUDY_CODE = {  # of the stages of studies, which depend on the digests of these files
     "training": (*TRAINING, "methods"),
     "evaluation": (*EVALUATION, *MEASURING),
@@ -39,6 +58,17 @@ class Stage:
     inputs: tuple[Path, ...] = ()  # files and folders
     code: tuple[str, ...] = ()  # files and folders of the package
     outputs: tuple[Path, ...]  # the main one first
+
+
+def code_digest(parts: Iterable[str]) -> str:
+    """sha256 of the contents of parts of the installed package, wherever it is installed."""
+    return digest(sorted(digest_paths(PACKAGE / part for part in parts).values()))
+
+
+def study_digests(part: str) -> dict[str, str]:
+    """{path in the package: sha256} of a part of `STUDY_CODE`."""
+    digests = digest_paths(PACKAGE / name for name in STUDY_CODE[part])
+    return {Path(path).relative_to(PACKAGE).as_posix(): found for path, found in digests.items()}
 
 
 def chain(params: Params) -> dict[str, Stage]:
@@ -60,7 +90,7 @@ PREPARE = Stage(
     makes="data",
     command="prepare",
     params=("seed", "data"),
-    code=("data", "sources"),
+    code=CODE["prepare"],
     outputs=(layout.SHARDS, layout.cost("prepare")),
 )
 EXTRACTOR = Stage(
@@ -69,7 +99,7 @@ EXTRACTOR = Stage(
     command="extractor",
     params=("seed", "data.source", "extractor"),
     inputs=(layout.SHARDS,),
-    code=(*TRAINING, "extractors", "methods/extractor.py"),
+    code=CODE["extractor"],
     outputs=(layout.EXTRACTOR, layout.cost("extractor")),
 )
 REFERENCE = Stage(
@@ -78,7 +108,7 @@ REFERENCE = Stage(
     command="reference",
     params=("evaluation.extractor", "evaluation.weights_sha256"),
     inputs=(layout.SHARDS, layout.EXTRACTOR),
-    code=("data", "evaluation", "models", "networks"),
+    code=CODE["reference"],
     outputs=(
         layout.metrics("floor"),
         layout.REFERENCE,
@@ -92,7 +122,7 @@ TEACHER = Stage(
     command="teacher",
     params=("seed", "teacher", "network", "schedule"),
     inputs=(layout.SHARDS,),
-    code=(*TRAINING, "methods/teacher.py"),
+    code=CODE["teacher"],
     outputs=(layout.TEACHER, layout.cost("teacher")),
 )
 EVALUATE_TEACHER = Stage(
@@ -101,7 +131,7 @@ EVALUATE_TEACHER = Stage(
     command="evaluate-teacher",
     params=("evaluation",),
     inputs=(layout.TEACHER, layout.EXTRACTOR, layout.REFERENCE),
-    code=EVALUATION,
+    code=CODE["evaluate-teacher"],
     outputs=(layout.metrics("teacher"), layout.samples("teacher"), layout.cost("evaluate-teacher")),
 )
 REPORT = Stage(
@@ -110,7 +140,7 @@ REPORT = Stage(
     command="report",
     params=("guide.steps", "ladder", "evaluation", "report", "schedule"),
     inputs=(*(layout.RESULTS / kind for kind in ("cost", "metrics", "samples")), layout.STUDIES),
-    code=REPORTING,
+    code=CODE["report"],
     outputs=(
         layout.REPORTS / "metrics.json",
         *(layout.REPORTS / f"table.{kind}" for kind in ("csv", "md", "tex", "parquet")),
@@ -129,7 +159,7 @@ def guide(params: Params) -> Stage:
         command="guide",
         params=("seed", "guide"),
         inputs=(layout.SHARDS, layout.TEACHER),
-        code=(*TRAINING, *DISTILLING, "methods/guide.py"),
+        code=CODE["guide"],
         outputs=(layout.model(name), layout.cost(name)),
     )
 
@@ -143,7 +173,7 @@ def halve(params: Params, steps: int) -> Stage:
         command=f"halve --steps {steps}",
         params=("seed", "halve", f"ladder.{steps}"),
         inputs=(layout.SHARDS, layout.student(params.ladder[str(steps)].from_)),
-        code=(*TRAINING, *DISTILLING, "methods/halve.py"),
+        code=CODE["halve"],
         outputs=(layout.model(name), layout.cost(name)),
     )
 
@@ -157,10 +187,7 @@ def rungs(params: Params) -> Stage:
         command="rungs",
         params=("guide", "halve.loss_weight", "ladder", "evaluation"),
         inputs=(layout.SHARDS, *map(layout.model, names)),
-        code=(
-            *(*EVALUATION, *DISTILLING),
-            *("methods/guide.py", "methods/halve.py", "plan.py", "rungs.py"),
-        ),
+        code=CODE["rungs"],
         outputs=(layout.metrics("rungs"), layout.cost("rungs")),
     )
 
@@ -179,7 +206,7 @@ def evaluate(steps: int) -> Stage:
             layout.REFERENCE,
             layout.samples("teacher"),
         ),
-        code=EVALUATION,
+        code=CODE["evaluate"],
         outputs=(layout.metrics(name), layout.samples(name), layout.cost(f"evaluate-{name}")),
     )
 

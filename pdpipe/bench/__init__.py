@@ -4,6 +4,7 @@ from pdpipe.bench.forecast import StageForecast, StartUp, forecast, total
 from pdpipe.bench.precision import RungNoise, image_noise, rung_noise
 from pdpipe.bench.rates import MOST_IMAGES, Rates, measure_rates
 from pdpipe.bench.ratios import bench_samplers, bench_snapshots, bench_updates
+from pdpipe.bench.setting import trained
 from pdpipe.bench.timing import Seconds
 from pdpipe.bench.untrained import DataSize, Untrained, data_size, untrained_models
 from pdpipe.bench.waiting import bench_waiting
@@ -27,5 +28,6 @@ __all__ = [
     "measure_rates",
     "rung_noise",
     "total",
+    "trained",
     "untrained_models",
 ]

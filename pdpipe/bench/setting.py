@@ -19,7 +19,7 @@ from pdpipe.methods.teacher import teacher_network
 from pdpipe.networks import Network
 from pdpipe.params import Params
 from pdpipe.plan import Plan
-from pdpipe.training import Job
+from pdpipe.training import Job, train
 from pdpipe.training.loop import make_batch, update
 from pdpipe.training.state import TrainState
 
@@ -93,6 +93,14 @@ def training(
             update(job, state, make_batch(job, images, size, state.step, plan.flip))
 
         yield job, state, one_update
+
+
+def trained(
+    plan: Plan, params: Params, device: torch.device, images: ImageSet
+) -> tuple[torch.nn.Module, float]:
+    """The network that the plan trains on images, and the seconds it took; nothing is kept."""
+    with training(plan, params, device, images) as (job, _, _):
+        return train(replace(job, stage="trial"), plan, images)
 
 
 def inputs(

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from pdpipe import __version__
-from pdpipe.cli import evaluations, forecasting, stages, studies, tools
+from pdpipe.cli import evaluations, forecasting, projects, stages, studies, tools
 from pdpipe.cli.failures import sentence_about, shortened
 from pdpipe.cli.streams import lasting_output
 from pdpipe.errors import PdpipeError
@@ -89,7 +89,10 @@ COMMANDS = {  # within a group, as the help lists them
         studies.code, studies.teach, studies.distil, studies.measure, studies.reconstruct,
         studies.conclude,
     ),
-    MAKE: (studies.study, tools.check, tools.preset, forecasting.forecast),
+    MAKE: (
+        projects.new, studies.study, tools.check, tools.preset, forecasting.forecast,
+        projects.upgrade,
+    ),
     USE: (tools.sample,),
     LOOK: (tools.toy, tools.compare, tools.sync),
     DIAGNOSE: (tools.bench, tools.precision),

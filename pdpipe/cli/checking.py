@@ -12,7 +12,7 @@ from pdpipe import layout
 from pdpipe.errors import ParamsError
 
 if TYPE_CHECKING:
-    from pdpipe.params import Params
+    from pdpipe.params import DataParams, Params
     from pdpipe.sources import Source
 
 _WRITTEN = (
@@ -26,7 +26,7 @@ def check_here(params: Params) -> list[str]:
     Raises:
         PdpipeError: something is not.
     """
-    _check_name(Path.cwd())
+    check_name(Path.cwd())
     for folder in _WRITTEN:
         _check_writable(folder)
     notes = []
@@ -63,7 +63,20 @@ def say_notes(*notes: str) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _check_name(folder: Path) -> None:
+def say_source(data: DataParams, folder: Path = Path()) -> None:
+    """Note where the images belong that do not come with the package."""
+    place = folder / data.path
+    if data.source.startswith("lsun"):
+        say_notes(
+            f"source {data.source} arrives in a later release; until then put its images in "
+            f"{place}/<class>/ and set data.source to folder"
+        )
+    elif data.source not in ("digits", "folder"):
+        say_notes(f"put the files of {data.source}, as they are published, into {place}")
+
+
+def check_name(folder: Path) -> None:
+    """A project's folder has a name that DVC and MLflow can write down; raises ParamsError."""
     try:
         str(folder).encode()
     except UnicodeEncodeError:

@@ -109,7 +109,7 @@ def start_up(params: Path) -> StartUp:
                 last = (done.stderr.strip().splitlines() or ["it gives no reason"])[-1]
                 raise PdpipeError(
                     f"a stage without any work does not run here ({last}): mend that first, such "
-                    "as with `pip install -e .` once more"
+                    "as by installing pdpipe once more"
                 )
             metrics.append(float(done.stdout.splitlines()[-1]))
             process.append(took - metrics[-1])

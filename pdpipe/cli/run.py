@@ -16,8 +16,8 @@ import typer
 import pdpipe
 from pdpipe import layout
 from pdpipe.errors import ParamsError, did_you_mean
-from pdpipe.files import digest, digest_file, digest_paths, sealed, write_json
-from pdpipe.pipeline import PREPARE, Stage
+from pdpipe.files import digest, digest_file, sealed, write_json
+from pdpipe.pipeline import PREPARE, Stage, code_digest
 from pdpipe.runtime import autocast, configure, machine, needs_float32, precision
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pdpipe.tracking import Chain, StageTracker
     from pdpipe.training import Job
 
-PACKAGE = Path(pdpipe.__file__).parent
 Steps = Annotated[int, typer.Option(help="The student's sampling steps: a key of the ladder.")]
 
 
@@ -155,8 +154,8 @@ def stage_run(
     with turn(layout.WORK / "turns", stage.name):
         forget_recorded(layout.SNAPSHOTS, recorded)
         found = {path.as_posix(): digest_input(path) for path in (inputs or stage.inputs)}
-        code_digest = digest(sorted(digest_paths(PACKAGE / part for part in stage.code).values()))
-        key = digest({"stage": stage.makes, "used": used, "inputs": found, "code": code_digest})
+        code = code_digest(stage.code)
+        key = digest({"stage": stage.makes, "used": used, "inputs": found, "code": code})
         about = machine(device)
         tags = {"pdpipe.device": about["device"], "pdpipe.machine": about["name"]}
         # Before `prepare` has run, the shards may be another chain's.
@@ -174,7 +173,7 @@ def stage_run(
         ) as tracker:
             if "training" not in stage.code:
                 tracker.begin()
-            run = StageRun(stage, params, device, key, code_digest, used, found, tracker)
+            run = StageRun(stage, params, device, key, code, used, found, tracker)
             yield run
             if run.training is not None:  # before all that could be slow
                 run.training.snapshots.note_outputs(digest_file(p, "md5") for p in run.outputs)
@@ -196,6 +195,9 @@ def project_params() -> Params:
 def read_stage_params() -> Params:
     """The project's params; the first thing that every stage does, before its heavy imports."""
     params = project_params()
+    from pdpipe.projects.package import check_package
+
+    check_package()
     from pdpipe.tracking import start_ahead
 
     start_ahead()

@@ -12,7 +12,6 @@ import typer
 from pdpipe import layout, pipeline
 from pdpipe.cli.evaluations import cell_store, load_instruments, main_outputs
 from pdpipe.cli.run import (
-    PACKAGE,
     StageRun,
     digest_input,
     load_images,
@@ -22,7 +21,7 @@ from pdpipe.cli.run import (
 )
 from pdpipe.cli.stages import train_student, train_teacher
 from pdpipe.errors import ParamsError, StudyError, did_you_mean
-from pdpipe.files import digest_file, digest_paths, write_json
+from pdpipe.files import digest_file, write_json
 from pdpipe.runtime import machine
 
 if TYPE_CHECKING:
@@ -80,13 +79,14 @@ def _check_chain(study: str, settings: StudyParams) -> None:
 
 def code(study: Study) -> None:
     """Write the digests of the code that a study's other stages depend on."""
+    from pdpipe.projects.package import check_package
+
     _, settings = _read(study)  # they wait for this one: it says what DVC would stumble over
+    check_package()
     _check_other_studies(study, settings)
     _check_chain(study, settings)
-    for part, names in pipeline.STUDY_CODE.items():
-        digests = digest_paths(PACKAGE / name for name in names)
-        relative = {Path(k).relative_to(PACKAGE).as_posix(): v for k, v in digests.items()}
-        write_json(layout.study_code(study, part), relative)
+    for part in pipeline.STUDY_CODE:
+        write_json(layout.study_code(study, part), pipeline.study_digests(part))
 
 
 def teach(study: Study, key: Key) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pdpipe import layout
-from pdpipe.cli.checking import check_here, say_notes
+from pdpipe.cli.checking import check_here, say_notes, say_source
 from pdpipe.cli.run import load_images, project_params
 from pdpipe.errors import DataError, ModelError, ParamsError, counted
 from pdpipe.files import replacing, write_text
@@ -29,6 +29,9 @@ def check(
     """Check params.yaml, and say what the chain will do, without running anything."""
     params = project_params()
     if done is not None:
+        from pdpipe.projects.package import check_package
+
+        check_package()
         _check_dependency(params.data.path)
     notes = check_here(params)
     rungs = " -> ".join(str(n) for n in params.student_steps())
@@ -96,11 +99,7 @@ def preset(
             f"these data have no labels, so {name} leaves out the studies "
             f"{', '.join(left_out(name))}; their params, if there are any, stay as they are"
         )
-    if params.data.source not in ("digits", "folder"):
-        say_notes(
-            f"source {params.data.source} arrives in a later release; until then put its "
-            f"images in {params.data.path}/<class>/ and set data.source to folder"
-        )
+    say_source(params.data)
 
 
 def _check_replaceable(paths: list[Path], out: Path, force: bool) -> None:

@@ -36,6 +36,55 @@ def filled(study: str, name: str, values: Mapping[str, object]) -> str:
     )
 
 
+def edited(text: str, changes: Mapping[str, tuple[object, str]]) -> str:
+    """A params file's text with some settings changed, each with a comment of its own.
+
+    Args:
+        text: in the style that DVC writes.
+        changes: {dotted key: (value, comment)}; an empty comment keeps what stands there.
+
+    Raises:
+        KeyError: the text lacks a key.
+    """
+    found: list[str] = []
+    path: list[str] = []
+    replaced: int | None = None  # the indentation of a key whose old value is left out
+    missing = dict(changes)
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip(" "))
+        if replaced is not None and line and (indent > replaced or line.lstrip().startswith("- ")):
+            continue
+        replaced = None
+        setting = re.match(r" *'?([\w-]+)'?:(?P<value>[^#]*?)(?P<comment> #.*)?$", line)
+        if setting is None:
+            found.append(line)
+            continue
+        path = [*path[: indent // 2], setting[1]]
+        if (change := missing.pop(".".join(path), None)) is None:
+            found.append(line)
+            continue
+        value, comment = change
+        comment = f" {remark(comment)}" if comment else setting["comment"] or ""
+        found += _setting(setting[1], value, comment, " " * indent)
+        replaced = indent
+    if missing:
+        raise KeyError(*missing)
+    return "\n".join(found) + "\n"
+
+
+def remark(text: str) -> str:
+    """A comment of one line: the names of files in it may hold what YAML does not take."""
+    return "# " + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _setting(key: str, value: object, comment: str, indent: str) -> list[str]:
+    """The lines of a setting: those of a list or a mapping below its key."""
+    if not (isinstance(value, list | dict) and value):
+        return [f"{indent}{key}: {block(value)}{comment}"]
+    inner = indent if isinstance(value, list) else f"{indent}  "
+    return [f"{indent}{key}:{comment}", *textwrap.indent(block(value), inner).splitlines()]
+
+
 def commented(*parts: Entries | str) -> str:
     """Entries as one would write them by hand; texts are comments on what follows."""
     return "\n".join(f"# {part}" if isinstance(part, str) else block(part) for part in parts)

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from pdpipe.errors import DataError
 from pdpipe.params import DataParams, check_digits
+from pdpipe.sources.cifar import CifarSource
+from pdpipe.sources.downsampled import DownsampledSource
 from pdpipe.sources.folder import FolderSource
+from pdpipe.sources.idx import IdxSource
 from pdpipe.sources.shards import write_shards
 from pdpipe.sources.source import DigitsSource, Source
 
@@ -21,13 +24,20 @@ def open_source(params: DataParams) -> Source:
 
     Raises:
         ParamsError: other `data` settings do not fit the source.
-        DataError: the source arrives in a later release, or is not there.
+        DataError: the source is not there, is damaged, or arrives in a later release.
     """
     check_digits(params)
     if params.source == "digits":
         return DigitsSource()
+    path = Path(params.path)
     if params.source == "folder":
-        return FolderSource(Path(params.path), params)
+        return FolderSource(path, params)
+    if params.source.startswith("cifar"):
+        return CifarSource(params.source, path, params)
+    if params.source == "idx":
+        return IdxSource(path, params)
+    if params.source in ("imagenet32", "imagenet64"):
+        return DownsampledSource(params.source, path, params)
     raise DataError(
         f"data.source {params.source} arrives in a later release: until then save its images "
         "as path/class/name.png and set data.source to folder and data.path to that path"

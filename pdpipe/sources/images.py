@@ -73,6 +73,31 @@ def read_image(
     return pixels.reshape(image_size, image_size, channels)
 
 
+def fitted(pixels: NDArray[np.uint8], image_size: int, channels: int) -> NDArray[np.uint8]:
+    """Decoded uint8 pixels (H, W, 1 or 3) as (image_size, image_size, channels), as `read_image`.
+
+    Raises:
+        DataError: they are smaller than `image_size`.
+    """
+    if min(pixels.shape[:2]) < image_size:
+        raise DataError(
+            f"the images are {pixels.shape[1]}x{pixels.shape[0]}, smaller than data.image_size "
+            f"{image_size}: lower it"
+        )
+    if pixels.shape == (image_size, image_size, channels):
+        return pixels
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    square = np.asarray(_square(_with_channels(image, channels), image_size))
+    return square.reshape(image_size, image_size, channels)
+
+
+def padded(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Pixels (H, W, C) with a border of zeros where they are smaller than `side`."""
+    missing = [max(side - edge, 0) for edge in pixels.shape[:2]]
+    border = [(lost // 2, lost - lost // 2) for lost in missing]
+    return np.pad(pixels, [*border, (0, 0)])
+
+
 def decoded(path: Path, channels: int, sixteen_bit: str = "refuse") -> Image.Image:
     """The upright image in grey (1) or RGB (3), of its own size; settings as for `read_image`.
 

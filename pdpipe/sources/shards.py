@@ -85,25 +85,29 @@ def write_shards(
 def split_indices(source: Source, heldout_fraction: float, seed: int) -> dict[SplitName, Indices]:
     """The source's indices of each split, shuffled so that the classes mix.
 
-    Of a class with n images round(heldout_fraction * n) are held out, at least one and at most
-    n - 1, chosen by a permutation drawn from (seed, class).
+    Where the data set has a split of its own, that is it. Else, of a class with n images
+    round(heldout_fraction * n) are held out, at least one and at most n - 1, chosen by a
+    permutation drawn from (seed, class).
 
     Raises:
-        DataError: a class has fewer than two images.
+        DataError: a class has no image to train on, or none to hold out.
     """
-    is_heldout = np.zeros(len(source), dtype=bool)
+    own = source.heldout
+    is_heldout = np.zeros(len(source), dtype=bool) if own is None else own
     for label, name in enumerate(source.classes):
         members = np.flatnonzero(source.labels == label)
         count = len(members)
-        if count < 2:
+        both = count >= 2 if own is None else len(np.unique(own[members])) == 2
+        if not both:
             raise DataError(
-                f"class '{name}' of data.source {source.name} has "
-                f"{counted(count, 'image')}, but needs one to train on and one to hold out: "
-                "add images, or remove the class"
+                f"class '{name}' of data.source {source.name} has {counted(count, 'image')}"
+                f"{', all in one split' * (count > 1)}, but needs one to train on and one to hold "
+                "out: add images, or remove the class"
             )
-        num_heldout = min(max(round(heldout_fraction * count), 1), count - 1)
-        chosen = permutation(count, seed, Purpose.HELDOUT, label)[:num_heldout]
-        is_heldout[members[chosen]] = True
+        if own is None:
+            num_heldout = min(max(round(heldout_fraction * count), 1), count - 1)
+            chosen = permutation(count, seed, Purpose.HELDOUT, label)[:num_heldout]
+            is_heldout[members[chosen]] = True
     splits = {"train": np.flatnonzero(~is_heldout), "heldout": np.flatnonzero(is_heldout)}
     return {
         name: splits[name][permutation(len(splits[name]), seed, Purpose.SHARDS, place)]

@@ -18,6 +18,7 @@ class Source(Protocol):
     name: str  # as in params.yaml
     classes: list[str]  # names, by label
     labels: NDArray[np.int64]  # (n,), each in 0 .. len(classes) - 1
+    heldout: NDArray[np.bool_] | None = None  # (n,), where the data set has a split of its own
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Image `index` as uint8 (H, W, C); raises `DataError` when it cannot be read."""

@@ -148,7 +148,10 @@ def test_one_class_has_no_classifier(typed: Typed) -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ({"source": "cifar10"}, "data.source cifar10 arrives in a later release: until then save"),
+        (
+            {"source": "cifar10"},
+            "data/README.md is no archive, or is cut off: set data.path to cifar-10-python.tar.gz",
+        ),
         ({"source": "digit"}, "data.source is 'digit': did you mean 'digits'?"),
         (
             {"channels": 3},

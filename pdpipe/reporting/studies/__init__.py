@@ -185,10 +185,9 @@ def read_sections(
 def others_sentence(others: list[str]) -> str:
     """What the report says of studies that were not run on its models; `` `…` `` is code."""
     it, was = ("it", "was") if len(others) == 1 else ("one", "were")
-    return (
-        f"{', '.join(others)} {was} not run on these models: `pdpipe study NAME` runs {it}. What "
-        f"pdpipe's own runs found is in {layout.PUBLISHED / 'index.html'}."
-    )
+    said = f"{', '.join(others)} {was} not run on these models: `pdpipe study NAME` runs {it}."
+    published = layout.PUBLISHED / "index.html"  # in pdpipe's own repository
+    return said + f" What pdpipe's own runs found is in {published}." * published.exists()
 
 
 def _section(

@@ -1,0 +1,1 @@
+"""Projects: made by `pdpipe new`, held to a version of the package, and brought to another."""
