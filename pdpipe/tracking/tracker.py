@@ -18,7 +18,7 @@ from pdpipe.tracking.server import (
     project_root,
     server_address,
 )
-from pdpipe.tracking.server_run import FIRST_CHAIN_TAG, OUTPUT_TAG, Status, now_ms
+from pdpipe.tracking.server_run import FIRST_CHAIN_TAG, NOTE_TAG, OUTPUT_TAG, Status, now_ms
 from pdpipe.tracking.uploader import Uploader
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ class StageTracker:
         self._run["tags"] |= {f"pdpipe.output.{path}": sha for path, sha in outputs.items()}
         if outputs:
             self._run["tags"][OUTPUT_TAG] = next(iter(outputs.values()))
+            self._run["tags"][NOTE_TAG] = f"Made {', '.join(f'`{path}`' for path in outputs)}."
         values = {name: to_json_number(float(value)) for name, value in (metrics or {}).items()}
         self._run |= {
             "status": status, "ended": now_ms(), "outputs": outputs, "metrics": values

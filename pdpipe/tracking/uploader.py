@@ -54,8 +54,7 @@ class Uploader:
         """Have the process send the rest, for a bounded time, and end; less where work failed."""
         if self._process is None or self._process.stdin is None:
             return
-        seconds = _DATABASE if self.address.uri.startswith("sqlite") else _SERVER
-        seconds = seconds if finished else _BROKEN
+        seconds = _patience(self.address) if finished else _BROKEN
         self._process.stdin.close()
         try:
             if self._process.wait(seconds) != 0:
@@ -66,11 +65,16 @@ class Uploader:
             _say_away(self.address, f"no answer within {seconds:.0f} s")
 
 
+def _patience(address: ServerAddress) -> float:
+    return _DATABASE if address.uri.startswith("sqlite") else _SERVER
+
+
 class _Stage:
     """The stage, as the process sees it: the end of standard input is its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: ServerAddress) -> None:
         self.ended, self.away = threading.Event(), False
+        self._seconds = _patience(address)
         self._folder = b""
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -87,7 +91,7 @@ class _Stage:
             os._exit(0)
         killed = self.record.run().get("status") == "RUNNING"  # no one else sees to the time
         self.ended.set()
-        time.sleep(_AWAY if self.away else _BROKEN if killed else _DATABASE + _BROKEN)
+        time.sleep(_AWAY if self.away else _BROKEN if killed else self._seconds + 1)
         os._exit(0)
 
 
@@ -95,7 +99,7 @@ def serve() -> None:
     """The process: sync the project until the stage has ended, and once more then."""
     address = server_address()
     os.chdir(project_root())
-    stage, sync, machine, said = _Stage(), Sync(address), None, False
+    stage, sync, machine, said = _Stage(address), Sync(address), None, False
     while True:
         last, record = stage.ended.is_set(), stage.record
         if last and record is not None:

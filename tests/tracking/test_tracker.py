@@ -47,6 +47,7 @@ def test_a_run_says_what_it_is_made_of_and_what_it_made(
     assert tags["pdpipe.device"] == "cpu"
     assert tags["pdpipe.first_chain"] == "c1"
     assert tags["pdpipe.output_sha256"] == SHA
+    assert tags["mlflow.note.content"].startswith("Made `models/student-4.safetensors`, ")
     assert tags["pdpipe.output.results/cost/student-4.json"] == "ef" * 32
     assert {"pdpipe.version.torch", "pdpipe.version.python", "pdpipe.version.pdpipe"} <= set(tags)
     assert store.points(run, "loss") == [(1, 0.5), (2, 0.25), (3, 0.125)]
