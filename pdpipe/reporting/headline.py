@@ -100,14 +100,15 @@ def details(m: Measurements, found: Match) -> list[str]:
     """What follows from the figures at one w: the work, who reaches the teacher, what is saved."""
     if not m.student_steps:
         return []
-    fewest = m.cell("student", min(m.student_steps), found.w)
+    steps = min(m.student_steps)
+    fewest = m.cell("student", steps, found.w)
     less = formats.times(float(found.teacher["nfe"] / fewest["nfe"]))
     two = ", since guidance takes two a step" * (found.w > 0)
-    more = float(fewest["fid"] / found.teacher["fid"]) - 1.0
-    side = "above" if more >= 0 else "below"
+    others = [_excess(m, steps, w) for w in m.guidance if w != found.w]
+    ends = " to ".join(dict.fromkeys(map(_side, (min(others), max(others))))) if others else ""
     work = (
-        f"That is {formats.share(abs(more))} {side} the teacher's FID, with {less} fewer network "
-        f"evaluations{two}."
+        f"That is {_side(_excess(m, steps, found.w))} the teacher's FID"
+        f"{f' (at the other w: {ends})' * bool(ends)}, with {less} fewer network evaluations{two}."
     )
     at = formats.weight(found.w)
     within = (
@@ -117,9 +118,19 @@ def details(m: Measurements, found: Match) -> list[str]:
     if found.steps is None:
         reached = f"At {at}, no student of fewer evaluations is shown to be {within}."
     else:
-        steps, times = formats.steps(found.steps), formats.times(found.fewer_evaluations)
-        reached = f"At {at}, {steps} suffice to be {within}: {times} fewer evaluations."
+        enough, times = formats.steps(found.steps), formats.times(found.fewer_evaluations)
+        reached = f"At {at}, {enough} suffice to be {within}: {times} fewer evaluations."
     return [work, reached, f"{saved_sentence(m, found.w)}."]
+
+
+def _excess(m: Measurements, steps: int, w: float) -> float:
+    """How far a student's FID is above that of the full-count teacher, as a share of it."""
+    return float(m.cell("student", steps, w)["fid"] / m.full(w)["fid"]) - 1.0
+
+
+def _side(excess: float) -> str:
+    """`27 % above`."""
+    return f"{formats.share(abs(excess))} {'above' if excess >= 0 else 'below'}"
 
 
 def _guided(w: float) -> str:

@@ -134,10 +134,10 @@ def setting(data: str, results: Results, sheets: Sheets) -> str:
         found += f", classes such as {', '.join(sheets.classes[:3])}"
     count = formats.count(results.floor.protocol.num_train)
     extractor = results.teacher.protocol.extractor
-    own = "" if extractor.heldout_accuracy is None else ", not of Inception"
+    own = ", a classifier of these data, not of Inception: it compares within this report only"
     return (
-        f"{found[0].upper()}{found[1:]}; {count} to train on. FID is in features of "
-        f"{extractor.name}{own}."
+        f"{found[0].upper()}{found[1:]}; {count} to train on. FID is in the features of "
+        f"{extractor.name}{own * (extractor.heldout_accuracy is not None)}."
     )
 
 
@@ -213,7 +213,8 @@ def _pictures(
     captions = {
         **{
             f"fid_at_{k}": f"FID against sampling steps at {formats.weight(w)}, both axes "
-            f"logarithmic: {curves}. Lower is better; bars are 95 % intervals."
+            f"logarithmic: {curves}. Lower is better; bars are 95 % intervals "
+            "over generated images, not over trainings."
             for k, w in enumerate(m.guidance)
         },
         "fid_by_steps": "FID against sampling steps, both axes logarithmic, for each guidance "

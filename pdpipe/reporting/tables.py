@@ -72,8 +72,8 @@ def definitions(m: Measurements) -> list[str]:
         f"{row['extractor']}. The other metrics are of the same images and features.",
         f"{int(heldout['num_fake'])} real images were held out from training: they have "
         f"{m.named('FID', heldout)} {FID.shown(heldout)}. FID falls as the number of images "
-        f"grows, so compare this only with {FID_HELDOUT.name!r}. A lower value means that the "
-        "generated images are closer to the training images than the held-out images are; see "
+        f"grows, so compare this only with {FID_HELDOUT.name!r}. A model below it is nearer "
+        "to the training images than unseen real ones are, perhaps by memorising them: see "
         "'Nearest training image'.",
     ]
 
