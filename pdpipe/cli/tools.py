@@ -212,9 +212,10 @@ def sample(
     """Make images with a student or the teacher, and save them as one picture."""
     from pdpipe.params import environment_runtime
 
-    columns = None if labels is None else parse_labels(labels)
+    columns = labels if labels is None else parse_labels(labels)
     _check_picture(out, (".png",))
-    runtime = environment_runtime().model_copy(update={"device": device} if device else {})
+    given = {} if device is None else {"device": device}
+    runtime = environment_runtime().model_copy(update=given)
     from pdpipe.models import load_model, make_sampler
     from pdpipe.pictures import grid
     from pdpipe.runtime import configure

@@ -164,7 +164,7 @@ class RunRecord:
                 paths = [self._run, *self.folder.glob("*.jsonl")]
                 ended = max(int(path.stat().st_mtime * 1000) for path in paths)
                 run["tags"] |= {ERROR_TAG: _KILLED}
-                self.describe({**run, "status": "KILLED", "ended": ended, "metrics": {}})
+                self.describe({"metrics": {}, **run, "status": "KILLED", "ended": ended})
 
     def state(self) -> dict[str, Any]:
         """What tells one content from another."""

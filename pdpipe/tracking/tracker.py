@@ -171,7 +171,8 @@ class StageTracker:
             status: how the stage ended.
             outputs: {path: sha256} of what it made, the main output first; the digests are how a
                 later process finds the run that made given bytes.
-            metrics: final figures, each of a name that was not logged.
+            metrics: final figures, each of a name that was not logged. A run that had ended
+                before, and whose result is taken again, keeps those of then.
             chain: what is known of the chain, to be put on its run.
         """
         if self._finished:
@@ -184,7 +185,8 @@ class StageTracker:
             self._run["tags"][NOTE_TAG] = f"Made {', '.join(f'`{path}`' for path in outputs)}."
         values = {name: to_json_number(float(value)) for name, value in (metrics or {}).items()}
         self._run |= {
-            "status": status, "ended": now_ms(), "outputs": outputs, "metrics": values
+            "status": status, "ended": now_ms(), "outputs": outputs,
+            "metrics": values | self._run.get("metrics", {}),
         }  # fmt: skip
         if chain is not None:
             record.add_artifacts(chain.artifacts)
@@ -208,6 +210,8 @@ class StageTracker:
             folder = legal_folder(self._run["stage"]), legal_folder(self._run["attempt"])
             self._record = RunRecord(self._home.joinpath(*folder))
             self._known = max((point.step for point in self._record.open()), default=-1)
+            if figures := self._record.run().get("metrics"):  # of a run that had ended
+                self._run["metrics"] = figures
             self._record.describe(self._run)
             if self._uploader is not None:
                 self._uploader.follow(self._record)

@@ -231,7 +231,7 @@ def test_the_chains_run_has_the_params_and_the_headline(rebuilt: Rebuilt, store:
     (parent,) = (run for run, tags in store.finished().items() if "pdpipe.chain" in tags)
     metrics = dict(store.rows(f"SELECT key, value FROM metrics WHERE run_uuid = '{parent}'"))
     found = rebuilt.project.json("reports/metrics.json")
-    shown = {str(key).rpartition("/")[2]: v for key, v in metrics.items() if " at w_" in str(key)}
+    shown = {str(key).rpartition(" - ")[2]: v for key, v in metrics.items() if " at w_" in str(key)}
     models = ["teacher", *(f"student-{n}" for n in rebuilt.project.params()["ladder"])]
     assert shown == {name: found["fid_" + name.removeprefix("student-")] for name in models}
     params = dict(store.rows(f"SELECT key, value FROM params WHERE run_uuid = '{parent}'"))

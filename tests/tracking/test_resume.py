@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pdpipe.tracking import sync_project
+from pdpipe.tracking import open_tracker, sync_project
 
 if TYPE_CHECKING:
     from conftest import LocalRecord, Store
@@ -135,3 +135,22 @@ def test_resume_on_a_server_that_lost_the_run_publishes_all_of_it(
     store.client().delete_run(run.info.run_id)
     finished(start("40"))
     assert_whole(store, local, 40)
+
+
+def test_a_run_that_ended_and_is_taken_again_keeps_its_figures(
+    store: Store, alone: None, tmp_path: Path
+) -> None:
+    """DVC was killed before it recorded the stage, which runs again and finds all done."""
+    state: dict[str, object] = {}
+    for seconds in (30.0, 0.5):
+        tracker = open_tracker("teacher", {})
+        if state:
+            tracker.load_state_dict(state)
+        with tracker:
+            tracker.log(1, {"loss": 1.0})
+            state = tracker.state_dict()
+            tracker.finish(metrics={"wall_seconds": seconds})
+        synced()
+    (run,) = store.runs()
+    assert store.points(run, "wall_seconds") == [(0, 30.0)]
+    assert store.points(run, "loss") == [(1, 1.0)]
