@@ -20,6 +20,7 @@ SOURCES = {
     "cifar10": 10,
     "cifar100": 100,
     "idx": None,
+    "npy": None,
     "imagenet32": 1000,
     "imagenet64": 1000,
     "lsun-church": 1,

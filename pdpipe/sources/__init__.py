@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pdpipe.errors import DataError
 from pdpipe.params import DataParams, check_digits
+from pdpipe.sources.arrays import ArraysSource
 from pdpipe.sources.cifar import CifarSource
 from pdpipe.sources.downsampled import DownsampledSource
 from pdpipe.sources.folder import FolderSource
@@ -36,6 +37,8 @@ def open_source(params: DataParams) -> Source:
         return CifarSource(params.source, path, params)
     if params.source == "idx":
         return IdxSource(path, params)
+    if params.source == "npy":
+        return ArraysSource(path, params)
     if params.source in ("imagenet32", "imagenet64"):
         return DownsampledSource(params.source, path, params)
     raise DataError(

@@ -343,3 +343,60 @@ def test_an_npz_that_would_fill_the_disk_is_not_unpacked(
         info.file_size = 2**40
     with pytest.raises(DataError, match=r"val_data\.npz takes 1024\.0 GiB unpacked"):
         open_source(data_params(source="imagenet32", path=str(raw), image_size=32, channels=3))
+
+
+@pytest.mark.parametrize("layout", ["grey", "last", "first"])
+def test_arrays(data_params: Params, tmp_path: Path, layout: str) -> None:
+    shape = {"grey": (12, 8, 8), "last": (12, 8, 8, 3), "first": (12, 3, 8, 8)}[layout]
+    images = random.integers(0, 256, shape, dtype=np.uint8)
+    labels = np.tile([7, 2], 6)
+    np.save(tmp_path / "a.npy", images[:8])
+    np.save(tmp_path / "a-labels.npy", labels[:8])
+    channels = 1 if layout == "grey" else 3
+    settings = {"source": "npy", "image_size": 8, "channels": channels}
+    alone = open_source(data_params(**settings, path=str(tmp_path / "a.npy")))
+    assert alone.heldout is None
+    np.save(tmp_path / "test.npy", images[8:])
+    np.save(tmp_path / "test-labels.npy", labels[8:])
+    source = open_source(data_params(**settings, path=str(tmp_path)))
+    assert source.classes == ["2", "7"]
+    assert source.labels.tolist() == [1, 0] * 6
+    assert source.heldout is not None
+    assert np.flatnonzero(source.heldout).tolist() == list(range(8, 12))
+    expected = images[9][..., None] if layout == "grey" else images[9]
+    assert (source[9] == (expected.transpose(1, 2, 0) if layout == "first" else expected)).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (None, None, "no npy file of images"),
+        (np.zeros((4, 8, 8), np.uint8), None, r"has no labels: .*images-labels\.npy"),
+        (np.zeros((4, 8, 8), np.float32), np.zeros(4, int), "float32 of shape"),
+        (np.zeros((4, 8, 8, 2), np.uint8), np.zeros(4, int), "1 or 3 channels"),
+        (np.zeros((4, 8, 8), np.uint8), np.zeros(3, int), "one whole number for each of 4"),
+        (np.zeros((4, 8, 8), np.uint8), np.zeros(4), "not one whole number"),
+        (np.array([Evil()], dtype=object), np.zeros(1, int), "cannot be read"),
+    ],
+)
+def test_arrays_that_cannot_be_used(
+    data_params: Params,
+    tmp_path: Path,
+    images: NDArray[np.generic] | None,
+    labels: NDArray[np.generic] | None,
+    message: str,
+) -> None:
+    for name, array in (("images", images), ("images-labels", labels)):
+        if array is not None:
+            np.save(tmp_path / f"{name}.npy", array)
+    with pytest.raises(DataError, match=message):
+        open_source(data_params(source="npy", path=str(tmp_path), image_size=8, channels=1))
+
+
+def test_a_truncated_array(data_params: Params, tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((100, 8, 8), np.uint8))
+    np.save(tmp_path / "images-labels.npy", np.zeros(100, int))
+    path = tmp_path / "images.npy"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(DataError, match=r"images\.npy cannot be read"):
+        open_source(data_params(source="npy", path=str(path), image_size=8, channels=1))
