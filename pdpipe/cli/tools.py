@@ -210,13 +210,13 @@ def sample(
     ] = None,
 ) -> None:
     """Make images with a student or the teacher, and save them as one picture."""
+    columns = None if labels is None else parse_labels(labels)
+    _check_picture(out, (".png",))
     from pdpipe.params import environment_runtime
 
-    columns = labels if labels is None else parse_labels(labels)
-    _check_picture(out, (".png",))
     given = {} if device is None else {"device": device}
     runtime = environment_runtime().model_copy(update=given)
-    from pdpipe.models import load_model, make_sampler
+    from pdpipe.models import load_model, make_sampler  # torch, after all that may be wrong
     from pdpipe.pictures import grid
     from pdpipe.runtime import configure
 
@@ -237,10 +237,8 @@ def sample(
     )
     with _writing(out) as temporary:
         grid(x, rows=rows).save(temporary, format="PNG")
-    print(
-        f"wrote {out}: {counted(len(x), 'image')} by {loaded.info.name}, "
-        f"{counted(num_steps, 'step')}, w = {w:g}, {counted(max(taken), 'network evaluation')} each"
-    )
+    how = f"{counted(num_steps, 'step')}, w = {w:g}, {counted(max(taken), 'network evaluation')}"
+    print(f"wrote {out}: {counted(len(x), 'image')} by {loaded.info.name}, {how} each")
 
 
 def _say_what_is_worse(info: ModelInfo, steps: int, sampler: str) -> None:
