@@ -53,7 +53,8 @@ def test_it_runs_in_a_project_with_models(
 def test_every_output_is_stored_and_none_has_a_path_of_a_machine() -> None:
     stored = NOTEBOOK.read_text(encoding="utf-8")
     assert len(stored) < 300_000
-    assert not any(place in stored for place in ("/tmp/", "/home/", "/root/", "/work/"))
+    here = (f"/{path.name}/" for path in Path("/").iterdir() if len(path.name) > 2)
+    assert not any(place in stored for place in ("/tmp/", "/home/", "/root/", *here))
     assert [cell["execution_count"] for cell in CODE] == list(range(1, len(CODE) + 1))
     outputs = [output for cell in CODE for output in cell["outputs"]]
     assert not any(output["output_type"] == "error" for output in outputs)

@@ -17,7 +17,6 @@ from pdpipe.cli.run import (
     check_rung,
     digest_input,
     load_images,
-    made,
     read_stage_params,
     stage_run,
 )
@@ -155,7 +154,7 @@ def _evaluate(run: StageRun, places: list[tuple[int, float]]) -> None:
         seconds=time.monotonic() - run.started + found.earlier_seconds,
         machine=Machine.model_validate(machine(run.device)),
         cells=found.costs,
-        **made(),
+        **run.made(),
     )
     write_record(cost, record)
     store.forget_others()

@@ -115,19 +115,15 @@ class StageRun:
         self._write_cost(self.stage.name, counts, time.monotonic() - self.started)
 
     def _write_cost(self, name: str, counts: dict[str, int], seconds: float) -> None:
-        about = {"seconds": round(seconds, 3), "machine": machine(self.device), **made()}
+        about = {"seconds": round(seconds, 3), "machine": machine(self.device), **self.made()}
         write_json(self.stage.outputs[-1], sealed({"stage": name, **counts, **about}))
 
-
-def made() -> dict[str, str]:
-    """When, and at which commit: a + after it where tracked files were edited."""
-    from pdpipe.tracking.provenance import git_tags
-
-    found = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
-    tags = git_tags()
-    if commit := tags.get("mlflow.source.git.commit"):
-        found["commit"] = commit[:12] + "+" * (tags.get("pdpipe.git_dirty") == "true")
-    return found
+    def made(self) -> dict[str, str]:
+        """When, and at which commit: a + after it where tracked files were edited."""
+        found, tags = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}, self.tracker.tags
+        if commit := tags.get("mlflow.source.git.commit"):
+            found["commit"] = commit[:12] + "+" * (tags.get("pdpipe.git_dirty") == "true")
+        return found
 
 
 @contextmanager
@@ -160,7 +156,8 @@ def stage_run(
         tags = {"pdpipe.device": about["device"], "pdpipe.machine": about["name"]}
         # Before `prepare` has run, the shards may be another chain's.
         prepared = stage is not PREPARE and (layout.SHARDS / "manifest.json").is_file()
-        chain = chain_id(params, digest_input(layout.SHARDS)) if prepared else None
+        shards = digest_input(layout.SHARDS) if prepared else None
+        chain = chain_id(params, shards) if shards else None
         special, source = special_settings(params), params.data.source
         with open_tracker(
             stage.name,
@@ -169,7 +166,7 @@ def stage_run(
             chain=chain,
             name=stage_run_name(stage, special),
             chain_name=chain and chain_run_name(source, chain, special),
-            data=(source, digest_input(layout.SHARDS)) if prepared else None,
+            data=(source, shards) if shards else None,
         ) as tracker:
             if "training" not in stage.code:
                 tracker.begin()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pdpipe.errors import DataError
@@ -20,6 +21,18 @@ from pdpipe.sources.source import DigitsSource, Source
 __all__ = ["Source", "open_source", "write_shards"]
 
 
+_READERS: dict[str, Callable[[Path, DataParams], Source]] = {
+    "digits": lambda path, params: DigitsSource(),
+    "folder": FolderSource,
+    "cifar10": CifarSource,
+    "cifar100": CifarSource,
+    "idx": IdxSource,
+    "npy": ArraysSource,
+    "imagenet32": DownsampledSource,
+    "imagenet64": DownsampledSource,
+}
+
+
 def open_source(params: DataParams) -> Source:
     """The source that `data.source` names, ready to be read.
 
@@ -28,19 +41,8 @@ def open_source(params: DataParams) -> Source:
         DataError: the source is not there, is damaged, or arrives in a later release.
     """
     check_digits(params)
-    if params.source == "digits":
-        return DigitsSource()
-    path = Path(params.path)
-    if params.source == "folder":
-        return FolderSource(path, params)
-    if params.source.startswith("cifar"):
-        return CifarSource(params.source, path, params)
-    if params.source == "idx":
-        return IdxSource(path, params)
-    if params.source == "npy":
-        return ArraysSource(path, params)
-    if params.source in ("imagenet32", "imagenet64"):
-        return DownsampledSource(params.source, path, params)
+    if params.source in _READERS:
+        return _READERS[params.source](Path(params.path), params)
     raise DataError(
         f"data.source {params.source} arrives in a later release: until then save its images "
         "as path/class/name.png and set data.source to folder and data.path to that path"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pdpipe.errors import DataError, brief
 from pdpipe.params import DataParams
 from pdpipe.sources.images import fitted
-from pdpipe.sources.source import Source
+from pdpipe.sources.source import OneAfterAnother, Source
 
 LABELS = "-labels"  # ends the name of a file of labels: train.npy has train-labels.npy
 _HELDOUT = ("test", "val", "heldout")  # begin the name of what is held out
@@ -28,21 +28,19 @@ class ArraysSource(Source):
         files = _files(path)
         self.name, self._params = "npy", params
         parts = [_part(file) for file in files]
-        self._images = [images for images, _ in parts]
-        self._starts = np.cumsum([0, *(len(images) for images in self._images)])
+        self._images = OneAfterAnother([images for images, _ in parts])
         present, labels = np.unique(
             np.concatenate([labels for _, labels in parts]), return_inverse=True
         )
         self.labels = labels.astype(np.int64)
         self.classes = [str(k) for k in present]
         held = [file.stem.startswith(_HELDOUT) for file in files]
-        heldout = np.repeat(held, [len(images) for images in self._images])
+        heldout = np.repeat(held, [len(images) for images, _ in parts])
         self.heldout = heldout if heldout.any() else None
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Image `index` as uint8 (H, W, C)."""
-        part = int(np.searchsorted(self._starts, index, side="right")) - 1
-        pixels = self._images[part][index - int(self._starts[part])]
+        pixels = self._images[index]
         if pixels.ndim == 2:
             pixels = pixels[:, :, None]
         elif pixels.shape[2] not in (1, 3):

@@ -64,9 +64,9 @@ class CifarSource(Source):
     in memory, 184 MB.
     """
 
-    def __init__(self, name: str, path: Path, params: DataParams) -> None:
-        edition = _EDITIONS[name]
-        self.name = name
+    def __init__(self, path: Path, params: DataParams) -> None:
+        self.name = params.source
+        edition = _EDITIONS[self.name]
         with _opened(path, edition) as files:
             meta = _fields(files, edition.meta, edition.names)
             self.classes = [_text(found) for found in meta[edition.names]]

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from pdpipe import layout
 from pdpipe.errors import DataError, brief
+from pdpipe.files import replacing
 from pdpipe.params import DataParams
 from pdpipe.sources.images import fitted
-from pdpipe.sources.source import Source
+from pdpipe.sources.source import OneAfterAnother, Source
 
 CLASSES = 1000
 _HEADER = struct.Struct("<26xHH")  # of a file in a zip: the lengths of its name and extra field
@@ -32,8 +33,9 @@ class DownsampledSource(Source):
     beside the project's other intermediate files. Classes are named by number, from 0.
     """
 
-    def __init__(self, name: str, path: Path, params: DataParams) -> None:
-        self.name, self._side, self._params = name, int(name.removeprefix("imagenet")), params
+    def __init__(self, path: Path, params: DataParams) -> None:
+        self.name, self._params = params.source, params
+        self._side = int(self.name.removeprefix("imagenet"))
         train = sorted(path.glob("train_data_batch_*.npz"), key=_number)
         if not train or not (path / "val_data.npz").is_file():
             raise DataError(
@@ -42,17 +44,14 @@ class DownsampledSource(Source):
                 "https://image-net.org/download-images, and name their folder"
             )
         parts = [self._part(file) for file in (*train, path / "val_data.npz")]
-        self._images = [images for images, _ in parts]
-        self._starts = np.cumsum([0, *(len(images) for images in self._images)])
+        self._images = OneAfterAnother([images for images, _ in parts])
         self.labels = np.concatenate([labels for _, labels in parts])
-        self.heldout = np.arange(len(self.labels)) >= self._starts[-2]
+        self.heldout = np.arange(len(self.labels)) >= len(self.labels) - len(parts[-1][0])
         self.classes = [f"{k:03d}" for k in range(CLASSES)]
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Image `index` as uint8 (H, W, C)."""
-        part = int(np.searchsorted(self._starts, index, side="right")) - 1
-        flat = self._images[part][index - int(self._starts[part])]
-        pixels = flat.reshape(3, self._side, self._side).transpose(1, 2, 0)
+        pixels = self._images[index].reshape(3, self._side, self._side).transpose(1, 2, 0)
         return fitted(pixels, self._params.image_size, self._params.channels)
 
     def _part(self, file: Path) -> tuple[Mapped, NDArray[np.int64]]:
@@ -115,10 +114,8 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None
             f"{archive.filename} takes {member.file_size / 2**30:.1f} GiB unpacked, and "
             f"{to.parent} has {free / 2**30:.1f} free: make room, or move the project"
         )
-    partial = to.with_suffix(".part")
-    with archive.open(member) as packed, partial.open("wb") as out:
+    with replacing(to) as temporary, archive.open(member) as packed, temporary.open("wb") as out:
         shutil.copyfileobj(packed, out, 2**20)
-    partial.replace(to)
 
 
 def _start(file: Path, member: zipfile.ZipInfo) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +32,20 @@ class Source(Protocol):
     def notes(self) -> list[str]:
         """What the user should know of the source before it is read, a sentence each."""
         return []
+
+
+class OneAfterAnother:
+    """Arrays of images as one, without a copy: what is mapped from files stays there."""
+
+    def __init__(self, parts: Sequence[NDArray[np.uint8]]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """Image `index`, counted through all of them."""
+        part = int(np.searchsorted(self._starts, index, side="right")) - 1
+        image: NDArray[np.uint8] = self._parts[part][index - int(self._starts[part])]
+        return image
 
 
 class DigitsSource(Source):

@@ -119,6 +119,12 @@ class StageTracker:
             **about, "attempt": began, "started": now_ms(), "status": "RUNNING"
         }  # fmt: skip
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The run's tags so far: where it happens, and what was given."""
+        found: Mapping[str, str] = self._run["tags"]
+        return found
+
     def begin(self) -> None:
         """Show the run from now on; without it, from the first point on.
 
