@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,14 +16,12 @@ def special_settings(params: Params) -> dict[str, Any]:
 
     Nothing for data that have no preset, such as your own images.
     """
-    from pdpipe.params import chain_params, dotted, read_params
-    from pdpipe.presets import preset_names
+    from pdpipe.params import chain_params, dotted
+    from pdpipe.presets import preset_names, preset_params
 
     if params.data.source not in preset_names():
         return {}
-    preset = resources.files("pdpipe.presets") / f"{params.data.source}.yaml"
-    with resources.as_file(preset) as path:
-        usual = dotted(chain_params(read_params(path)))
+    usual = dotted(chain_params(preset_params(params.data.source)))
     here = dotted(chain_params(params))
     return {key: value for key, value in here.items() if usual.get(key) != value}
 

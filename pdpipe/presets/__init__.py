@@ -21,7 +21,7 @@ from pdpipe.presets.papers import PAPERS, Paper
 from pdpipe.presets.progressive import ladders, parameterization, unguided
 from pdpipe.presets.text import FOLDER, filled
 
-__all__ = ["left_out", "preset_files", "preset_names"]
+__all__ = ["left_out", "preset_files", "preset_names", "preset_params"]
 
 STUDIES: dict[str, Callable[[Params, Paper], dict[str, object]]] = {
     "baselines": baselines,
@@ -56,6 +56,13 @@ def preset_files(name: str, out: Path = layout.PARAMS) -> dict[Path, str]:
     return {out: main} | beside
 
 
+@cache
+def preset_params(name: str) -> Params:
+    """The settings of a preset, one of `preset_names`."""
+    with resources.as_file(FOLDER / f"{name}.yaml") as path:
+        return read_params(path)
+
+
 def left_out(name: str) -> list[str]:
     """The studies that a preset has not, since its data have no labels."""
     return [study for study in STUDIES if study not in _study_texts(name)]
@@ -66,8 +73,7 @@ def _study_texts(name: str) -> dict[str, str]:
     if name not in PAPERS:
         own = FOLDER / name
         return {study: (own / f"{study}.yaml").read_text(encoding="utf-8") for study in STUDIES}
-    with resources.as_file(FOLDER / f"{name}.yaml") as path:
-        params = read_params(path)
+    params = preset_params(name)
     return {
         study: filled(study, PAPERS[name].name, values(params, PAPERS[name]))
         for study, values in STUDIES.items()

@@ -13,18 +13,17 @@ from functools import cache
 
 from pdpipe.errors import ProjectError
 from pdpipe.evaluation.manifold import NEIGHBOURS
+from pdpipe.presets import preset_params
 from pdpipe.projects.survey import Survey
+from pdpipe.sources.source import num_heldout
 
 LARGEST = 64  # pixels: beyond, a network that runs here learns little in hours
 SMALLEST = 8
 _SMALL_SHARE = 0.02  # of the images may be smaller than the chosen size: they are left out
 _MOST_HELDOUT = 10_000
-_TEACHER, _GUIDE = 2600, 1200  # updates of the digits
-_LADDER = {32: 40, 16: 40, 8: 80, 4: 180, 2: 200, 1: 400}
+DIGITS = preset_params("digits")
 _LEAST_LADDER = 40
-EXTRACTOR = 700
 _TRIAL, _TRIAL_SAMPLES = 5, 20  # updates of each network, and samples of a cell, of a trial
-_BATCH = 96
 _MOST_EPOCHS = 1000  # of the teacher: about where more updates only memorise few images
 _MOST = 300.0  # times the digits' budgets
 
@@ -39,23 +38,24 @@ class Choice:
     steps: int = 64  # of the teacher, from which the ladder starts
     weights: tuple[float, ...] = (0.0, 0.3, 1.0, 2.0, 4.0)
     num_samples: int = 0
-    extractor_updates: int = EXTRACTOR
+    extractor_updates: int = DIGITS.extractor.updates
     trial: bool = False  # next to no training
 
     @property
     def teacher(self) -> int:
         """Updates of the teacher."""
-        return self._updates(_TEACHER, 400)
+        return self._updates(DIGITS.teacher.updates, 400)
 
     @property
     def guide(self) -> int:
         """Updates of stage one."""
-        return self._updates(_GUIDE, 200)
+        return self._updates(DIGITS.guide.updates, 200)
 
     @property
     def rungs(self) -> dict[int, int]:
         """{steps: updates} of the ladder."""
-        return {n: self._updates(u, _LEAST_LADDER) for n, u in _LADDER.items() if n < self.steps}
+        ladder = {int(n): rung.updates for n, rung in DIGITS.ladder.items()}
+        return {n: self._updates(u, _LEAST_LADDER) for n, u in ladder.items() if n < self.steps}
 
     def _updates(self, of_digits: int, least: int) -> int:
         """The updates of a stage, in two digits."""
@@ -102,7 +102,8 @@ def heldout_fraction(count: int) -> float:
 
 def most_factor(train: int) -> float:
     """The largest factor of the digits' budgets that so many training images are worth."""
-    return max(min(_MOST_EPOCHS * train / (_TEACHER * _BATCH), _MOST), 1.0)
+    seen = DIGITS.teacher.updates * DIGITS.teacher.batch_size
+    return max(min(_MOST_EPOCHS * train / seen, _MOST), 1.0)
 
 
 @cache
@@ -110,7 +111,7 @@ def heldout_count(found: Survey, image_size: int) -> tuple[int, int]:
     """(training, held-out) images, as stage `prepare` splits them."""
     counts = [len(paths) for paths in found.usable(image_size).values()]
     share = heldout_fraction(sum(counts))
-    heldout = sum(min(max(round(share * n), 1), n - 1) for n in counts)
+    heldout = sum(num_heldout(n, share) for n in counts)
     return sum(counts) - heldout, heldout
 
 

@@ -29,6 +29,7 @@ from pdpipe.projects.settings import Changes, params_of, params_text
 from pdpipe.projects.survey import Survey
 from pdpipe.runtime import configure
 from pdpipe.sources.images import ImageError, read_image
+from pdpipe.sources.source import num_heldout
 
 USED = 0.9  # of the hours: machines slow down, and DVC and drawing the report are not forecast
 MEASURING = 0.25  # of these, at most, for evaluations
@@ -212,7 +213,7 @@ def _sample(found: Survey, image_size: int, params: Params) -> tuple[ImageSet, I
     chosen = []
     for label, paths in enumerate(usable.values()):
         order = generator.permutation(len(paths))[: max(round(share * len(paths)), 2)]
-        count = min(max(round(params.data.heldout_fraction * len(order)), 1), len(order) - 1)
+        count = num_heldout(len(order), params.data.heldout_fraction)
         chosen += [(paths[i], label, place < count) for place, i in enumerate(order.tolist())]
     data = params.data
     with Progress("reading images for a trial", len(chosen), "images") as progress:

@@ -11,7 +11,7 @@ from pdpipe.params import Params, parse_params
 from pdpipe.params.dialect import load_yaml
 from pdpipe.presets import preset_files
 from pdpipe.presets.text import edited, remark
-from pdpipe.projects.choices import EXTRACTOR, Choice, heldout_count, heldout_fraction, sizes
+from pdpipe.projects.choices import DIGITS, Choice, heldout_count, heldout_fraction, sizes
 from pdpipe.projects.survey import Survey, left_out
 
 Changes = dict[str, tuple[object, str]]  # {dotted key: (value, why)}
@@ -95,7 +95,11 @@ def _extractor(found: Survey, choice: Choice) -> Changes:
     """Features that so many images can fill, and no bound."""
     train, _ = heldout_count(found, choice.image_size)
     features = 128 if train >= 1000 else 64 if train >= 250 else 32 if train >= 100 else 16
-    fewer = "the digits'" if choice.extractor_updates == EXTRACTOR else "fewer, for the time"
+    fewer = (
+        "the digits'"
+        if choice.extractor_updates == DIGITS.extractor.updates
+        else "fewer, for the time"
+    )
     return {
         "extractor.source": ("train", "on these images: none comes with pdpipe for them"),
         "extractor.features": (

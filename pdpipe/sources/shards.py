@@ -22,7 +22,7 @@ from pdpipe.errors import DataError, counted
 from pdpipe.files import digest_file, replacing, sealed, write_json
 from pdpipe.params import DataParams
 from pdpipe.sources.images import ImageError
-from pdpipe.sources.source import Source
+from pdpipe.sources.source import Source, num_heldout
 
 Indices = NDArray[np.int64]
 _UNFINISHED = ".unfinished"  # shards are made there, and moved when all images were read
@@ -105,8 +105,8 @@ def split_indices(source: Source, heldout_fraction: float, seed: int) -> dict[Sp
                 "out: add images, or remove the class"
             )
         if own is None:
-            num_heldout = min(max(round(heldout_fraction * count), 1), count - 1)
-            chosen = permutation(count, seed, Purpose.HELDOUT, label)[:num_heldout]
+            order = permutation(count, seed, Purpose.HELDOUT, label)
+            chosen = order[: num_heldout(count, heldout_fraction)]
             is_heldout[members[chosen]] = True
     splits = {"train": np.flatnonzero(~is_heldout), "heldout": np.flatnonzero(is_heldout)}
     return {

@@ -34,6 +34,11 @@ class Source(Protocol):
         return []
 
 
+def num_heldout(count: int, fraction: float) -> int:
+    """How many of a class of `count` images, 2 or more, are held out: at least one, never all."""
+    return min(max(round(fraction * count), 1), count - 1)
+
+
 class OneAfterAnother:
     """Arrays of images as one, without a copy: what is mapped from files stays there."""
 

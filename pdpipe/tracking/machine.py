@@ -40,8 +40,10 @@ class MachineLoad:
 
     def sample(self, record: RunRecord) -> None:
         """Add a sample, if one is due; its step is the seconds since the run began."""
+        if self._monitor is None or time.monotonic() < self._next:
+            return
         started = record.run().get("started")
-        if self._monitor is None or time.monotonic() < self._next or started is None:
+        if started is None:
             return
         self._next = time.monotonic() + self._every
         self._monitor.collect_metrics()
